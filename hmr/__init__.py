@@ -1,0 +1,1 @@
+"""Human mesh recovery: the science, no input or output. See docs/conventions.md."""
