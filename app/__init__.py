@@ -1,0 +1,1 @@
+"""The live program: sources, detectors, trackers, estimator, smoothers, renderers, sinks, pipeline, command line."""

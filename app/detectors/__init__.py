@@ -1,0 +1,1 @@
+"""Where people are found in a frame."""

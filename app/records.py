@@ -1,0 +1,201 @@
+"""What one stage hands to the next: frozen records, checked when they are made (docs/conventions.md).
+
+Camera frame: x right, y down, z forward, metres. Boxes: xyxy in pixels of the source image. Time: seconds on a
+monotonic clock, stamped at the grab; for files, the presentation timestamp. Nobody in the picture is N = 0 rows.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmr.geometry.camera import Intrinsics
+from hmr.geometry.crop import CropTransform
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+I32 = NDArray[np.int32]
+U8 = NDArray[np.uint8]
+
+
+def check_array(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type) -> None:
+    """Raise ValueError with expected and actual, unless `array` has this shape (None = any size) and dtype."""
+    fits = array.ndim == len(shape) and all(
+        want is None or want == got for want, got in zip(shape, array.shape, strict=True)
+    )
+    if not fits or array.dtype != np.dtype(dtype):
+        want = "x".join("N" if size is None else str(size) for size in shape)
+        raise ValueError(
+            f"{name}: expected {want} {np.dtype(dtype).name}, got "
+            f"{'x'.join(map(str, array.shape)) or 'a scalar'} {array.dtype.name}"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """One picture from a source. `image` (H,W,3) uint8 BGR; `index` from 0, counting dropped frames too."""
+
+    image: U8
+    index: int
+    time_s: float
+    intrinsics: Intrinsics | None = None
+
+    def __post_init__(self) -> None:
+        check_array("Frame.image", self.image, (None, None, 3), np.uint8)
+
+    @property
+    def image_wh(self) -> tuple[int, int]:
+        """Width and height in pixels."""
+        return self.image.shape[1], self.image.shape[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Detections:
+    """People found in one frame. `xyxy` (N,4) float32 px, `score` (N,) float32 in 0..1."""
+
+    xyxy: F32
+    score: F32
+
+    def __post_init__(self) -> None:
+        check_array("Detections.xyxy", self.xyxy, (None, 4), np.float32)
+        check_array("Detections.score", self.score, (len(self.xyxy),), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.xyxy)
+
+    @staticmethod
+    def empty() -> Detections:
+        """Nobody."""
+        return Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32))
+
+
+@dataclass(frozen=True, slots=True)
+class Tracks:
+    """People followed over time. `id` (N,) int32 from 1, never re-used in a run; `xyxy` (N,4) float32 px;
+    `age_s` (N,) float64, seconds since the track began."""
+
+    id: I32
+    xyxy: F32
+    age_s: F64
+
+    def __post_init__(self) -> None:
+        check_array("Tracks.id", self.id, (None,), np.int32)
+        check_array("Tracks.xyxy", self.xyxy, (len(self.id), 4), np.float32)
+        check_array("Tracks.age_s", self.age_s, (len(self.id),), np.float64)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @staticmethod
+    def empty() -> Tracks:
+        """Nobody."""
+        return Tracks(np.zeros(0, np.int32), np.zeros((0, 4), np.float32), np.zeros(0, np.float64))
+
+
+@dataclass(frozen=True, slots=True)
+class CropBatch:
+    """One crop per track. `pixels` (N,h,w,3) uint8 RGB at the network's input size (256x192 or 192x144);
+    `transforms`: N source-image <-> crop maps; `id` (N,) int32."""
+
+    pixels: U8
+    transforms: tuple[CropTransform, ...]
+    id: I32
+
+    def __post_init__(self) -> None:
+        check_array("CropBatch.pixels", self.pixels, (len(self.id), None, None, 3), np.uint8)
+        check_array("CropBatch.id", self.id, (None,), np.int32)
+        if len(self.transforms) != len(self.id):
+            raise ValueError(f"CropBatch: expected {len(self.id)} transforms, got {len(self.transforms)}")
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+
+@dataclass(frozen=True, slots=True)
+class BodyEstimates:
+    """Bodies in one frame. `id` (N,) int32; `pose` (N,24,3,3) float32 rotations, root first, SMPL order;
+    `betas` (N,10) float32; `transl_m` (N,3) float32 SMPL translation in the camera frame; `score` (N,) float32
+    in 0..1; `token` (N,C) float32 per-person feature, C = 0 where the engine gives none."""
+
+    id: I32
+    pose: F32
+    betas: F32
+    transl_m: F32
+    score: F32
+    token: F32
+
+    def __post_init__(self) -> None:
+        count = len(self.id)
+        check_array("BodyEstimates.id", self.id, (None,), np.int32)
+        check_array("BodyEstimates.pose", self.pose, (count, 24, 3, 3), np.float32)
+        check_array("BodyEstimates.betas", self.betas, (count, 10), np.float32)
+        check_array("BodyEstimates.transl_m", self.transl_m, (count, 3), np.float32)
+        check_array("BodyEstimates.score", self.score, (count,), np.float32)
+        check_array("BodyEstimates.token", self.token, (count, None), np.float32)
+
+    def __len__(self) -> int:
+        return len(self.id)
+
+    @staticmethod
+    def empty(token_width: int = 0) -> BodyEstimates:
+        """Nobody."""
+        return BodyEstimates(
+            id=np.zeros(0, np.int32),
+            pose=np.zeros((0, 24, 3, 3), np.float32),
+            betas=np.zeros((0, 10), np.float32),
+            transl_m=np.zeros((0, 3), np.float32),
+            score=np.zeros(0, np.float32),
+            token=np.zeros((0, token_width), np.float32),
+        )
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> BodyEstimates:
+        """The given rows, ids with them."""
+        return BodyEstimates(
+            self.id[rows],
+            self.pose[rows],
+            self.betas[rows],
+            self.transl_m[rows],
+            self.score[rows],
+            self.token[rows],
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class PosedBodies:
+    """Skinned bodies in the camera frame. `vertices` (N,V,3) float32 m, `joints` (N,24,3) float32 m,
+    `joints_px` (N,24,2) float32 px in the source image."""
+
+    vertices: F32
+    joints: F32
+    joints_px: F32
+
+    def __post_init__(self) -> None:
+        check_array("PosedBodies.vertices", self.vertices, (None, None, 3), np.float32)
+        check_array("PosedBodies.joints", self.joints, (len(self.vertices), 24, 3), np.float32)
+        check_array("PosedBodies.joints_px", self.joints_px, (len(self.vertices), 24, 2), np.float32)
+
+
+@dataclass(frozen=True, slots=True)
+class FrameResult:
+    """All that is known of one frame when it reaches the sinks. `estimates`, `bodies` and `xyxy` (N,4) have
+    the same rows. `overlay` (H,W,3) uint8 BGR is the picture with meshes, or the bare picture where nothing
+    asked for an overlay. `stage_s`: seconds spent per stage, by stage name. `dropped`: frames that the source
+    has dropped so far."""
+
+    frame: Frame
+    estimates: BodyEstimates
+    bodies: PosedBodies
+    xyxy: F32
+    intrinsics: Intrinsics
+    overlay: U8
+    dropped: int = 0
+    stage_s: dict[str, float] = field(default_factory=dict[str, float])
+
+    def __post_init__(self) -> None:
+        check_array("FrameResult.xyxy", self.xyxy, (len(self.estimates), 4), np.float32)
+        if len(self.bodies.vertices) != len(self.estimates):
+            raise ValueError(
+                f"FrameResult: {len(self.estimates)} estimates but {len(self.bodies.vertices)} posed bodies"
+            )

@@ -1,0 +1,44 @@
+"""What a source of frames promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.records import Frame
+
+
+@dataclass(frozen=True, slots=True)
+class SourceInfo:
+    """`name` for people; `live`: newest frame wins, else every frame counts; `fps` nominal, None if unknown;
+    `frame_count` None if unknown; `image_wh` of the first frame."""
+
+    name: str
+    live: bool
+    fps: float | None
+    frame_count: int | None
+    image_wh: tuple[int, int]
+
+
+class Source(Protocol):
+    """Frames in order. A live source keeps only the newest frame and counts what it drops; any other source
+    never drops, it waits for its reader. Errors of the grab thread are raised by the iterator."""
+
+    @property
+    def info(self) -> SourceInfo:
+        """Known once the source is open."""
+        ...
+
+    @property
+    def dropped(self) -> int:
+        """Frames grabbed and never delivered."""
+        ...
+
+    def __iter__(self) -> Iterator[Frame]:
+        """Frames until the end, or until `close`."""
+        ...
+
+    def close(self) -> None:
+        """Stop the grab thread (bounded) and release the device. May be called twice and from any thread."""
+        ...
