@@ -1,0 +1,1 @@
+"""FastHMR's two mergings: of transformer blocks (ECLM) and of tokens (Mask-ToMe)."""

@@ -1,0 +1,1 @@
+"""Feature upsampling (FeatUp's joint bilateral upsampler)."""
