@@ -1,0 +1,1 @@
+"""Metrics, parity with the official implementations, benchmarks and reports."""

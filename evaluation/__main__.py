@@ -1,0 +1,42 @@
+"""`python -m evaluation COMMAND ...`: everything that measures. A command is imported when chosen."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+
+# command -> (module with `main(argv) -> int`, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "goldens": (
+        "evaluation.goldens.runner",
+        "compare our networks with the official implementations' tensors",
+    ),
+    "models": ("evaluation.models", "parameters, cost and time of every encoder and decoder"),
+}
+
+
+def usage() -> str:
+    """The text of `--help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {help_line}" for name, (_, help_line) in COMMANDS.items()]
+    return "usage: python -m evaluation COMMAND [options]\n\ncommands (each has its own --help):\n" + "\n".join(lines)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run one command. Returns its exit code; 2 where the command is unknown."""
+    if not argv or argv[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if argv else 2
+    if argv[0] not in COMMANDS:
+        print(
+            f"evaluation: no command {argv[0]!r}; there are {', '.join(COMMANDS)}. See --help.",
+            file=sys.stderr,
+        )
+        return 2
+    module = import_module(COMMANDS[argv[0]][0])
+    return int(module.main(list(argv[1:])))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
