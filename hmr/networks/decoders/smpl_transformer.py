@@ -1,13 +1,13 @@
 """The SMPL transformer decoder of HMR2.0, at any size, with one query or 26.
 
-Sources: Humans in 4D / HMR2.0 (Goel et al. 2023, arXiv 2305.20091) for the architecture and the parameter names;
-Tarashima et al. 2025 (arXiv 2510.12660), released HMR2.0-S, for the small size d3-a4x16-m128; Heo and Hu,
-"Deformable Transformer with Feature Upsampling for HMR", table of results, for the 26-query dense decoder; CLIFF
-(Li et al. 2022) and CameraHMR (Patel and Black 2024) for the box information in the query.
+Sources: Humans in 4D / HMR2.0 (Goel et al. 2023, arXiv 2305.20091) for the architecture and the parameter
+names; Tarashima et al. 2025 (arXiv 2510.12660), released HMR2.0-S, for the small size d3-a4x16-m128; Heo and
+Hu, "Deformable Transformer with Feature Upsampling for HMR", table of results, for the 26-query dense decoder;
+CLIFF (Li et al. 2022) and CameraHMR (Patel and Black 2024) for the box information in the query.
 
-The module loads official checkpoints as they are (prefix `smpl_head.` removed). Three things are ours and off by
-default: a `score` readout, a position code on the context, and, since the paper does not print it, how the 26
-queries are read out (one small linear map for each kind of query).
+The module loads official checkpoints as they are (prefix `smpl_head.` removed). Three things are ours and off
+by default: a `score` readout, a position code on the context, and, since the paper does not print it, how the
+26 queries are read out (one small linear map for each kind of query).
 """
 
 from __future__ import annotations
