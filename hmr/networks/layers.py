@@ -41,6 +41,17 @@ class DropPath(nn.Module):
         return x * mask.bernoulli_(keep) / keep
 
 
+class ChannelNorm(nn.LayerNorm):
+    """LayerNorm over the channels of a map."""
+
+    def __init__(self, channels: int, eps: float = 1e-5) -> None:
+        super().__init__(channels, eps=eps)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, C, H, W) -> the same shape."""
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 def drop_path_rates(highest: float, depth: int) -> list[float]:
     """Rates that rise linearly from 0 at the first block to `highest` at the last, as the papers do."""
     return [highest * i / max(depth - 1, 1) for i in range(depth)]

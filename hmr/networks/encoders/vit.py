@@ -18,6 +18,7 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
+from hmr.networks.encoders.checks import check_images
 from hmr.networks.layers import DropPath, Mlp, drop_path_rates, init_linear, tokens_to_map
 
 LAYER_NORM_EPS = 1e-6
@@ -146,17 +147,14 @@ class ViT(nn.Module):
         self.feature_info = [(dim, patch_size)]
         self.patch_embed = PatchEmbed(patch_size, dim)
         self.pos_embed = nn.Parameter(torch.zeros(1, rows * columns + 1, dim))
-        self.blocks = nn.ModuleList(
-            Block(dim, heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, depth)
-        )
+        self.blocks = nn.ModuleList(Block(dim, heads, mlp_ratio, rate) for rate in drop_path_rates(drop_path, depth))
         self.last_norm = nn.LayerNorm(dim, eps=LAYER_NORM_EPS)
         nn.init.trunc_normal_(self.pos_embed, std=0.02)
         self.apply(init_linear)
 
     def embed(self, images: Tensor) -> Tensor:
         """Normalised images (B, 3, H, W) -> tokens with positions (B, N, dim), ready for the first block."""
-        if images.shape[-2:] != self.image_hw:
-            raise ValueError(f"images must be {self.image_hw} (h, w), got {tuple(images.shape[-2:])}")
+        check_images(images, self.image_hw)
         return self.patch_embed(images) + self.pos_embed[:, 1:] + self.pos_embed[:, :1]
 
     def forward_tokens(self, images: Tensor) -> Tensor:
