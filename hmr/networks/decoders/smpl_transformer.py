@@ -22,6 +22,7 @@ from hmr.networks.rotation import identity_6d, rotmat_from_6d
 
 JOINTS = 24
 BETAS = 10
+POSITION_GRID_HW = (32, 24)
 MEAN_CAMERA = (0.9, 0.0, 0.0)
 """Scale and shift of HMR's mean weak-perspective camera: the person fills most of the crop, centred."""
 
@@ -192,16 +193,19 @@ class _QueryTransformer(nn.Module):
 def sincos_position(height: int, width: int, channels: int, like: Tensor) -> Tensor:
     """Fixed 2D sine-cosine code (height*width, channels), row-major: half the channels code x, half y.
 
-    The MAE / ViT code: frequencies 10000^(-i / (channels/4)), sines then cosines. channels must divide by
-    four.
+    The MAE / ViT code: frequencies 10000^(-i / (channels/4)), sines then cosines. Positions count eighths of
+    the 256x192 crop's pixels whatever the map's size, so that a network trained at one input size can go on
+    at another. channels must divide by four.
     """
     if channels % 4:
         raise ValueError(f"a 2D sine-cosine code needs channels divisible by 4, got {channels}")
     quarter = channels // 4
     steps = torch.arange(quarter, device=like.device, dtype=torch.float32)
     frequency = torch.exp(steps * (-math.log(10000.0) / quarter))
-    x = torch.arange(width, device=like.device, dtype=torch.float32).unsqueeze(1) * frequency
-    y = torch.arange(height, device=like.device, dtype=torch.float32).unsqueeze(1) * frequency
+    columns = torch.arange(width, device=like.device, dtype=torch.float32)
+    rows = torch.arange(height, device=like.device, dtype=torch.float32)
+    x = ((columns + 0.5) * (POSITION_GRID_HW[1] / width)).unsqueeze(1) * frequency
+    y = ((rows + 0.5) * (POSITION_GRID_HW[0] / height)).unsqueeze(1) * frequency
     code_x = torch.cat((x.sin(), x.cos()), dim=1).unsqueeze(0).expand(height, -1, -1)
     code_y = torch.cat((y.sin(), y.cos()), dim=1).unsqueeze(1).expand(-1, width, -1)
     return torch.cat((code_x, code_y), dim=2).flatten(0, 1).to(like.dtype)
