@@ -1,0 +1,97 @@
+"""From what the user writes as SOURCE to an open source. Drivers are imported only when chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from app.errors import UsageError
+
+if TYPE_CHECKING:
+    from app.sources.threaded import ThreadedSource
+
+DEMO_CLIP = Path(__file__).resolve().parents[2] / "assets" / "demo" / "demo.mp4"
+
+FORMS = "a camera index, a video file, a folder of images, an rtsp/rtmp/http URL, or 'demo'"
+
+
+@dataclass(frozen=True)
+class SourceOptions:
+    """How to open the source; each field concerns one kind of source and is ignored by the others."""
+
+    camera_size: tuple[int, int] | None = None
+    """Width and height to ask the camera for, in pixels; its own choice where left out."""
+
+    camera_fps: float | None = None
+    """Frames a second to ask the camera for."""
+
+    camera_backend: Literal["auto", "v4l2", "dshow", "msmf", "avfoundation"] = "auto"
+    """Which of the system's camera interfaces to use."""
+
+    folder_fps: float = 30.0
+    """Frames a second that a folder of images stands for."""
+
+    stream_stall: float = 5.0
+    """Seconds of silence after which a network stream is connected to anew."""
+
+    stream_give_up: float = 60.0
+    """Seconds without a picture after which a network stream counts as lost."""
+
+
+def open_source(spec: str, options: SourceOptions | None = None) -> ThreadedSource:
+    """Open SOURCE: a camera index ("0", "/dev/video0"), a video file, an image or a folder of images, a URL, "demo".
+
+    Raises: UsageError, one line, where there is no such thing or it cannot be read.
+    """
+    chosen = options or SourceOptions()
+    if spec == "demo":
+        return _open_demo()
+    camera = _camera_index(spec)
+    if camera is not None:
+        from app.sources.camera import open_camera
+
+        return open_camera(camera, chosen.camera_size, chosen.camera_fps, chosen.camera_backend)
+    if "://" in spec:
+        return _open_url(spec, chosen)
+    return _open_path(Path(spec), chosen)
+
+
+def _camera_index(spec: str) -> int | None:
+    digits = spec.removeprefix("/dev/video")
+    if digits.isascii() and digits.isdigit():
+        return int(digits)
+    if spec.startswith("-") and spec[1:].isdigit():
+        raise UsageError(f"camera {spec} cannot be: camera indices count from 0")
+    return None
+
+
+def _open_demo() -> ThreadedSource:
+    from app.sources.video_file import open_video_file
+
+    if not DEMO_CLIP.is_file():
+        raise UsageError("the demo clip assets/demo/demo.mp4 is missing: this copy of the project is not complete")
+    return open_video_file(DEMO_CLIP, "demo")
+
+
+def _open_url(url: str, options: SourceOptions) -> ThreadedSource:
+    from app.sources.stream import STREAM_SCHEMES, StreamTimeouts, open_stream
+
+    scheme = url.partition("://")[0].lower()
+    if scheme not in STREAM_SCHEMES:
+        raise UsageError(f"{scheme}:// is not a kind of stream known here; known: {', '.join(STREAM_SCHEMES)}")
+    return open_stream(url, StreamTimeouts(stall_s=options.stream_stall, give_up_s=options.stream_give_up))
+
+
+def _open_path(path: Path, options: SourceOptions) -> ThreadedSource:
+    from app.sources.image_folder import IMAGE_SUFFIXES, open_images
+    from app.sources.video_file import open_video_file
+
+    try:
+        if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+            return open_images(path, options.folder_fps)
+        if path.is_file():
+            return open_video_file(path)
+    except PermissionError as error:
+        raise UsageError(f"{path}: no permission to read it") from error
+    raise UsageError(f"{path}: no such file or folder; SOURCE is {FORMS}")

@@ -1,0 +1,82 @@
+"""Pictures in a folder, in natural order, or one picture."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import UsageError
+from app.records import U8, Frame
+from app.sources.base import SourceInfo
+from app.sources.threaded import SourceLog, ThreadedSource
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+
+
+def natural_key(path: Path) -> list[tuple[int, int, str]]:
+    """Sort key under which `frame2` comes before `frame10`."""
+    parts = re.split(r"(\d+)", path.name.lower())
+    return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+
+
+def open_images(path: Path, fps: float) -> ThreadedSource:
+    """The pictures of a folder, or a single picture, as a film of `fps` frames a second: time = index / fps.
+
+    A picture that cannot be read is skipped and named in `warnings`; the others keep their index and time.
+
+    Raises: UsageError where there are no pictures, or none that can be read.
+    """
+    if fps <= 0:
+        raise UsageError(f"the frame rate of a folder of images must be above 0, got {fps:g}")
+    paths = [path] if path.is_file() else _list_images(path)
+    log = SourceLog()
+    pictures = _read_all(paths, log)
+    first = next(pictures, None)
+    if first is None:
+        raise UsageError(f"{path}: none of the {len(paths)} image files can be read; the first is {paths[0].name}")
+    height, width = first[1].shape[:2]
+    info = SourceInfo(path.name, False, fps, len(paths), (width, height))
+    return ThreadedSource(info, _frames(chain([first], pictures), fps), log=log)
+
+
+def _list_images(folder: Path) -> list[Path]:
+    files = [entry for entry in folder.iterdir() if entry.is_file() and not entry.name.startswith(".")]
+    images = sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
+    if not images:
+        wanted = " ".join(IMAGE_SUFFIXES)
+        others = f"; it holds {sorted(file.name for file in files)[0]}: to use a video, name the file" if files else ""
+        raise UsageError(f"{folder}: no images in this folder ({wanted}){others}")
+    return images
+
+
+def _read_all(paths: Sequence[Path], log: SourceLog) -> Iterator[tuple[int, U8]]:
+    for index, path in enumerate(paths):
+        image = _read_image(path)
+        if image is None:
+            log.warn(f"{path.name}: not a readable image, skipped")
+            continue
+        yield index, image
+
+
+def _read_image(path: Path) -> U8 | None:
+    """(H,W,3) uint8 BGR with the EXIF rotation applied; None where the file is no image."""
+    import cv2
+
+    try:
+        # Not cv2.imread: it fails on paths outside ASCII under Windows.
+        content = np.fromfile(path, np.uint8)
+    except OSError:
+        return None
+    if content.size == 0:
+        return None
+    image = cv2.imdecode(content, cv2.IMREAD_COLOR)
+    return None if image is None else np.asarray(image, np.uint8)  # pyright: ignore[reportUnnecessaryComparison]
+
+
+def _frames(pictures: Iterator[tuple[int, U8]], fps: float) -> Generator[Frame, None, None]:
+    for index, image in pictures:
+        yield Frame(image, index, index / fps)

@@ -1,0 +1,186 @@
+"""Network streams (rtsp, rtmp, http, srt, udp) through PyAV: newest picture only, reconnects by itself.
+
+Everything that arrives is decoded and dropped only afterwards: decoding less than what comes in would let the delay
+grow without end. Every network call has a time limit, so a silent server is noticed and connected to anew.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit, urlunsplit
+
+import numpy as np
+
+from app.errors import RunError, UsageError
+from app.records import U8, Frame
+from app.sources.base import SourceInfo
+from app.sources.threaded import SourceLog, ThreadedSource
+from app.sources.video_file import open_video_file
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "srt", "udp", "tcp")
+
+FIRST_PAUSE_S = 0.5
+LONGEST_PAUSE_S = 8.0
+
+
+@dataclass(frozen=True, slots=True)
+class StreamTimeouts:
+    """Seconds. `open_s` to connect; `stall_s` of silence before connecting anew; `give_up_s` without any picture
+    before the run ends."""
+
+    open_s: float = 10.0
+    stall_s: float = 5.0
+    give_up_s: float = 60.0
+
+
+def public_url(url: str) -> str:
+    """The URL without the user name and password that many cameras' URLs carry, fit for messages and files."""
+    parts = urlsplit(url)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def open_stream(url: str, timeouts: StreamTimeouts | None = None) -> ThreadedSource:
+    """A live network stream; a finished film at an http address is read like a file instead, without drops.
+
+    Raises: UsageError where nothing answers in time or it is no video. While running, lost connections are tried
+    again with growing pauses and told in `warnings`; RunError once `give_up_s` have passed without a picture.
+    """
+    limits = timeouts or StreamTimeouts()
+    name = public_url(url)
+    stop = threading.Event()
+    log = SourceLog()
+    connection = _connect(url, limits)
+    try:
+        if connection.is_recorded:
+            connection.close()
+            return open_video_file(url, name)
+        images = connection.images()
+        first = next(images, None)
+        if first is None:
+            raise UsageError(f"{name}: the stream ended before its first picture")
+    except BaseException:
+        connection.close()
+        raise
+    info = SourceInfo(name, True, connection.fps, None, (first.shape[1], first.shape[0]))
+    frames = _frames(url, connection, first, images, limits, stop, log)
+    # The grab thread gives up by itself; this watchdog is for a driver that hangs in spite of its time limits.
+    return ThreadedSource(info, frames, log=log, stop=stop, silence_limit_s=limits.give_up_s + limits.open_s)
+
+
+class _Connection:
+    """One open connection and its decoder."""
+
+    def __init__(self, container: InputContainer, stream: VideoStream) -> None:
+        self._container = container
+        self._stream = stream
+        stream.thread_type = "SLICE"  # frame threads would hold back one picture per thread
+
+    @property
+    def fps(self) -> float | None:
+        rate = self._stream.average_rate or self._stream.guessed_rate
+        return float(rate) if rate else None
+
+    @property
+    def is_recorded(self) -> bool:
+        """A film with an end, as opposed to a live stream. Servers of rtsp pace their films themselves."""
+        return bool(self._container.duration) and self._container.format.name.split(",")[0] not in ("rtsp", "flv")
+
+    def images(self) -> Iterator[U8]:
+        """Pictures until the stream ends. Raises FFmpegError when it breaks or stays silent."""
+        import av.error
+
+        for packet in self._container.demux(self._stream):
+            try:
+                pictures = packet.decode()
+            except av.error.InvalidDataError:
+                continue  # joined in mid-stream, or a damaged packet: the next key frame repairs it
+            for picture in pictures:
+                yield np.asarray(picture.to_ndarray(format="bgr24"), np.uint8)
+
+    def close(self) -> None:
+        self._container.close()
+
+
+def _connect(url: str, limits: StreamTimeouts) -> _Connection:
+    """Raises UsageError: what the server, or the missing server, said."""
+    import av
+    import av.error
+
+    options = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "2000000"}
+    if url.startswith("rtsp"):
+        options["rtsp_transport"] = "tcp"  # over UDP, lost packets smear the picture
+    try:
+        container = av.open(url, options=options, timeout=(limits.open_s, limits.stall_s))
+    except av.error.FFmpegError as error:
+        raise UsageError(
+            f"{public_url(url)}: no stream there ({error.strerror}); check the address, the password and the network"
+        ) from error
+    if not container.streams.video:
+        container.close()
+        raise UsageError(f"{public_url(url)}: the stream has no video track")
+    return _Connection(container, container.streams.video[0])
+
+
+def _frames(
+    url: str,
+    connection: _Connection,
+    first: U8,
+    images: Iterator[U8],
+    limits: StreamTimeouts,
+    stop: threading.Event,
+    log: SourceLog,
+) -> Generator[Frame, None, None]:
+    import av.error
+
+    index = 0
+    last_s = time.monotonic()
+    active: _Connection | None = connection
+    try:
+        yield Frame(first, index, last_s)
+        while active is not None:
+            reason = "the stream ended"
+            try:
+                for image in images:
+                    index += 1
+                    last_s = time.monotonic()
+                    yield Frame(image, index, last_s)
+            except av.error.FFmpegError as error:
+                reason = error.strerror or type(error).__name__
+            active.close()
+            log.warn(f"connection lost after frame {index} ({reason}); connecting again")
+            active = _reconnect(url, limits, last_s, stop, log)
+            if active is not None:
+                images = active.images()
+    finally:
+        if active is not None:
+            active.close()
+
+
+def _reconnect(
+    url: str, limits: StreamTimeouts, last_s: float, stop: threading.Event, log: SourceLog
+) -> _Connection | None:
+    """Try again with growing pauses; None when the source is being closed. Raises RunError after `give_up_s`."""
+    pause_s = FIRST_PAUSE_S
+    attempt = 0
+    while not stop.wait(pause_s):
+        attempt += 1
+        log.status = f"reconnecting (attempt {attempt})"
+        try:
+            connection = _connect(url, limits)
+        except UsageError as error:
+            silent_s = time.monotonic() - last_s
+            if silent_s > limits.give_up_s:
+                raise RunError(f"no picture for {silent_s:.0f} s, gave up after {attempt} attempts: {error}") from error
+            pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
+            continue
+        log.status = "running"
+        return connection
+    return None
