@@ -1,0 +1,170 @@
+"""From person crops to SMPL parameters: encoder, optional merging or upsampling, decoder.
+
+Sources: HMR2.0 (Goel et al. 2023, arXiv 2305.20091) for the composition; truncated hierarchical encoders (Tarashima et
+al. 2025, arXiv 2510.12660), FastHMR (Mehraban et al. 2025, arXiv 2510.10868) and the deformable decoder with feature
+upsampling (Heo and Hu) for what takes the place of its parts. The attributes are called `backbone` and `smpl_head`, as
+in HMR2.0's checkpoints, so that those load by name (hmr/checkpoints).
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from hmr.networks.decoders.smpl_transformer import SmplPrediction
+from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
+from hmr.networks.merging.mask_token_merging import TokenMergingVit
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+class HmrNet(nn.Module):
+    """One network, crop in, body out.
+
+    Args:
+        backbone: any of our encoders (`forward(images) -> list of maps`), or a `TokenMergingVit`
+            (`forward(images, mask) -> tokens`).
+        smpl_head: a decoder that gives an `SmplPrediction`: from one map or tokens, or, with `upsampling`, from the
+            list of upsampled maps.
+        upsampling: feature upsampler, `forward(maps, images) -> list of maps`; the deformable decoder reads these.
+        taps: with `upsampling`, the block counts after which the ViT's maps are taken (`ViT.forward_blocks`).
+
+    Raises ValueError for taps without an upsampler or the reverse.
+    """
+
+    def __init__(
+        self,
+        backbone: nn.Module,
+        smpl_head: nn.Module,
+        *,
+        upsampling: nn.Module | None = None,
+        taps: Sequence[int] = (),
+    ) -> None:
+        super().__init__()
+        if upsampling is not None and not taps:
+            raise ValueError("upsampling needs taps: the block counts whose maps it enlarges")
+        self.backbone = backbone
+        self.smpl_head = smpl_head
+        self.upsampling = upsampling
+        self.taps = tuple(taps)
+
+    @property
+    def image_hw(self) -> tuple[int, int]:
+        """Height and width of the crops, px."""
+        height, width = self.backbone.image_hw
+        return int(height), int(width)
+
+    @property
+    def takes_mask(self) -> bool:
+        """Whether a person mask guides the token merging."""
+        return isinstance(self.backbone, TokenMergingVit)
+
+    @property
+    def takes_box_info(self) -> bool:
+        """Whether the decoder's query carries the box (CameraHMR, CLIFF)."""
+        return getattr(self.smpl_head, "query_input", "zero") == "box_mean"
+
+    @property
+    def encoder(self) -> nn.Module:
+        """The plain encoder, without the token merging around it."""
+        return self.backbone.vit if isinstance(self.backbone, TokenMergingVit) else self.backbone
+
+    def forward(self, images: Tensor, box_info: Tensor | None = None, mask: Tensor | None = None) -> SmplPrediction:
+        """Recover the bodies in B crops.
+
+        images (B, 3, H, W): RGB, ImageNet-normalised. box_info (B, 3): as the decoder asks, or None. mask (B, H, W) or
+        (B, rows, columns): where the person is; only for a network with token merging, and optional there.
+        """
+        if mask is not None and not self.takes_mask:
+            raise ValueError("this network has no token merging to guide: pass no mask")
+        context = self._context(images, mask)
+        return self.smpl_head(context) if box_info is None else self.smpl_head(context, box_info)
+
+    def _context(self, images: Tensor, mask: Tensor | None) -> Tensor | list[Tensor]:
+        if isinstance(self.backbone, TokenMergingVit):
+            return self.backbone(images, mask)
+        if not self.taps:
+            return self.backbone(images)[-1]
+        maps = self.backbone.forward_blocks(images, self.taps)
+        return maps if self.upsampling is None else self.upsampling(maps, images)
+
+
+def with_merging(net: HmrNet, recipe: LayerMergeRecipe | None = None, schedule: Sequence[int] | None = None) -> HmrNet:
+    """A copy of a flat-ViT network with blocks collapsed (ECLM) and, or, tokens merged (Mask-ToMe).
+
+    recipe: which blocks to collapse (`search_layer_merges`); schedule: tokens to merge in each of the first blocks.
+    Weights are carried over. Raises ValueError where the encoder is no flat ViT or a schedule is already there.
+    """
+    small = copy.deepcopy(net)
+    vit = small.encoder
+    if not hasattr(vit, "blocks"):
+        raise ValueError(f"merging needs a flat ViT; {type(vit).__name__} needs its full grid")
+    if recipe is not None:
+        vit.blocks = merge_blocks(vit.blocks, recipe)
+    if schedule is not None:
+        if small.takes_mask:
+            raise ValueError("this network merges tokens already")
+        small.backbone = TokenMergingVit(vit, schedule)
+    return small
+
+
+class HmrOutputs(NamedTuple):
+    """The outputs of an exported graph, in its order: pose (N, 24, 3, 3), betas (N, 10), camera (N, 3) s, tx, ty, score
+    (N,) in 0..1, token (N, C)."""
+
+    pose: Tensor
+    betas: Tensor
+    camera: Tensor
+    score: Tensor
+    token: Tensor
+
+
+class ExportedHmr(nn.Module):
+    """What goes into a model package: uint8 crops in, named outputs out, normalisation inside.
+
+    A network without a score readout reports 1 for everybody. `input_names` lists the positional inputs: `crops`, then
+    `masks` where `with_mask`, then `box_info` where the decoder takes it.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, net: HmrNet, with_mask: bool = False) -> None:
+        super().__init__()
+        if with_mask and not net.takes_mask:
+            raise ValueError("with_mask needs a network with token merging")
+        self.net = net
+        self.with_mask = with_mask
+        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN), persistent=False)
+        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD), persistent=False)
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """Names of the inputs, in the order `forward` takes them."""
+        box = ("box_info",) if self.net.takes_box_info else ()
+        return ("crops", *(("masks",) if self.with_mask else ()), *box)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """Names of the outputs, in the order `forward` gives them."""
+        return HmrOutputs._fields
+
+    def forward(self, crops: Tensor, *extra: Tensor) -> HmrOutputs:
+        """Recover N bodies.
+
+        crops (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, non-zero where the person is; box_info (N, 3) float.
+        """
+        images = ((crops.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
+        inputs = dict(zip(self.input_names[1:], extra, strict=True))
+        masks = inputs.get("masks")
+        mask = None if masks is None else (masks > 0).to(images.dtype)
+        prediction = self.net(images, inputs.get("box_info"), mask)
+        score = prediction.score
+        if score is None:
+            score = torch.ones_like(prediction.camera[:, 0])
+        return HmrOutputs(prediction.rotmat, prediction.betas, prediction.camera, score, prediction.token)
