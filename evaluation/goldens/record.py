@@ -13,6 +13,10 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
+# An output is off where its error exceeds both: absolute, and as a share of the output's largest value.
+ABSOLUTE_BOUND = 1e-4
+RELATIVE_BOUND = 1e-5
+
 
 @dataclass(frozen=True)
 class Golden:

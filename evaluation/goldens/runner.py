@@ -18,10 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.goldens.families import find_family
-from evaluation.goldens.record import Golden, Ours
-
-ABSOLUTE_BOUND = 1e-4
-RELATIVE_BOUND = 1e-5
+from evaluation.goldens.record import ABSOLUTE_BOUND, RELATIVE_BOUND, Golden, Ours
 
 
 @dataclass(frozen=True)

@@ -246,7 +246,7 @@ class GroupMixFormer(nn.Module):
         stages: how many stages to keep; their strides are 4, 8, 16, 32.
         image_hw: input height and width in pixels, checked on every call.
         drop_path: rate of the last kept block.
-        norm: end with a LayerNorm over the channels of the last map (the official maps are raw).
+        norm: which maps get a LayerNorm over their channels (`none`, `last`, `all`); the official maps are raw.
 
     Attributes:
         feature_info: (channels, stride) per kept stage.

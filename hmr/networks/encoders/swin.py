@@ -1,8 +1,8 @@
 """Swin transformer, sizes T, S, B and L, cut after any stage.
 
 Sources: Swin (Liu et al. 2021, arXiv 2103.14030) for the network, built from timm's blocks (Apache-2.0);
-"truncated hierarchical encoders" for the cut: the first two or three stages suffice for mesh recovery, so nothing behind the
-last kept stage is built, not even its patch merging.
+"truncated hierarchical encoders" for the cut: the first two or three stages suffice for mesh recovery, so nothing
+behind the last kept stage is built, not even its patch merging.
 
 256x192 is no multiple of the 7x7 window. We follow timm: shifted blocks first roll the map by 3, then pad it at the
 right and bottom; where the grid is smaller than the window, the window shrinks (7x6 on the 8x6 grid of stage 4).
@@ -51,12 +51,13 @@ class Swin(nn.Module):
         window_size: side of the attention window in tokens.
         mlp_ratio: hidden width of the MLPs as a multiple of the stage's width.
         drop_path: rate of the last kept block.
-        norm: end with a LayerNorm over the channels of the last map, which the official classifier has after stage 4
-            and a truncated encoder needs after its own last stage.
+        norm: which maps get a LayerNorm over their channels (`none`, `last`, `all`); the official one has it after
+            stage 4.
 
     Attributes:
         feature_info: (channels, stride) per kept stage.
         grids_hw: map rows and columns per kept stage.
+        window_hw: the attention window, where the grid is not smaller.
     """
 
     def __init__(
@@ -87,6 +88,7 @@ class Swin(nn.Module):
             drop_path_rate=drop_path,
         )
         self.image_hw = image_hw
+        self.window_hw = (window_size, window_size)
         self.feature_info = [(dim * 2**i, PATCH_SIZE * 2**i) for i in range(stages)]
         self.patch_embed = whole.patch_embed
         self.layers = whole.layers
