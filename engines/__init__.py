@@ -1,0 +1,1 @@
+"""Run an exported graph: packages, engines, devices. Knows tensors, not people; imports no other package of ours."""

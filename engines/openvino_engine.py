@@ -1,0 +1,86 @@
+"""OpenVINO on the CPU: the same ONNX graph, often faster than ONNX Runtime (measured: docs/model_package.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import numpy as np
+
+from engines.base import Engine, GraphTensor
+from engines.devices import usable_cores
+from engines.errors import EngineError, EngineUnavailableError
+from engines.optional import require
+from engines.package import ModelPackage, Tensor, Tensors
+
+_DTYPES = {"u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16", "f32": "float32"}
+
+
+class OpenVinoEngine(Engine):
+    """Runs the package's ONNX graph with OpenVINO, in the graph's own precision."""
+
+    name = "openvino"
+    _precision = "f32"
+
+    def __init__(self, package: ModelPackage, device: str = "cpu", *, threads: int | None = None) -> None:
+        super().__init__(package, device, threads=threads)
+        if device != "cpu":
+            raise EngineError(f"openvino runs on cpu here, not on {device!r}; use onnxruntime for cuda")
+        self._request: Any = None
+
+    def _open(self) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
+        openvino = require("openvino", "live.txt")
+        core = openvino.Core()
+        self._check_cpu(core)
+        options = {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.threads or usable_cores(),
+            # Left alone it computes in bfloat16 wherever the CPU can, whatever the graph says.
+            "INFERENCE_PRECISION_HINT": self._precision,
+            # Pinned threads would hold cores that drawing and decoding need too.
+            "ENABLE_CPU_PINNING": False,
+        }
+        try:
+            compiled = core.compile_model(str(self.package.model_path), "CPU", options)
+        except RuntimeError as error:
+            line = str(error).strip().rpartition("\n")[2]
+            raise EngineError(f"{self.package.model_path}: openvino cannot open it: {line}") from error
+        self._request = compiled.create_infer_request()
+        inputs = tuple(_graph_tensor(port) for port in compiled.inputs)
+        outputs = tuple(_graph_tensor(port) for port in compiled.outputs)
+        return inputs, outputs
+
+    def _check_cpu(self, core: Any) -> None:
+        """Raise EngineUnavailableError where this CPU cannot run it as asked."""
+
+    def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
+        try:
+            self._request.infer(dict(inputs))
+        except RuntimeError as error:
+            raise EngineError(f"{self.describe()}: {str(error).strip().rpartition(chr(10))[2]}") from error
+        # The request's output memory is used again by the next call.
+        return {spec.name: np.array(self._request.get_tensor(spec.name).data) for spec in self.package.info.outputs}
+
+    def _close(self) -> None:
+        self._request = None
+
+
+class OpenVinoBf16Engine(OpenVinoEngine):
+    """OpenVINO computing in bfloat16: nearly twice as fast on CPUs that have it, at some 3 significant digits."""
+
+    name = "openvino-bf16"
+    _precision = "bf16"
+
+    def _check_cpu(self, core: Any) -> None:
+        able = cast("list[str]", core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"))
+        if "BF16" not in able:
+            raise EngineUnavailableError(
+                f"this CPU has no bfloat16 arithmetic (it has {', '.join(sorted(able))}); use --engine openvino"
+            )
+
+
+def _graph_tensor(port: Any) -> GraphTensor:
+    dtype = str(port.get_element_type().get_type_name())
+    shape = tuple(int(size.get_length()) if size.is_static else "?" for size in list(port.get_partial_shape()))
+    return GraphTensor(str(port.get_any_name()), _DTYPES.get(dtype, dtype), shape)

@@ -1,0 +1,324 @@
+"""The model package: a folder with `model.onnx`, `package.json` and `golden.npz` (docs/model_package.md).
+
+`package.json` is typed and closed: a key that is missing, unknown or of the wrong type is refused by name, and so is a
+file whose SHA-256 differs. Nothing here needs a machine-learning library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeAlias, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.errors import PackageError
+
+Tensor: TypeAlias = NDArray[Any]
+Tensors: TypeAlias = dict[str, Tensor]
+
+SCHEMA_VERSION = 1
+MODEL_FILE = "model.onnx"
+METADATA_FILE = "package.json"
+GOLDEN_FILE = "golden.npz"
+
+BATCH = "N"
+"""The only symbol a shape may hold, and only as its first axis: height and width are fixed, the batch is not."""
+
+TASKS = ("hmr", "detector", "segmenter", "smoother")
+DTYPES = ("uint8", "int32", "int64", "float16", "float32")
+PRECISIONS = ("fp32", "fp16", "int8")
+NORMALISATIONS = ("in-graph", "none")
+CROP_RULES = ("hmr2-square", "letterbox", "none")
+FOCAL_CONVENTIONS = ("weak-perspective-crop", "none")
+JOINT_SETS = ("smpl-24", "none")
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """One input or output. `shape`: sizes, the first of which may be "N"; `unit`: "m", "px", "rad", "1", ..."""
+
+    name: str
+    dtype: str
+    shape: tuple[int | str, ...]
+    unit: str
+    meaning: str
+
+    @property
+    def batched(self) -> bool:
+        """Whether the first axis is the batch."""
+        return bool(self.shape) and self.shape[0] == BATCH
+
+    def concrete(self, batch: int) -> tuple[int, ...]:
+        """The shape with `batch` in place of N."""
+        return tuple(batch if size == BATCH else int(size) for size in self.shape)
+
+    def fits(self, array: Tensor) -> bool:
+        """Whether dtype and shape agree (any size for N)."""
+        same = len(self.shape) == array.ndim and all(
+            want in (BATCH, got) for want, got in zip(self.shape, array.shape, strict=True)
+        )
+        return same and array.dtype == np.dtype(self.dtype)
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {shape_text(self.shape)}"
+
+
+def shape_text(shape: tuple[int | str, ...]) -> str:
+    """A shape as people write it: (N, 256, 192, 3)."""
+    return f"({', '.join(map(str, shape))}{',' if len(shape) == 1 else ''})"
+
+
+@dataclass(frozen=True, slots=True)
+class PackageInfo:
+    """What `package.json` says, the hashes apart.
+
+    name: short name, also the folder's usual name. architecture, arguments: what rebuilds the network.
+    body: whose shape basis `betas` belong to ("none" where the graph knows no body). metrics: name -> number,
+    names with their unit ("mpjpe_mm"). See the constants of this module for the closed vocabularies.
+    """
+
+    name: str
+    task: str
+    architecture: str
+    arguments: dict[str, Any]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    normalisation: str
+    crop_rule: str
+    focal_convention: str
+    body: str
+    joint_set: str
+    opset: int
+    precision: str
+    paper: str
+    licence: str
+    training_data: str
+    metrics: dict[str, float]
+
+    def input(self, name: str) -> TensorSpec:
+        """The input of this name. Raises PackageError, listing what there is."""
+        return _by_name(self.inputs, name, f"package {self.name!r}: input")
+
+    def output(self, name: str) -> TensorSpec:
+        """The output of this name. Raises PackageError, listing what there is."""
+        return _by_name(self.outputs, name, f"package {self.name!r}: output")
+
+
+def _by_name(specs: tuple[TensorSpec, ...], name: str, where: str) -> TensorSpec:
+    for spec in specs:
+        if spec.name == name:
+            return spec
+    raise PackageError(f"{where} {name!r} is missing, there are {[spec.name for spec in specs]}")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPackage:
+    """A package whose metadata was parsed and whose files have the recorded hashes."""
+
+    folder: Path
+    info: PackageInfo
+    files: dict[str, str]
+
+    @property
+    def model_path(self) -> Path:
+        """The graph."""
+        return self.folder / MODEL_FILE
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the graph: what run reports and plan caches key on."""
+        return self.files[MODEL_FILE]
+
+    def golden(self) -> tuple[Tensors, Tensors]:
+        """The recorded inputs and the outputs that the reference gave for them, by name.
+
+        Raises: PackageError where names, dtypes or shapes are not those of `package.json`.
+        """
+        inputs: Tensors = {}
+        outputs: Tensors = {}
+        with np.load(self.folder / GOLDEN_FILE, allow_pickle=False) as archive:
+            for key in cast("list[str]", archive.files):
+                side, _, name = key.partition("/")
+                {"in": inputs, "out": outputs}.get(side, {})[name] = archive[key]
+        for specs, tensors, side in ((self.info.inputs, inputs, "in"), (self.info.outputs, outputs, "out")):
+            for spec in specs:
+                array = tensors.get(spec.name)
+                actual = "absent" if array is None else f"{array.dtype} {array.shape}"
+                if array is None or not spec.fits(array):
+                    raise PackageError(f"{self.folder / GOLDEN_FILE}: expected {side}/{spec}, it is {actual}")
+        return inputs, outputs
+
+
+def load_package(folder: Path | str) -> ModelPackage:
+    """Read and check a package folder.
+
+    Raises: PackageError naming what is missing, unknown, of the wrong type, or changed since it was written.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PackageError(f"{folder}: no such model package (a folder with {MODEL_FILE} and {METADATA_FILE})")
+    path = folder / METADATA_FILE
+    try:
+        document = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise PackageError(f"{folder}: {METADATA_FILE} is missing, so this is no model package") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise PackageError(f"{path}: not valid JSON ({error})") from error
+    info, files = parse_metadata(document, str(path))
+    for name, expected in files.items():
+        _check_hash(folder / name, expected)
+    return ModelPackage(folder, info, files)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file, as hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _check_hash(path: Path, expected: str) -> None:
+    if not path.is_file():
+        raise PackageError(f"{path}: the package lists this file, but it is missing; copy or export the package again")
+    actual = sha256_of(path)
+    if actual != expected:
+        raise PackageError(
+            f"{path}: changed or damaged (sha256 {actual[:12]}..., {METADATA_FILE} says {expected[:12]}...); "
+            "copy or export the package again"
+        )
+
+
+def parse_metadata(document: object, where: str) -> tuple[PackageInfo, dict[str, str]]:
+    """The parsed content of `package.json` -> typed metadata and the files' hashes. Raises PackageError."""
+    top = _Fields(document, where)
+    version = top.integer("schema_version")
+    if version != SCHEMA_VERSION:
+        raise PackageError(
+            f"{where}: schema_version {version}, this program reads {SCHEMA_VERSION}; "
+            f"{'update the program' if version > SCHEMA_VERSION else 'export the package again'}"
+        )
+    architecture = top.fields("architecture")
+    info = PackageInfo(
+        name=top.text("name"),
+        task=top.choice("task", TASKS),
+        architecture=architecture.text("name"),
+        arguments=architecture.mapping("arguments"),
+        inputs=_tensors(top, "inputs"),
+        outputs=_tensors(top, "outputs"),
+        normalisation=top.choice("normalisation", NORMALISATIONS),
+        crop_rule=top.choice("crop_rule", CROP_RULES),
+        focal_convention=top.choice("focal_convention", FOCAL_CONVENTIONS),
+        body=top.text("body"),
+        joint_set=top.choice("joint_set", JOINT_SETS),
+        opset=top.integer("opset"),
+        precision=top.choice("precision", PRECISIONS),
+        paper=top.text("paper"),
+        licence=top.text("licence"),
+        training_data=top.text("training_data"),
+        metrics=_metrics(top),
+    )
+    files = _files(top)
+    architecture.close()
+    top.close()
+    return info, files
+
+
+def _tensors(top: _Fields, key: str) -> tuple[TensorSpec, ...]:
+    items = top.take(key, list)
+    specs: list[TensorSpec] = []
+    for index, item in enumerate(items):
+        fields = _Fields(item, f"{top.where}: {key}[{index}]")
+        spec = TensorSpec(
+            name=fields.text("name"),
+            dtype=fields.choice("dtype", DTYPES),
+            shape=_shape(fields),
+            unit=fields.text("unit"),
+            meaning=fields.text("meaning"),
+        )
+        fields.close()
+        specs.append(spec)
+    names = [spec.name for spec in specs]
+    if not specs or len(set(names)) != len(names):
+        raise PackageError(f"{top.where}: {key} must be a non-empty list of different names, it is {names}")
+    return tuple(specs)
+
+
+def _shape(fields: _Fields) -> tuple[int | str, ...]:
+    sizes = cast("list[object]", fields.take("shape", list))
+    shape: list[int | str] = []
+    for axis, size in enumerate(sizes):
+        if (size == BATCH and axis == 0) or (type(size) is int and size > 0):
+            shape.append(cast("int | str", size))
+        else:
+            raise PackageError(
+                f"{fields.where}: shape {sizes}: sizes are positive integers, and only the first may be {BATCH!r}"
+            )
+    return tuple(shape)
+
+
+def _metrics(top: _Fields) -> dict[str, float]:
+    metrics = top.mapping("metrics")
+    for name, value in metrics.items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise PackageError(f"{top.where}: metrics.{name}: expected a number, it is {value!r}")
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def _files(top: _Fields) -> dict[str, str]:
+    files = top.mapping("files")
+    for name, digest in files.items():
+        if not isinstance(digest, str) or len(digest) != 64:
+            raise PackageError(f"{top.where}: files.{name}: expected a SHA-256 of 64 hex digits, it is {digest!r}")
+        if Path(name).name != name or name == METADATA_FILE:
+            raise PackageError(f"{top.where}: files.{name}: a package lists plain files of its own folder only")
+    for name in (MODEL_FILE, GOLDEN_FILE):
+        if name not in files:
+            raise PackageError(f"{top.where}: files must list {name}, it lists {sorted(files)}")
+    return cast("dict[str, str]", files)
+
+
+class _Fields:
+    """One JSON object, read key by key; `close` refuses whatever was not asked for."""
+
+    def __init__(self, document: object, where: str) -> None:
+        if not isinstance(document, dict):
+            raise PackageError(f"{where}: expected a JSON object, it is {type(document).__name__}")
+        self.where = where
+        self._left = dict(cast("Mapping[str, object]", document))
+
+    def take(self, key: str, kind: type) -> Any:
+        if key not in self._left:
+            raise PackageError(f"{self.where}: {key!r} is missing")
+        value = self._left.pop(key)
+        if type(value) is not kind:
+            raise PackageError(f"{self.where}: {key!r}: expected {kind.__name__}, it is {type(value).__name__}")
+        return value
+
+    def text(self, key: str) -> str:
+        value = cast(str, self.take(key, str))
+        if not value.strip():
+            raise PackageError(f"{self.where}: {key!r} is empty; write 'none' where nothing applies")
+        return value
+
+    def integer(self, key: str) -> int:
+        return cast(int, self.take(key, int))
+
+    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
+        value = self.text(key)
+        if value not in allowed:
+            raise PackageError(f"{self.where}: {key!r} is {value!r}, expected one of {', '.join(allowed)}")
+        return value
+
+    def mapping(self, key: str) -> dict[str, Any]:
+        return cast("dict[str, Any]", self.take(key, dict))
+
+    def fields(self, key: str) -> _Fields:
+        return _Fields(self.take(key, dict), f"{self.where}: {key}")
+
+    def close(self) -> None:
+        if self._left:
+            raise PackageError(f"{self.where}: unknown keys {sorted(self._left)}")

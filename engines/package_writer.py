@@ -1,0 +1,90 @@
+"""Write a model package: graph, golden tensors and `package.json` with the hash of every file."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from tempfile import mkdtemp
+
+import numpy as np
+
+from engines.errors import PackageError
+from engines.package import (
+    GOLDEN_FILE,
+    METADATA_FILE,
+    MODEL_FILE,
+    SCHEMA_VERSION,
+    ModelPackage,
+    PackageInfo,
+    Tensor,
+    load_package,
+    parse_metadata,
+    sha256_of,
+)
+
+
+def write_package(
+    out: Path,
+    info: PackageInfo,
+    model: bytes | Path,
+    golden_inputs: Mapping[str, Tensor],
+    golden_outputs: Mapping[str, Tensor],
+    *,
+    overwrite: bool = False,
+) -> ModelPackage:
+    """Write the folder `out` and read it back.
+
+    model: the serialised ONNX graph, or a file to copy; weights must be inside (no external data).
+    golden_*: one example, tensors by name. The folder appears complete or not at all.
+
+    Raises: PackageError where `out` exists and `overwrite` is false, or where `info` would not be read back.
+    """
+    if out.exists() and not overwrite:
+        raise PackageError(f"{out} exists; choose another folder or pass overwrite")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    staging = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    try:
+        if isinstance(model, Path):
+            shutil.copyfile(model, staging / MODEL_FILE)
+        else:
+            (staging / MODEL_FILE).write_bytes(model)
+        arrays = {f"in/{name}": array for name, array in golden_inputs.items()}
+        arrays |= {f"out/{name}": array for name, array in golden_outputs.items()}
+        with (staging / GOLDEN_FILE).open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        files = {name: sha256_of(staging / name) for name in (MODEL_FILE, GOLDEN_FILE)}
+        document = _document(info, files)
+        parse_metadata(json.loads(json.dumps(document)), str(out / METADATA_FILE))
+        (staging / METADATA_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+        load_package(staging).golden()
+        staging.chmod(0o777 & ~_umask())
+        if out.exists():
+            shutil.rmtree(out)
+        staging.replace(out)
+    finally:
+        shutil.rmtree(staging, ignore_errors=True)
+    return load_package(out)
+
+
+def _document(info: PackageInfo, files: dict[str, str]) -> dict[str, object]:
+    fields = asdict(info)
+    architecture = {"name": fields.pop("architecture"), "arguments": fields.pop("arguments")}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "name": fields.pop("name"),
+        "task": fields.pop("task"),
+        "architecture": architecture,
+        **fields,
+        "files": files,
+    }
+
+
+def _umask() -> int:
+    """The process's umask; reading it means setting it for a moment."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,139 @@
+"""A package is read back as written, and anything missing, unknown or changed is refused by name."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
+
+from engines.errors import PackageError
+from engines.package import TensorSpec, load_package
+from engines.package_writer import write_package
+from tests.tiny_packages import affine_model, affine_package, info
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return affine_package(tmp_path / "tiny").folder
+
+
+def edit(folder: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    path = folder / "package.json"
+    document = json.loads(path.read_text())
+    change(document)
+    path.write_text(json.dumps(document))
+
+
+def test_written_then_read(folder: Path) -> None:
+    package = load_package(folder)
+    assert package.info == info()
+    assert set(package.files) == {"model.onnx", "golden.npz"}
+    inputs, outputs = package.golden()
+    np.testing.assert_array_equal(outputs["y"], 2 * inputs["x"] + 1)
+
+
+KEYS = [
+    *["schema_version", "name", "task", "architecture", "inputs", "outputs", "normalisation", "crop_rule"],
+    *["focal_convention", "body", "joint_set", "opset", "precision", "paper", "licence", "training_data"],
+    *["metrics", "files"],
+]
+
+
+def test_the_keys_are_all_of_them(folder: Path) -> None:
+    assert sorted(json.loads((folder / "package.json").read_text())) == sorted(KEYS)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_is_needed(folder: Path, key: str) -> None:
+    edit(folder, lambda document: document.pop(key))
+    with pytest.raises(PackageError, match=f"'{key}' is missing"):
+        load_package(folder)
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_has_its_type(folder: Path, key: str) -> None:
+    edit(folder, lambda document: document.update({key: None}))
+    with pytest.raises(PackageError, match=f"'{key}': expected .*, it is NoneType"):
+        load_package(folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.update(speed=3), r"unknown keys \['speed'\]"),
+        (lambda d: d["inputs"][0].update(colour="RGB"), r"inputs\[0\]: unknown keys \['colour'\]"),
+        (lambda d: d["architecture"].update(depth=3), r"architecture: unknown keys \['depth'\]"),
+        (lambda d: d.update(schema_version=2), "schema_version 2, this program reads 1; update the program"),
+        (lambda d: d.update(schema_version=0), "schema_version 0, this program reads 1; export the package again"),
+        (lambda d: d.update(schema_version=True), "'schema_version': expected int, it is bool"),
+        (lambda d: d.update(task="pose"), "'task' is 'pose', expected one of hmr, detector, segmenter, smoother"),
+        (lambda d: d.update(licence=" "), "'licence' is empty"),
+        (lambda d: d["inputs"][0].update(shape=["N", "W"]), "only the first may be 'N'"),
+        (lambda d: d["inputs"][0].update(shape=["N", 0]), "sizes are positive"),
+        (lambda d: d["inputs"][0].update(shape=["N", 3.0]), "sizes are positive integers"),
+        (lambda d: d["inputs"][0].update(dtype="complex64"), "'dtype' is 'complex64'"),
+        (lambda d: d.update(outputs=[]), "outputs must be a non-empty list"),
+        (lambda d: d["outputs"][1].update(name="y"), "different names"),
+        (lambda d: d["metrics"].update(error="low"), "metrics.error: expected a number, it is 'low'"),
+        (lambda d: d["files"].pop("golden.npz"), "files must list golden.npz"),
+        (lambda d: d["files"].update({"../x": "0" * 64}), "plain files of its own folder"),
+        (
+            lambda d: d["files"].update({"more.bin": "0" * 64}),
+            "more.bin: the package lists this file, but it is missing",
+        ),
+        (lambda d: d["files"].update({"model.onnx": "abc"}), "expected a SHA-256"),
+    ],
+)
+def test_what_is_off_is_named(folder: Path, change: Callable[[dict[str, Any]], object], message: str) -> None:
+    edit(folder, change)
+    with pytest.raises(PackageError, match=message):
+        load_package(folder)
+
+
+def test_a_changed_file_is_named_with_the_way_out(folder: Path) -> None:
+    path = folder / "model.onnx"
+    path.write_bytes(path.read_bytes() + b"\0")
+    with pytest.raises(PackageError, match=r"model\.onnx: changed or damaged .*copy or export the package again"):
+        load_package(folder)
+
+
+def test_what_is_no_package(tmp_path: Path) -> None:
+    with pytest.raises(PackageError, match="no such model package"):
+        load_package(tmp_path / "absent")
+    with pytest.raises(PackageError, match=r"package\.json is missing"):
+        load_package(tmp_path)
+    (tmp_path / "package.json").write_text("{")
+    with pytest.raises(PackageError, match="not valid JSON"):
+        load_package(tmp_path)
+    (tmp_path / "package.json").write_text("[]")
+    with pytest.raises(PackageError, match="expected a JSON object, it is list"):
+        load_package(tmp_path)
+
+
+def test_golden_of_other_shape_is_refused(tmp_path: Path) -> None:
+    golden = {"y": np.zeros((2, 3), np.float32), "z": np.zeros((2, 1), np.float32)}
+    with pytest.raises(PackageError, match=r"expected out/z float32 \(N,\), it is float32 \(2, 1\)"):
+        write_package(tmp_path / "p", info(), affine_model(), {"x": np.zeros((2, 3), np.float32)}, golden)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_nothing_is_overwritten_unasked(folder: Path) -> None:
+    with pytest.raises(PackageError, match="exists"):
+        affine_package(folder)
+    x = np.ones((1, 3), np.float32)
+    golden = {"y": 2 * x + 1, "z": np.full(1, 9, np.float32)}
+    written = write_package(folder, info(name="again"), affine_model(), {"x": x}, golden, overwrite=True)
+    assert written.info.name == "again"
+    assert sorted(path.name for path in folder.iterdir()) == ["golden.npz", "model.onnx", "package.json"]
+
+
+def test_metadata_that_would_not_be_read_back_is_not_written(tmp_path: Path) -> None:
+    wrong = info(inputs=(TensorSpec("x", "float32", ("B", 3), "1", "numbers"),))
+    with pytest.raises(PackageError, match="only the first may be 'N'"):
+        write_package(tmp_path / "p", wrong, affine_model(), {}, {})

@@ -1,0 +1,161 @@
+"""Model packages with graphs of a few nodes, for tests of everything that opens a package. Needs `onnx`."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from engines.package import ModelPackage, PackageInfo, TensorSpec
+from engines.package_writer import write_package
+
+OPSET = 18
+TOKEN_WIDTH = 6
+
+
+def model_bytes(
+    nodes: list[onnx.NodeProto],
+    inputs: list[onnx.ValueInfoProto],
+    outputs: list[onnx.ValueInfoProto],
+    weights: dict[str, np.ndarray[Any, Any]] | None = None,
+) -> bytes:
+    """A checked, serialised graph."""
+    constants = [numpy_helper.from_array(array, name) for name, array in (weights or {}).items()]
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, constants)
+    # IR 10 is what the oldest supported ONNX Runtime reads.
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def info(**changes: Any) -> PackageInfo:
+    """Metadata of `affine_package`: y = 2 x + 1 on (N, 3), z = the row's sum (N,)."""
+    base = PackageInfo(
+        name="tiny",
+        task="smoother",
+        architecture="affine",
+        arguments={"scale": 2},
+        inputs=(TensorSpec("x", "float32", ("N", 3), "1", "numbers"),),
+        outputs=(
+            TensorSpec("y", "float32", ("N", 3), "1", "2 x + 1"),
+            TensorSpec("z", "float32", ("N",), "1", "sum of the row of y"),
+        ),
+        normalisation="none",
+        crop_rule="none",
+        focal_convention="none",
+        body="none",
+        joint_set="none",
+        opset=OPSET,
+        precision="fp32",
+        paper="none",
+        licence="MIT",
+        training_data="none",
+        metrics={"error": 0.5},
+    )
+    return replace(base, **changes)
+
+
+def affine_model(output: str = "y", width: int = 3) -> bytes:
+    """y = 2 x + 1, z = sum(y): the graph of `info()`; other names and widths make it disagree with it."""
+    vector = helper.make_tensor_value_info
+    return model_bytes(
+        [
+            helper.make_node("Mul", ["x", "two"], ["double"]),
+            helper.make_node("Add", ["double", "one"], [output]),
+            helper.make_node("ReduceSum", [output, "axis"], ["z"], keepdims=0),
+        ],
+        [vector("x", TensorProto.FLOAT, ["N", width])],
+        [vector(output, TensorProto.FLOAT, ["N", width]), vector("z", TensorProto.FLOAT, ["N"])],
+        {
+            "two": np.array(2, np.float32),
+            "one": np.array(1, np.float32),
+            "axis": np.array([1], np.int64),
+        },
+    )
+
+
+def affine_package(out: Path, model: bytes | None = None, **changes: Any) -> ModelPackage:
+    """`info(**changes)` around `affine_model()`, with its true golden values."""
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    y = 2 * x + 1
+    return write_package(out, info(**changes), model or affine_model(), {"x": x}, {"y": y, "z": y.sum(axis=1)})
+
+
+def hmr_info(input_hw: tuple[int, int] = (256, 192), token_width: int = TOKEN_WIDTH, **changes: Any) -> PackageInfo:
+    """Metadata that an estimator accepts."""
+    outputs = (
+        TensorSpec("pose", "float32", ("N", 24, 3, 3), "1", "rotations, root first"),
+        TensorSpec("betas", "float32", ("N", 10), "1", "shape"),
+        TensorSpec("camera", "float32", ("N", 3), "1", "weak perspective s, tx, ty"),
+        TensorSpec("score", "float32", ("N",), "1", "a person is there"),
+        TensorSpec("token", "float32", ("N", token_width), "1", "feature"),
+    )
+    base = info(
+        name="tiny-hmr",
+        task="hmr",
+        architecture="constant",
+        arguments={},
+        inputs=(TensorSpec("crops", "uint8", ("N", *input_hw, 3), "1", "RGB crops"),),
+        outputs=outputs,
+        normalisation="in-graph",
+        crop_rule="hmr2-square",
+        focal_convention="weak-perspective-crop",
+        body="bodycast-adult",
+        joint_set="smpl-24",
+    )
+    return replace(base, **changes)
+
+
+def hmr_package(
+    out: Path,
+    input_hw: tuple[int, int] = (256, 192),
+    camera: tuple[float, float, float] = (0.9, 0.0, 0.0),
+    **changes: Any,
+) -> ModelPackage:
+    """The rest pose for every crop. `camera` is what it answers; betas[:, 0] is the crop's mean red level / 255,
+    so that tests can see which picture went in; score is 0.8."""
+    crops = np.zeros((2, *input_hw, 3), np.uint8)
+    crops[1, ..., 0] = 255
+    red = np.array([0.0, 1.0], np.float32)
+    betas = np.concatenate([red[:, None], np.zeros((2, 9), np.float32)], axis=1)
+    constants = {
+        "pose": np.tile(np.eye(3, dtype=np.float32), (1, 24, 1, 1)),
+        "camera": np.array([camera], np.float32),
+        "score": np.full(1, 0.8, np.float32),
+        "token": np.arange(TOKEN_WIDTH, dtype=np.float32)[None],
+    }
+    golden = {name: np.repeat(value, 2, axis=0) for name, value in constants.items()} | {"betas": betas}
+    return write_package(out, hmr_info(input_hw, **changes), _hmr_model(input_hw, constants), {"crops": crops}, golden)
+
+
+def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, Any]]) -> bytes:
+    """Every constant, plus zero times the crop's mean so that it has N rows."""
+    nodes = [
+        helper.make_node("Cast", ["crops"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["pixels", "space"], ["rgb"], keepdims=0),
+        helper.make_node("Gather", ["rgb", "red"], ["level"], axis=1),
+        helper.make_node("Div", ["level", "white"], ["one_beta"]),
+        helper.make_node("Mul", ["one_beta", "nothing"], ["zero"]),
+        helper.make_node("Mul", ["zero", "ten_zeros"], ["zeros9"]),
+        helper.make_node("Concat", ["one_beta", "zeros9"], ["betas"], axis=1),
+    ]
+    weights = {
+        "space": np.array([1, 2], np.int64),
+        "red": np.array([0], np.int64),
+        "white": np.array(255, np.float32),
+        "nothing": np.array(0, np.float32),
+        "ten_zeros": np.zeros((1, 9), np.float32),
+    }
+    outputs = [helper.make_tensor_value_info("betas", TensorProto.FLOAT, ["N", 10])]
+    for name, value in constants.items():
+        weights[f"{name}_value"] = value
+        weights[f"{name}_shape"] = np.array([-1, *[1] * (value.ndim - 1)], np.int64)
+        nodes.append(helper.make_node("Reshape", ["zero", f"{name}_shape"], [f"{name}_zero"]))
+        nodes.append(helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]))
+        outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *value.shape[1:]]))
+    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", *input_hw, 3])
+    return model_bytes(nodes, [crops], outputs, weights)
