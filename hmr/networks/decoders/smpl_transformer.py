@@ -2,8 +2,8 @@
 
 Sources: Humans in 4D / HMR2.0 (Goel et al. 2023, arXiv 2305.20091) for the architecture and the parameter
 names; Tarashima et al. 2025 (arXiv 2510.12660), released HMR2.0-S, for the small size d3-a4x16-m128; Heo and
-Hu, "Deformable Transformer with Feature Upsampling for HMR", table of results, for the 26-query dense decoder;
-CLIFF (Li et al. 2022) and CameraHMR (Patel and Black 2024) for the box information in the query.
+Hu, "Deformable Transformer with Feature Upsampling for HMR", table of results, for the 26-query dense
+decoder; CLIFF (Li et al. 2022) and CameraHMR (Patel and Black 2024) for the box information in the query.
 
 The module loads official checkpoints as they are (prefix `smpl_head.` removed). Three things are ours and off
 by default: a `score` readout, a position code on the context, and, since the paper does not print it, how the

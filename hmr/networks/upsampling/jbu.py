@@ -18,6 +18,7 @@ here height and width are two numbers.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.nn.functional as F
@@ -112,6 +113,25 @@ class JbuStack(nn.Module):
         if self.fixup_proj is None:
             return features
         return features + MIX * self.fixup_proj(features)
+
+
+class MapUpsampler(nn.Module):
+    """One upsampler per tapped map of an encoder, as the deformable-decoder paper has one per tap of its ViT.
+
+    channels: of each map. factor: 2, 4 (the paper's choice), 8 or 16. final_mix: see JbuStack; off, since the
+    paper's parameter count leaves no room for one mix per tap.
+    """
+
+    def __init__(self, channels: Sequence[int], factor: int = 4, final_mix: bool = False) -> None:
+        super().__init__()
+        self.factor = factor
+        self.stacks = nn.ModuleList(JbuStack(c, factor, final_mix) for c in channels)
+
+    def forward(self, maps: Sequence[Tensor], images: Tensor) -> list[Tensor]:
+        """Maps (B, C_i, h_i, w_i) and normalised images (B, 3, H, W) to maps (B, C_i, factor*h_i,
+        factor*w_i).
+        """
+        return [stack(m, images) for stack, m in zip(self.stacks, maps, strict=True)]
 
 
 def _average_to(image: Tensor, size: tuple[int, int]) -> Tensor:
