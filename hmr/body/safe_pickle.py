@@ -1,0 +1,222 @@
+"""Reads the arrays out of a pickle without running anything that is in it.
+
+SMPL is published as a Python-2 pickle whose arrays are chumpy objects and whose joint regressor is a scipy sparse matrix. The
+usual way to open it needs old versions of both packages and calls whatever the file names. Here the few names that such a file
+needs are each replaced by a stub of ours that only keeps what was stored; every other name is refused. Not even numpy's own
+unpickling is used (its array constructor takes raw buffers of any type): arrays are rebuilt from plain numbers.
+"""
+
+from __future__ import annotations
+
+import io
+import pickle
+import re
+from collections.abc import Callable
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class RefusedPickle(ValueError):  # noqa: N818 - reads as what happened
+    """The pickle is broken, or names something that a body file has no reason to name."""
+
+
+class _Stub:
+    """Stands for an object of the file: takes whatever it is made from, keeps it, does nothing."""
+
+    def __init__(self, *arguments: object) -> None:
+        self.arguments = arguments
+        self.state: object = None
+
+    def __setstate__(self, state: object) -> None:
+        self.state = state
+
+    def fields(self) -> dict[object, object]:
+        """The stored attributes: pickles keep them as a dict, or as a pair of dicts for classes with slots."""
+        parts = self.state if isinstance(self.state, tuple) else (self.state,)
+        merged: dict[object, object] = {}
+        for part in cast("tuple[object, ...]", parts):
+            if isinstance(part, dict):
+                merged.update(cast("dict[object, object]", part))
+        return merged
+
+
+class _Chumpy(_Stub):
+    """A chumpy array. `Ch` keeps its numbers under `x`; `Select` keeps an array `a` and the indices taken from it."""
+
+
+class _Sparse(_Stub):
+    """A scipy sparse matrix in compressed-column form."""
+
+    by_column = True
+
+
+class _SparseByRow(_Sparse):
+    by_column = False
+
+
+class _NumpyType(_Stub):
+    """Stands for the class `numpy.ndarray`, which is only ever an argument."""
+
+
+class _Dtype(_Stub):
+    """A numpy dtype: its code is the first argument, the byte order is in the state."""
+
+    def resolve(self) -> np.dtype[np.generic]:
+        code = self.arguments[0] if self.arguments else None
+        if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[fiub][1248]", code):
+            raise RefusedPickle(f"expected arrays of numbers, got an array of dtype {code!r}")
+        order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "="
+        dtype = np.dtype(code)
+        return dtype.newbyteorder(order) if order in ("<", ">") else dtype
+
+
+class _Array(_Stub):
+    """A numpy array: state is (version, shape, dtype, is_fortran, bytes)."""
+
+    def resolve(self) -> NDArray[np.generic]:
+        if not isinstance(self.state, tuple) or len(self.state) != 5:
+            raise RefusedPickle("expected a numpy array of five parts")
+        _, shape, dtype, is_fortran, raw = cast("tuple[object, ...]", self.state)
+        return _array_from_bytes(raw, dtype, shape, "F" if is_fortran else "C")
+
+
+class _Scalar(_Stub):
+    """A numpy scalar: made from (dtype, bytes)."""
+
+    def resolve(self) -> NDArray[np.generic]:
+        if len(self.arguments) != 2:
+            raise RefusedPickle("expected a numpy scalar of two parts")
+        return _array_from_bytes(self.arguments[1], self.arguments[0], (), "C")
+
+
+class _FromBuffer(_Stub):
+    """A numpy array of pickle protocol 5: made from (buffer, dtype, shape, order)."""
+
+    def resolve(self) -> NDArray[np.generic]:
+        if len(self.arguments) != 4:
+            raise RefusedPickle("expected a numpy array of four parts")
+        raw, dtype, shape, order = self.arguments
+        return _array_from_bytes(raw, dtype, shape, str(order))
+
+
+def _array_from_bytes(raw: object, dtype: object, shape: object, order: str) -> NDArray[np.generic]:
+    if not isinstance(dtype, _Dtype) or not isinstance(shape, tuple) or order not in ("C", "F"):
+        raise RefusedPickle("a numpy array of the file is malformed")
+    if isinstance(raw, str):  # Python-2 bytes, read as latin-1
+        raw = raw.encode("latin-1")
+    if not isinstance(raw, bytes | bytearray):
+        raise RefusedPickle(f"expected the bytes of a numpy array, got {type(raw).__name__}")
+    sizes = cast("tuple[int, ...]", shape)
+    flat = np.frombuffer(raw, dtype=dtype.resolve())
+    return flat.reshape(sizes, order="F" if order == "F" else "C")
+
+
+def _reconstructor(cls: object, base: object = None, state: object = None) -> _Stub:
+    """Stands for `copyreg._reconstructor`: an empty object of a class, which here must be one of our stubs."""
+    if not isinstance(cls, type) or not issubclass(cls, _Stub):
+        raise RefusedPickle(f"an object of the file is made from {cls!r}")
+    return cls()
+
+
+def _encode(text: object, encoding: object = "latin1") -> bytes:
+    """Stands for `_codecs.encode`, with which Python 3 writes bytes into old protocols."""
+    if not isinstance(text, str) or encoding not in ("latin1", "latin-1"):
+        raise RefusedPickle("expected latin-1 text where the file stores bytes")
+    return text.encode("latin-1")
+
+
+_MULTIARRAY = ("numpy.core.multiarray", "numpy._core.multiarray")
+_NUMERIC = ("numpy.core.numeric", "numpy._core.numeric")
+_ALLOWED: dict[tuple[str, str], Callable[..., object]] = {
+    ("numpy", "ndarray"): _NumpyType,
+    ("numpy", "dtype"): _Dtype,
+    **{(module, "_reconstruct"): _Array for module in _MULTIARRAY},
+    **{(module, "scalar"): _Scalar for module in _MULTIARRAY},
+    **{(module, "_frombuffer"): _FromBuffer for module in _NUMERIC},
+    ("copy_reg", "_reconstructor"): _reconstructor,
+    ("copyreg", "_reconstructor"): _reconstructor,
+    ("__builtin__", "object"): _Stub,
+    ("builtins", "object"): _Stub,
+    ("_codecs", "encode"): _encode,
+    **{
+        (f"scipy.sparse.{module}", f"{kind}_{suffix}"): stub
+        for kind, stub in (("csc", _Sparse), ("csr", _SparseByRow))
+        for module in (kind, f"_{kind}")
+        for suffix in ("matrix", "array")
+    },
+    ("chumpy", "Ch"): _Chumpy,
+    ("chumpy.ch", "Ch"): _Chumpy,
+    ("chumpy.reordering", "Select"): _Chumpy,
+}
+
+
+class _StubUnpickler(pickle.Unpickler):
+    def find_class(self, module_name: str, global_name: str, /) -> Callable[..., object]:
+        try:
+            return _ALLOWED[module_name, global_name]
+        except KeyError:
+            raise RefusedPickle(
+                f"refused: the pickle asks for '{module_name}.{global_name}', which a body file does not need; "
+                "nothing of it was run"
+            ) from None
+
+
+def load_arrays_from_pickle(data: bytes) -> dict[str, object]:
+    """The dictionary stored in the pickle `data`, with every array-like value as a numpy array.
+
+    Values that are no arrays (SMPL's `bs_type`, for one) are passed on as they are. Raises RefusedPickle, whose message names
+    what was refused or what is broken.
+    """
+    try:
+        content = _StubUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except RefusedPickle:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
+        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {error})") from error
+    if not isinstance(content, dict):
+        raise RefusedPickle(f"expected a dictionary of arrays, got {type(content).__name__}")
+    entries = cast("dict[object, object]", content)
+    return {str(key): _resolve(key, value) for key, value in entries.items()}
+
+
+def _resolve(key: object, value: object) -> object:
+    try:
+        return _as_array(value) if isinstance(value, _Stub) else value
+    except RefusedPickle as error:
+        raise RefusedPickle(f"{key}: {error}") from error
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise RefusedPickle(f"{key}: the stored array is malformed ({error})") from error
+
+
+def _as_array(value: object) -> NDArray[np.generic]:
+    if isinstance(value, _Array | _Scalar | _FromBuffer):
+        return value.resolve()
+    if isinstance(value, _Chumpy):
+        fields = value.fields()
+        if "x" in fields:
+            return _as_array(fields["x"])
+        if "a" in fields and "idxs" in fields:
+            taken = _as_array(fields["a"]).ravel()[_as_array(fields["idxs"]).astype(np.int64)]
+            shape = fields.get("preferred_shape")
+            return taken if shape is None else taken.reshape(cast("tuple[int, ...]", shape))
+        raise RefusedPickle(f"a chumpy object without numbers, fields {sorted(map(str, fields))}")
+    if isinstance(value, _Sparse):
+        return _dense(value)
+    raise RefusedPickle(f"expected an array, got {type(value).__name__}")
+
+
+def _dense(matrix: _Sparse) -> NDArray[np.float64]:
+    """Compressed sparse columns (or rows) to a full matrix; duplicate entries add up, as scipy has it."""
+    fields = matrix.fields()
+    shape = fields.get("_shape", fields.get("shape"))
+    if not isinstance(shape, tuple):
+        raise RefusedPickle("a sparse matrix without a shape")
+    rows, columns = (int(size) for size in cast("tuple[int, int]", shape))
+    data, minor, starts = (_as_array(fields.get(name)) for name in ("data", "indices", "indptr"))
+    major = np.repeat(np.arange(len(starts) - 1), np.diff(starts.astype(np.int64)))
+    places = (minor.astype(np.int64), major) if matrix.by_column else (major, minor.astype(np.int64))
+    dense = np.zeros((rows, columns))
+    np.add.at(dense, places, data.astype(np.float64))
+    return dense

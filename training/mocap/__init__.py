@@ -1,0 +1,1 @@
+"""Motion capture: reading BVH clips and carrying them over to SMPL's skeleton."""
