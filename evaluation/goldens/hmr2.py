@@ -13,8 +13,7 @@ from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
 from hmr.networks.encoders.vit import ViT
 
 FOCAL_PX = 5000.0
-"""HMR2.0's focal length, for a square crop of `CROP_PX`."""
-CROP_PX = 256.0
+"""HMR2.0's focal length, whatever the side of its square crop."""
 
 
 def run(golden: Golden) -> dict[str, NDArray[Any]]:
@@ -40,11 +39,12 @@ def run(golden: Golden) -> dict[str, NDArray[Any]]:
     ).eval()
     decoder.load_state_dict(golden.state_tensors("smpl_head."))
     image = golden.tensor("img")
+    crop_px = image.shape[-2]
     margin = (image.shape[-1] - width) // 2
     features = encoder(image[..., margin : margin + width])[-1]
     out = decoder(features)
     scale, shift = out.camera[:, :1], out.camera[:, 1:]
-    translation = torch.cat((shift, 2 * FOCAL_PX / (CROP_PX * scale + 1e-9)), dim=1)
+    translation = torch.cat((shift, 2 * FOCAL_PX / (crop_px * scale + 1e-9)), dim=1)
     points = golden.tensor("joints3d") + translation.unsqueeze(1)
     answers: dict[str, Tensor] = {
         "features": features,
@@ -54,6 +54,6 @@ def run(golden: Golden) -> dict[str, NDArray[Any]]:
         "betas": out.betas,
         "cam": out.camera,
         "cam_t": translation,
-        "keypoints2d": points[..., :2] / points[..., 2:] * (FOCAL_PX / CROP_PX),
+        "keypoints2d": points[..., :2] / points[..., 2:] * (FOCAL_PX / crop_px),
     }
-    return {name: value.numpy() for name, value in answers.items()}
+    return {name: answers[name].numpy() for name in golden.outputs if name in answers}

@@ -46,7 +46,7 @@ def run_match(golden: Golden) -> dict[str, NDArray[Any]]:
                 f"{tag}/x_round2": merged2,
                 f"{tag}/size_round2": size2,
             }
-    return {name: value.numpy() for name, value in answers.items()}
+    return {name: answers[name].numpy() for name in golden.outputs if name in answers}
 
 
 def run_vit(golden: Golden) -> dict[str, NDArray[Any]]:
@@ -82,4 +82,4 @@ def run_vit(golden: Golden) -> dict[str, NDArray[Any]]:
             answers[f"{tag}_{attention}/norm"] = norm(states[-1].tokens)
             assert states[-1].source is not None
             answers[f"{tag}_{attention}/source"] = states[-1].source
-    return {name: value.numpy() for name, value in answers.items()}
+    return {name: answers[name].numpy() for name in golden.outputs if name in answers}

@@ -8,10 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from evaluation.goldens.record import Golden, Ours
-from hmr.networks.heads.pose_heatmap import ClassicHeatmapHead, SimpleHeatmapHead
+from hmr.networks.heads.pose_heatmap import HEATMAP_STRIDE, ClassicHeatmapHead, SimpleHeatmapHead
 from hmr.networks.heads.udp_decoding import crop_matrix, decode_heatmaps, flip_heatmaps, refine_peaks
 
-CROP_WH = (192, 256)
 PIXEL_STD = 200.0
 """Upstream gives a box as its size divided by this."""
 
@@ -22,7 +21,8 @@ def run(golden: Golden) -> dict[str, NDArray[Any] | Ours]:
     """
     config, inputs = golden.config, golden.inputs
     features = golden.tensor("features")
-    stride = CROP_WH[1] // features.shape[2]
+    crop_wh = (inputs["heatmaps"].shape[3] * HEATMAP_STRIDE, inputs["heatmaps"].shape[2] * HEATMAP_STRIDE)
+    stride = crop_wh[1] // features.shape[2]
     classic = ClassicHeatmapHead(config["in"], stride, config["joints"], config["filters"]).eval()
     classic.load_state_dict(golden.state_tensors("classic."))
     simple = SimpleHeatmapHead(config["in"], stride, config["joints"]).eval()
@@ -39,8 +39,8 @@ def run(golden: Golden) -> dict[str, NDArray[Any] | Ours]:
         "valid": found.astype(np.uint8),
         "udp_heatmap_xy": Ours(refine_peaks(heatmaps)[0], where=peak, note="no peak in the rest"),
         "flip_back": np.asarray(flipped),
-        "warp_udp": crop_matrix(center, size, CROP_WH),
-        "warp_default": crop_matrix(center, size, CROP_WH, udp=False),
+        "warp_udp": crop_matrix(center, size, crop_wh),
+        "warp_default": crop_matrix(center, size, crop_wh, udp=False),
     }
     for method in ("udp", "default", "dark", "argmax"):
         xy, score = decode_heatmaps(heatmaps, center, size, method)
