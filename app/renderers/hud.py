@@ -1,0 +1,85 @@
+"""The lines of text over the picture: is it live, how late is it, what is running."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from app.records import U8
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_REFERENCE_HEIGHT_PX = 720
+_TEXT_BGR, _MUTED_BGR, _WARN_BGR = (245, 245, 245), (190, 190, 190), (90, 190, 255)
+# Above these the number is drawn in the warning colour: the picture no longer feels live.
+_SLOW_LATENCY_S = 0.15
+_SLOW_FPS = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class HudStatus:
+    """What the HUD says. `latency_s`: capture to display, None for a file (it has no capture time); `dropped`:
+    frames so far; `notes`: one line each, for what the user should know (a software renderer, a weak detector)."""
+
+    fps: float
+    latency_s: float | None
+    people: int
+    dropped: int = 0
+    detector: str = ""
+    engine: str = ""
+    smoother: str = ""
+    renderer: str = ""
+    notes: tuple[str, ...] = ()
+
+
+Line = tuple[str, tuple[int, int, int]]
+
+
+class Hud:
+    """Draws a `HudStatus`; `toggle` (the h key) hides and shows it."""
+
+    def __init__(self, visible: bool = True) -> None:
+        self.visible = visible
+
+    def toggle(self) -> None:
+        """Hide it, or show it again."""
+        self.visible = not self.visible
+
+    def draw(self, picture: U8, status: HudStatus) -> U8:
+        """A new (H,W,3) uint8 BGR picture with the HUD in its upper left corner, or `picture` itself where hidden."""
+        if not self.visible:
+            return picture
+        out = picture.copy()
+        scale = max(picture.shape[0] / _REFERENCE_HEIGHT_PX, 0.4)
+        size, step, margin = 0.5 * scale, round(21 * scale), round(10 * scale)
+        lines = hud_lines(status)
+        width = max(cv2.getTextSize(text, _FONT, size, 1)[0][0] for text, _ in lines) + 2 * margin
+        # Darkened, not covered: the picture behind stays readable.
+        panel = out[: step * len(lines) + margin, :width]
+        np.right_shift(panel, 1, out=panel)
+        for row, (text, colour) in enumerate(lines):
+            cv2.putText(out, text, (margin, step * (row + 1)), _FONT, size, colour, 1, cv2.LINE_AA)
+        return out
+
+
+def hud_lines(status: HudStatus) -> list[Line]:
+    """The HUD as (text, BGR colour) lines: speed first, then what runs, then notes."""
+    slow = status.fps < _SLOW_FPS or (status.latency_s or 0) > _SLOW_LATENCY_S
+    latency = "" if status.latency_s is None else f"   latency {status.latency_s * 1e3:.0f} ms"
+    lines: list[Line] = [(f"{status.fps:.1f} fps{latency}", _WARN_BGR if slow else _TEXT_BGR)]
+    dropped = f"   dropped {status.dropped}" if status.dropped else ""
+    lines.append((f"people {status.people}{dropped}", _TEXT_BGR))
+    for label in ("engine", "detector", "smoother", "renderer"):
+        value = str(getattr(status, label))
+        if value:
+            lines.append((f"{label} {_shortened(value)}", _MUTED_BGR))
+    lines.extend((_shortened(note), _WARN_BGR) for note in status.notes)
+    lines.append(("h: hide", _MUTED_BGR))
+    return lines
+
+
+def _shortened(text: str, limit: int = 64) -> str:
+    """OpenCV's font knows ASCII only, and a line must not run over the picture."""
+    plain = text.encode("ascii", "replace").decode()
+    return plain if len(plain) <= limit else plain[: limit - 3] + "..."
