@@ -1,0 +1,389 @@
+"""Following people from mesh to mesh, so that the detector may run rarely (DESIGN 5).
+
+The next crop of a person comes from the mesh just recovered: its box, padded, predicted to the next frame with a
+constant velocity in pixels per second. The detector's boxes, whenever they come, find new people, confirm the
+followed ones and pull back those whose mesh has drifted away. Pure logic: no engine, no thread, no picture is read.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.records import F32, F64, I32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
+from app.trackers.base import Tracker
+from hmr.geometry import boxes
+from hmr.geometry.camera import Intrinsics, project_intrinsics
+
+_NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """When to believe a mesh. Times in seconds, sizes in pixels, the rest are ratios."""
+
+    max_people: int = 10
+    padding: float = 0.05  # of the mesh box on every side: clothes and hair lie outside the naked mesh
+    min_score: float = 0.3
+    low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
+    unconfirmed_score: float = 0.5
+    max_missed: int = 8  # detections in a row that miss a person scored below unconfirmed_score
+    match_iou: float = 0.2
+    drift_iou: float = 0.35  # matched, yet overlapping less than this: the detector is believed
+    twin_iou: float = 0.6
+    twin_joints: float = 0.06  # mean joint distance over the box diagonal
+    twin_s: float = 0.15
+    max_predict_s: float = 0.25
+    velocity_s: float = 0.08  # time constant of the velocity average
+    min_size_px: float = 12.0
+    memory_s: float = 1.0  # how long old boxes are kept, for detections that arrive late
+
+    def __post_init__(self) -> None:
+        if self.max_people < 1:
+            raise ValueError(f"max_people must be at least 1, got {self.max_people}")
+
+
+@dataclass(slots=True)
+class _Person:
+    """One followed person. `key` is internal; `id` is what users see, 0 until the first mesh is believed."""
+
+    key: int
+    id: int
+    born_s: float
+    time_s: float
+    box: F64
+    velocity: F64 = field(default_factory=lambda: np.zeros(4))
+    tracker_id: int = 0
+    score: float = 1.0
+    low_since_s: float | None = None
+    doubt_since_s: float | None = None
+    missed: int = 0
+    detected_s: float = 0.0
+    detected_box: F64 | None = None
+    joints_px: F32 | None = None
+    history: deque[tuple[float, F64]] = field(default_factory=lambda: deque[tuple[float, F64]](maxlen=120))
+
+    def remember(self, time_s: float, box: F64, memory_s: float) -> None:
+        self.time_s, self.box = time_s, box
+        self.history.append((time_s, box))
+        while len(self.history) > 1 and time_s - self.history[0][0] > memory_s:
+            self.history.popleft()
+
+    def box_at(self, time_s: float) -> F64:
+        """The remembered box nearest in time."""
+        if not self.history:
+            return self.box
+        return min(self.history, key=lambda entry: abs(entry[0] - time_s))[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Confirmed:
+    """What `confirm` keeps: `rows` (K,) of the estimates it was given, the people's ids, and their boxes (K,4)."""
+
+    rows: NDArray[np.intp]
+    id: I32
+    xyxy: F32
+
+
+class Follower:
+    """Per frame: `observe` (whenever the detector has finished), `boxes_for`, then `confirm` with the meshes."""
+
+    def __init__(self, tracker: Tracker, options: FollowOptions | None = None) -> None:
+        self._tracker = tracker
+        self._options = options or FollowOptions()
+        self._people: list[_Person] = []
+        self._new: list[tuple[F64, float]] = []
+        self._id_of_track: dict[int, int] = {}
+        self._twins: dict[tuple[int, int], float] = {}
+        self._next_key = 1
+        self._next_id = 1
+        self._time_s = 0.0
+        self._image_wh = (1, 1)
+        self._last_loss_s: float | None = None
+
+    def __len__(self) -> int:
+        """How many people are followed now."""
+        return len(self._people)
+
+    @property
+    def last_loss_s(self) -> float | None:
+        """When a track last ended: a reason to detect soon."""
+        return self._last_loss_s
+
+    def reset(self) -> None:
+        """Forget everybody (a cut in the film). Ids go on counting."""
+        self._people, self._new = [], []
+        self._id_of_track, self._twins = {}, {}
+        self._last_loss_s = None
+        self._tracker.reset()
+
+    def observe(self, detections: Detections, time_s: float) -> None:
+        """Take the detector's boxes of the frame at `time_s`, which may be a little in the past."""
+        found = detections.xyxy.astype(np.float64)
+        owner = self._match(found, time_s)
+        for person_index, person in enumerate(self._people):
+            if person.born_s > time_s:
+                continue
+            matched = np.flatnonzero(owner == person_index)
+            if len(matched):
+                self._confirm_by_detector(person, found[matched[0]], time_s)
+            else:
+                person.missed += 1
+        self._new = [
+            (found[row], float(detections.score[row]))
+            for row in np.flatnonzero(owner < 0)
+            if not self._covered(found[row], time_s)
+        ]
+
+    def boxes_for(self, frame: Frame) -> Tracks:
+        """Where to crop in this frame: every followed person, then new ones, largest first, up to max_people.
+
+        `Tracks.id` are internal keys; `confirm` turns them into the ids that users see.
+        """
+        self._time_s, self._image_wh = frame.time_s, frame.image_wh
+        for person in list(self._people):
+            person_box = self._predict(person, frame.time_s)
+            if not self._in_picture(person_box):
+                self._end(person)
+                continue
+            person.remember(frame.time_s, person_box, self._options.memory_s)
+        newcomers = self._admit()
+        self._update_tracker(newcomers)
+        return Tracks(
+            id=np.array([person.key for person in self._people], np.int32),
+            xyxy=np.array([person.box for person in self._people], np.float32).reshape(-1, 4),
+            age_s=np.array([frame.time_s - person.born_s for person in self._people], np.float64),
+        )
+
+    def confirm(self, estimates: BodyEstimates, bodies: PosedBodies, intrinsics: Intrinsics) -> Confirmed:
+        """Take the meshes recovered from the crops of `boxes_for`: moves the boxes, ends lost and double tracks.
+
+        Rows of `estimates` and `bodies` agree; `estimates.id` are the keys that `boxes_for` gave.
+        """
+        if len(bodies.vertices) != len(estimates):
+            raise ValueError(f"confirm: {len(estimates)} estimates but {len(bodies.vertices)} posed bodies")
+        by_key = {person.key: person for person in self._people}
+        mesh_xyxy = mesh_boxes(bodies.vertices, intrinsics)
+        for row, key in enumerate(estimates.id.tolist()):
+            if key in by_key:
+                person = by_key[key]
+                person.joints_px = bodies.joints_px[row]
+                self._move_to_mesh(person, mesh_xyxy[row].astype(np.float64))
+                self._judge(person, float(estimates.score[row]))
+        self._end_twins()
+        return self._confirmed(estimates)
+
+    def _confirmed(self, estimates: BodyEstimates) -> Confirmed:
+        row_of = {key: row for row, key in enumerate(estimates.id.tolist())}
+        kept = [person for person in self._people if person.key in row_of]
+        for person in kept:
+            if person.id == 0:
+                person.id = self._next_id
+                self._next_id += 1
+            if person.tracker_id:
+                self._id_of_track[person.tracker_id] = person.id
+        while len(self._id_of_track) > 256:
+            del self._id_of_track[next(iter(self._id_of_track))]
+        kept.sort(key=lambda person: row_of[person.key])
+        return Confirmed(
+            rows=np.array([row_of[person.key] for person in kept], np.intp),
+            id=np.array([person.id for person in kept], np.int32),
+            xyxy=boxes.clip(
+                np.array([person.box for person in kept], np.float32).reshape(-1, 4), self._image_wh
+            ).astype(np.float32),
+        )
+
+    def _match(self, found: F64, time_s: float) -> NDArray[np.intp]:
+        """Row of the followed person that each detection shows, -1 where none: greedy by overlap, one to one."""
+        owner = np.full(len(found), -1, np.intp)
+        if not len(found) or not self._people:
+            return owner
+        followed = np.array([person.box_at(time_s) for person in self._people])
+        overlap = boxes.iou_matrix(found, followed)
+        # A detector often boxes only part of a person: a box that lies inside a followed one belongs to it too.
+        inside = _covered_fraction(found, followed)
+        likeness = np.where(inside > 0.8, np.maximum(overlap, 0.5 * inside * (overlap > 0.05)), overlap)
+        likeness = np.where(likeness >= self._options.match_iou, likeness, 0.0)
+        while likeness.max(initial=0.0) > 0:
+            row, column = np.unravel_index(int(likeness.argmax()), likeness.shape)
+            owner[row] = column
+            likeness[row, :] = 0.0
+            likeness[:, column] = 0.0
+        return owner
+
+    def _covered(self, box: F64, time_s: float) -> bool:
+        """Whether an unmatched detection is a second box of somebody who is followed already."""
+        if not self._people:
+            return False
+        followed = np.array([person.box_at(time_s) for person in self._people])
+        return bool(boxes.iou_matrix(box[None], followed).max() > self._options.twin_iou)
+
+    def _confirm_by_detector(self, person: _Person, found: F64, time_s: float) -> None:
+        person.missed = 0
+        then = person.box_at(time_s)
+        moved = _centre(person.box) - _centre(then)
+        person.detected_s, person.detected_box = time_s, found + np.tile(moved, 2)
+        overlap = float(boxes.iou_matrix(found[None], then[None])[0, 0])
+        inside = float(_covered_fraction(found[None], then[None])[0, 0])
+        if overlap < self._options.drift_iou and inside < 0.8:
+            person.box, person.velocity = person.detected_box, np.zeros(4)
+
+    def _predict(self, person: _Person, time_s: float) -> F64:
+        """The box at `time_s`, at most a quarter of its size away and a tenth larger or smaller."""
+        ahead_s = min(max(time_s - person.time_s, 0.0), self._options.max_predict_s)
+        centre, size = _centre(person.box), _size(person.box)
+        step = np.clip(person.velocity[:2] * ahead_s, -0.25 * size, 0.25 * size)
+        grown = size + np.clip(person.velocity[2:] * ahead_s, -0.1 * size, 0.1 * size)
+        return _box(centre + step, grown)
+
+    def _in_picture(self, box: F64) -> bool:
+        seen = boxes.clip(box, self._image_wh).astype(np.float64)
+        large_enough = bool(np.all(_size(seen) >= self._options.min_size_px))
+        return large_enough and float(boxes.area(seen)) > 0.05 * float(boxes.area(box))
+
+    def _admit(self) -> list[tuple[_Person, float]]:
+        """Make people of the new detections: largest first, while there is room."""
+        largest_first = sorted(self._new, key=lambda entry: -float(boxes.area(entry[0])))
+        self._new = []
+        newcomers: list[tuple[_Person, float]] = []
+        for box, score in largest_first:
+            if len(self._people) >= self._options.max_people or not self._in_picture(box):
+                continue
+            person = _Person(self._next_key, 0, self._time_s, self._time_s, box)
+            person.detected_s, person.detected_box = self._time_s, box
+            person.remember(self._time_s, box, self._options.memory_s)
+            self._next_key += 1
+            self._people.append(person)
+            newcomers.append((person, score))
+        return newcomers
+
+    def _update_tracker(self, newcomers: list[tuple[_Person, float]]) -> None:
+        """Feed the tracker; a newcomer whom it knows as somebody lost a moment ago gets his old id back."""
+        score_of = {person.key: score for person, score in newcomers}
+        fed = np.array([person.box for person in self._people], np.float32).reshape(-1, 4)
+        score = np.array([score_of.get(person.key, 1.0) for person in self._people], np.float32)
+        tracks = self._tracker.update(Detections(fed, score), self._time_s)
+        for row in range(len(tracks)):
+            difference = np.abs(fed - tracks.xyxy[row]).max(axis=1)
+            if len(difference) and float(difference.min()) < 0.5:
+                self._people[int(difference.argmin())].tracker_id = int(tracks.id[row])
+        followed_ids = {person.id for person in self._people if person.id}
+        for person, _ in newcomers:
+            known = self._id_of_track.get(person.tracker_id, 0)
+            if known and known not in followed_ids:
+                person.id = known
+                followed_ids.add(known)
+
+    def _move_to_mesh(self, person: _Person, mesh: F64) -> None:
+        """Take the mesh's box if it can be believed; else the detector's if recent, else stay."""
+        options = self._options
+        seen = boxes.clip(boxes.pad(mesh, options.padding), self._image_wh).astype(np.float64)
+        first = len(person.history) <= 1
+        if not self._believable(seen, person.box, first):
+            person.velocity = np.zeros(4)
+            if person.doubt_since_s is None:
+                person.doubt_since_s = self._time_s
+            if person.detected_box is not None and self._time_s - person.detected_s <= options.memory_s:
+                person.box = person.detected_box
+            return
+        person.doubt_since_s = None
+        if not first:
+            self._update_velocity(person, seen)
+        person.box = seen
+        person.history[-1] = (self._time_s, seen)
+
+    def _believable(self, mesh: F64, before: F64, first: bool) -> bool:
+        if not np.all(np.isfinite(mesh)) or not np.all(_size(mesh) >= self._options.min_size_px):
+            return False
+        width, height = _size(mesh)
+        ratio = float(boxes.area(mesh)) / max(float(boxes.area(before)), 1.0)
+        limit = 6.0 if first else 3.0
+        jump = np.abs(_centre(mesh) - _centre(before)).max() / _size(before).max()
+        return 1 / 6 <= height / width <= 8 and 1 / limit <= ratio <= limit and bool(jump <= 0.5)
+
+    def _update_velocity(self, person: _Person, seen: F64) -> None:
+        """Exponential average, in time, of the box's velocity (px/s): centre and size."""
+        if len(person.history) < 2:
+            return
+        before_s, before = person.history[-2]
+        elapsed_s = self._time_s - before_s
+        if elapsed_s <= 0 or elapsed_s > self._options.max_predict_s:
+            person.velocity = np.zeros(4)
+            return
+        now = np.concatenate([_centre(seen) - _centre(before), _size(seen) - _size(before)]) / elapsed_s
+        weight = 1.0 - float(np.exp(-elapsed_s / self._options.velocity_s))
+        person.velocity = person.velocity + weight * (now - person.velocity)
+
+    def _judge(self, person: _Person, score: float) -> None:
+        """End a track whose score stays low, whose mesh cannot be believed, or that the detector keeps missing."""
+        options, now = self._options, self._time_s
+        person.score = score
+        if score >= options.min_score:
+            person.low_since_s = None
+        elif person.low_since_s is None:
+            person.low_since_s = now
+        # Somebody never shown gets no time of grace: a wrong detection must not flash up.
+        grace_s = options.low_score_s if person.id else 0.0
+        low = person.low_since_s is not None and now - person.low_since_s >= grace_s
+        doubted = person.doubt_since_s is not None and now - person.doubt_since_s >= options.low_score_s
+        missed = person.missed >= options.max_missed and score < options.unconfirmed_score
+        if low or doubted or missed:
+            self._end(person)
+
+    def _end_twins(self) -> None:
+        """Two tracks on one person: their meshes agree joint by joint. The younger ends."""
+        twins: dict[tuple[int, int], float] = {}
+        for older_index, older in enumerate(self._people):
+            for younger in self._people[older_index + 1 :]:
+                if self._are_twins(older, younger):
+                    pair = (older.key, younger.key)
+                    twins[pair] = self._twins.get(pair, self._time_s)
+        self._twins = twins
+        for (_, younger_key), since_s in twins.items():
+            for person in list(self._people):
+                if person.key == younger_key and (person.id == 0 or self._time_s - since_s >= self._options.twin_s):
+                    self._end(person)
+
+    def _are_twins(self, one: _Person, other: _Person) -> bool:
+        if one.joints_px is None or other.joints_px is None:
+            return False
+        if float(boxes.iou_matrix(one.box[None], other.box[None])[0, 0]) < self._options.twin_iou:
+            return False
+        apart = float(np.linalg.norm(one.joints_px - other.joints_px, axis=1).mean())
+        return apart < self._options.twin_joints * float(np.linalg.norm(_size(one.box)))
+
+    def _end(self, person: _Person) -> None:
+        self._people.remove(person)
+        if person.id:
+            self._last_loss_s = self._time_s
+
+
+def mesh_boxes(vertices: F32, intrinsics: Intrinsics) -> F32:
+    """Boxes (N,4) px around the projected vertices (N,V,3) m that lie before the camera; nan where none does."""
+    if not len(vertices):
+        return np.zeros((0, 4), np.float32)
+    pixels = project_intrinsics(vertices, intrinsics)
+    return boxes.from_points(pixels, valid=vertices[..., 2] > _NEAR_M).astype(np.float32)
+
+
+def _covered_fraction(inner: F64, outer: F64) -> F64:
+    """Share of each inner box (N,4) that lies in each outer box (M,4): (N,M) in 0..1."""
+    low = np.maximum(inner[:, None, :2], outer[None, :, :2])
+    high = np.minimum(inner[:, None, 2:], outer[None, :, 2:])
+    overlap = np.prod(np.maximum(high - low, 0.0), axis=-1)
+    return overlap / np.maximum(boxes.area(inner)[:, None], 1e-9)
+
+
+def _centre(box: F64) -> F64:
+    return 0.5 * (box[:2] + box[2:])
+
+
+def _size(box: F64) -> F64:
+    return box[2:] - box[:2]
+
+
+def _box(centre: F64, size: F64) -> F64:
+    return np.concatenate([centre - 0.5 * size, centre + 0.5 * size])

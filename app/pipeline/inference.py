@@ -1,0 +1,135 @@
+"""One frame through detector, follower, crops, engine, smoother and body: everything before the drawing."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from app.following import Confirmed, Follower
+from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
+from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
+from app.pipeline.timing import StageTimes
+from app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
+from app.scene_cut import SceneCutDetector
+from hmr.geometry.camera import Intrinsics, project_intrinsics
+
+
+@dataclass(frozen=True, slots=True)
+class Inferred:
+    """A frame with its people, ready to be drawn. Rows of `estimates`, `bodies` and `xyxy` agree."""
+
+    frame: Frame
+    estimates: BodyEstimates
+    bodies: PosedBodies
+    xyxy: F32
+    intrinsics: Intrinsics
+    stage_s: dict[str, float]
+
+
+class Inference:
+    """Frame in, people out. Used by one thread; keeps the state of the run (who is followed, where, since when)."""
+
+    def __init__(self, stages: Stages, options: PipelineOptions, times: StageTimes) -> None:
+        self._stages = stages
+        self._options = options
+        self._times = times
+        self._follower = Follower(stages.tracker, options.follow)
+        self._schedule = DetectionSchedule(options.detect_every_s)
+        self._cuts = SceneCutDetector()
+        self._shot_began_s = -math.inf
+        # Last, because it may start a thread.
+        self._detection: DetectionRunner = (
+            DetectInBackground(stages.detector) if stages.source.info.live else DetectAtOnce(stages.detector)
+        )
+
+    def process(self, frame: Frame) -> Inferred:
+        """Everything known about the people in `frame`."""
+        stage_s: dict[str, float] = {}
+        intrinsics = camera_of(frame, self._options)
+        with self._times.measure("detect", stage_s):
+            self._detect(frame)
+        with self._times.measure("follow", stage_s):
+            tracks = self._follower.boxes_for(frame)
+        raw = self._estimate(frame, tracks, intrinsics, stage_s)
+        with self._times.measure("body", stage_s):
+            raw_bodies = pose_bodies(self._stages.body, raw, intrinsics)
+        with self._times.measure("follow", stage_s):
+            confirmed = self._follower.confirm(raw, raw_bodies, intrinsics)
+        estimates = replace(raw.select(confirmed.rows), id=confirmed.id)
+        with self._times.measure("smooth", stage_s):
+            smoothed = self._stages.smoother.update(estimates, frame.time_s)
+        with self._times.measure("body", stage_s):
+            bodies = self._pose_smoothed(estimates, smoothed, raw_bodies, confirmed, intrinsics)
+        return Inferred(frame, smoothed, bodies, confirmed.xyxy, intrinsics, stage_s)
+
+    def close(self) -> None:
+        """End the detector and the engine. May be called twice."""
+        self._detection.close()
+        self._stages.estimator.close()
+
+    def _detect(self, frame: Frame) -> None:
+        """Look for a cut, start a detection when one is due, take the answer of one that has finished."""
+        if self._cuts.is_cut(frame.image):
+            self._follower.reset()
+            self._stages.smoother.reset()
+            self._schedule.reset()
+            self._shot_began_s = frame.time_s
+        if self._schedule.due(frame.time_s, len(self._follower), self._follower.last_loss_s) and self._detection.submit(
+            frame
+        ):
+            self._schedule.started(frame.time_s)
+        detected = self._detection.poll()
+        # An answer about the shot before the cut says nothing about this one.
+        if detected is not None and detected.time_s >= self._shot_began_s:
+            self._times.add("detector", detected.seconds)
+            self._follower.observe(detected.detections, detected.time_s)
+
+    def _estimate(
+        self, frame: Frame, tracks: Tracks, intrinsics: Intrinsics, stage_s: dict[str, float]
+    ) -> BodyEstimates:
+        """All people of the frame through the engine in one batch; rows that are no numbers are left out."""
+        with self._times.measure("crop", stage_s):
+            crops = self._stages.crop(frame, tracks, self._stages.estimator.input_hw)
+        with self._times.measure("estimate", stage_s):
+            estimates = self._stages.estimator.estimate(crops, intrinsics, frame.image_wh)
+        finite = (
+            np.isfinite(estimates.pose).all(axis=(1, 2, 3))
+            & np.isfinite(estimates.betas).all(axis=1)
+            & np.isfinite(estimates.transl_m).all(axis=1)
+            & np.isfinite(estimates.score)
+        )
+        return estimates if finite.all() else estimates.select(finite)
+
+    def _pose_smoothed(
+        self,
+        estimates: BodyEstimates,
+        smoothed: BodyEstimates,
+        raw_bodies: PosedBodies,
+        confirmed: Confirmed,
+        intrinsics: Intrinsics,
+    ) -> PosedBodies:
+        """The smoothed people's bodies; where the smoother changed nothing, those already posed."""
+        if smoothed is not estimates:
+            return pose_bodies(self._stages.body, smoothed, intrinsics)
+        rows = confirmed.rows
+        return PosedBodies(raw_bodies.vertices[rows], raw_bodies.joints[rows], raw_bodies.joints_px[rows])
+
+
+def camera_of(frame: Frame, options: PipelineOptions) -> Intrinsics:
+    """What the user says of the camera, else what the source says, else CLIFF's assumption."""
+    if options.focal_px is not None:
+        return Intrinsics.from_focal(options.focal_px, frame.image_wh)
+    if options.fov_deg is not None:
+        return Intrinsics.default(frame.image_wh, fov_rad=math.radians(options.fov_deg))
+    return frame.intrinsics or Intrinsics.default(frame.image_wh)
+
+
+def pose_bodies(body: PosesBodies, estimates: BodyEstimates, intrinsics: Intrinsics) -> PosedBodies:
+    """Skin all people; joints also in pixels. A joint behind the camera is put at 1 cm before it, far outside."""
+    posed = body(estimates.pose, estimates.betas, estimates.transl_m)
+    before_camera = posed.joints.copy()
+    before_camera[..., 2] = np.maximum(before_camera[..., 2], 0.01)
+    joints_px = project_intrinsics(before_camera, intrinsics).astype(np.float32)
+    return PosedBodies(posed.vertices, posed.joints, joints_px)

@@ -1,0 +1,321 @@
+"""The run: inference, drawing and every sink in a thread of its own, bounded queues between them (DESIGN 2).
+
+Source -> inference -> drawing -> one queue per sink. The window, if there is one, is served by the thread that calls
+`run`, which must be the program's main thread where the system asks for that (macOS). A live source has newest-frame
+queues that count what they drop; any other source has waiting queues: no frame is lost and memory stays bounded.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+
+from app.errors import StopRun
+from app.pipeline.hud import FrameRate, Hud
+from app.pipeline.inference import Inference, Inferred
+from app.pipeline.stages import PipelineOptions, Stages
+from app.pipeline.timing import StageTimes
+from app.pipeline.workers import Failure, FirstFailure, Worker
+from app.records import FrameResult
+from app.renderers.base import Renderer
+from app.sinks.base import Sink
+from app.sources.handoff import Handoff, WhenFull
+
+POLL_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far the run is, for a progress bar. `frame_count` None: unknown."""
+
+    frames_out: int
+    frame_count: int | None
+    fps: float
+    people: int
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """What a finished run has to tell. `frames_in` came from the source, `frames_out` were drawn and handed to the
+    sinks. `dropped` counts by place: source, drawing, each sink. `hanging`: threads that did not end in time."""
+
+    exit_reason: str
+    failure: Failure | None
+    frames_in: int
+    frames_out: int
+    dropped: dict[str, int]
+    seconds: float
+    renderer: str
+    hanging: tuple[str, ...]
+
+
+class Pipeline:
+    """One run of the given stages. `run` returns when everything has ended, and closes all stages."""
+
+    def __init__(self, stages: Stages, options: PipelineOptions | None = None) -> None:
+        self.times = StageTimes()
+        self._stages = stages
+        self._options = options or PipelineOptions()
+        self._live = stages.source.info.live
+        self._failures = FirstFailure(stages.source.close)
+        self._when_full = WhenFull.DROP_OLDEST if self._live else WhenFull.WAIT
+        self._to_draw: Handoff[Inferred] = Handoff(self._options.draw_queue, self._when_full)
+        self._to_sinks: dict[str, Handoff[FrameResult]] = {}
+        self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
+        self._stop_reason = ""
+        self._frames_in = 0
+        self._frames_out = 0
+        self._people = 0
+        self._rate = FrameRate(window_s=3.0)
+
+    def request_stop(self, reason: str) -> None:
+        """Ask for an orderly end: what is in the queues is still finished. Only sets a flag, so that a signal
+        handler may call it."""
+        self._stop_reason = self._stop_reason or reason
+
+    def run(self, on_progress: Callable[[Progress], None] | None = None) -> RunSummary:
+        """Run to the end of the source, to `request_stop`, or to the first error (see `RunSummary.failure`).
+
+        Raises what making the renderer, the window or the sinks raises, before the first frame is taken.
+        """
+        began_s = time.perf_counter()
+        workers: list[Worker] = []
+        window: Sink | None = None
+        try:
+            renderer = self._start_drawing(workers)
+            if self._stages.make_window is not None:
+                window = self._stages.make_window()
+            self._start_sinks(workers)
+            if window is not None:
+                self._to_sinks["window"] = Handoff(self._options.sink_queue, self._when_full)
+            self._start_inference(workers)
+            self._attend(window, workers, on_progress)
+        finally:
+            hanging = self._shut_down(window, workers)
+        return RunSummary(
+            exit_reason=self._exit_reason(),
+            failure=self._failures.failure,
+            frames_in=self._frames_in,
+            frames_out=self._frames_out,
+            dropped=self._dropped(),
+            seconds=time.perf_counter() - began_s,
+            renderer=renderer,
+            hanging=hanging,
+        )
+
+    def _start(self, workers: list[Worker], name: str, loop: Callable[[], None], release: Callable[[], None]) -> None:
+        worker = Worker(name, loop, release, self._failures)
+        workers.append(worker)
+        worker.start()
+
+    def _start_drawing(self, workers: list[Worker]) -> str:
+        """Start the drawing thread and wait until its renderer stands; gives the renderer's name."""
+        self._start(workers, "drawing", self._draw_all, self._end_drawing)
+        return self._drawing_ready.take() or "none"
+
+    def _start_sinks(self, workers: list[Worker]) -> None:
+        for sink in self._stages.make_sinks():
+            queue: Handoff[FrameResult] = Handoff(self._options.sink_queue, self._when_full)
+            self._to_sinks[sink.name] = queue
+            self._start(workers, sink.name, partial(self._feed, sink, queue), partial(_end_sink, sink, queue))
+
+    def _start_inference(self, workers: list[Worker]) -> None:
+        inference = Inference(self._stages, self._options, self.times)
+        self._start(workers, "inference", partial(self._infer_all, inference), partial(self._end_inference, inference))
+
+    # -- inference thread
+
+    def _infer_all(self, inference: Inference) -> None:
+        frames = iter(self._stages.source)
+        while True:
+            with self.times.measure("wait"):
+                frame = next(frames, None)
+            if frame is None:
+                return
+            self._frames_in += 1
+            with self.times.measure("frame"):
+                inferred = inference.process(frame)
+            self._people = len(inferred.estimates)
+            if not self._to_draw.put(inferred):
+                return
+
+    def _end_inference(self, inference: Inference) -> None:
+        self._to_draw.end()
+        inference.close()
+
+    # -- drawing thread
+
+    def _draw_all(self) -> None:
+        try:
+            renderer = self._stages.make_renderer() if self._stages.make_renderer else None
+        except Exception as error:
+            self._drawing_ready.end(error)
+            return
+        try:
+            self._drawing_ready.put(renderer.name if renderer else "none")
+            while (inferred := self._to_draw.take()) is not None:
+                result = self._draw(renderer, inferred)
+                self._frames_out += 1
+                self._rate.tick(time.monotonic())
+                for queue in list(self._to_sinks.values()):
+                    queue.put(result)
+        finally:
+            if renderer is not None:
+                renderer.close()
+
+    def _draw(self, renderer: Renderer | None, inferred: Inferred) -> FrameResult:
+        frame = inferred.frame
+        overlay = frame.image
+        if renderer is not None:
+            with self.times.measure("draw", inferred.stage_s):
+                overlay = renderer.render(
+                    frame.image, inferred.bodies.vertices, inferred.estimates.id, inferred.intrinsics
+                )
+        if self._live:
+            self.times.add("delay", time.monotonic() - frame.time_s)
+        return FrameResult(
+            frame=frame,
+            estimates=inferred.estimates,
+            bodies=inferred.bodies,
+            xyxy=inferred.xyxy,
+            intrinsics=inferred.intrinsics,
+            overlay=overlay,
+            dropped=self._stages.source.dropped + self._to_draw.dropped,
+            stage_s=inferred.stage_s,
+        )
+
+    def _end_drawing(self) -> None:
+        self._to_draw.close()
+        for queue in list(self._to_sinks.values()):
+            queue.end()
+
+    # -- sink threads
+
+    def _feed(self, sink: Sink, queue: Handoff[FrameResult]) -> None:
+        while (result := queue.take()) is not None:
+            try:
+                with self.times.measure(sink.name):
+                    sink.write(result)
+            except StopRun as stop:
+                self.request_stop(str(stop))
+                return
+
+    # -- main thread
+
+    def _attend(
+        self, window: Sink | None, workers: list[Worker], on_progress: Callable[[Progress], None] | None
+    ) -> None:
+        """Serve the window, pass on stop requests, tell the progress, until all threads have ended.
+
+        Once the run is to stop, threads get `join_s` to finish their files; a source that ends by itself sets no limit.
+        """
+        hud = Hud(self.times, self._live) if window is not None and self._options.hud else None
+        showing = _Window(window, hud, self._to_sinks["window"], self._live) if window is not None else None
+        deadline_s: float | None = None
+        while any(worker.alive for worker in workers) or (showing is not None and showing.open):
+            if deadline_s is None and (self._stop_reason or self._failures.failure is not None):
+                self._stages.source.close()
+                deadline_s = time.monotonic() + self._options.join_s
+            if deadline_s is not None and time.monotonic() > deadline_s:
+                return
+            if showing is not None and showing.open:
+                self._show(showing)
+            else:
+                next((worker for worker in workers if worker.alive), workers[0]).join(POLL_S)
+            if on_progress is not None:
+                on_progress(self.progress())
+
+    def _show(self, showing: _Window) -> None:
+        try:
+            with self.times.measure("window"):
+                showing.step(POLL_S)
+        except StopRun as stop:
+            self.request_stop(str(stop))
+            showing.end()
+        except Exception as error:
+            self._failures.report("window", error)
+            showing.end()
+
+    def progress(self) -> Progress:
+        """How far the run is. From any thread."""
+        return Progress(self._frames_out, self._stages.source.info.frame_count, self._rate.fps, self._people)
+
+    def _shut_down(self, window: Sink | None, workers: list[Worker]) -> tuple[str, ...]:
+        """Close everything whatever happened; every wait is bounded. Gives the names of threads that still hang."""
+        self._stages.source.close()
+        self._to_draw.end()
+        deadline_s = time.monotonic() + self._options.join_s
+        for worker in reversed(workers):  # inference first, sinks last to drain
+            worker.join(max(deadline_s - time.monotonic(), 0.1))
+        hanging = tuple(worker.name for worker in workers if worker.alive)
+        for queue in self._to_sinks.values():
+            queue.close()
+        if window is not None:
+            window.close()
+        if "inference" not in hanging:
+            self._stages.detector.close()
+            self._stages.estimator.close()
+        return hanging
+
+    def _exit_reason(self) -> str:
+        failure = self._failures.failure
+        if failure is not None:
+            return f"error in {failure.where}: {failure.error}"
+        return self._stop_reason or "end of source"
+
+    def _dropped(self) -> dict[str, int]:
+        counts = {"source": self._stages.source.dropped, "drawing": self._to_draw.dropped}
+        counts.update((name, queue.dropped) for name, queue in self._to_sinks.items())
+        return counts
+
+
+def _end_sink(sink: Sink, queue: Handoff[FrameResult]) -> None:
+    queue.close()
+    sink.close()
+
+
+class _Window:
+    """The window's side of its queue: HUD on top, and for films no faster than they were filmed."""
+
+    def __init__(self, window: Sink, hud: Hud | None, queue: Handoff[FrameResult], live: bool) -> None:
+        self._window = window
+        self._hud = hud
+        self._queue = queue
+        self._live = live
+        self._next: FrameResult | None = None
+        self._clock_offset_s: float | None = None
+        self.open = True
+
+    def step(self, timeout_s: float) -> None:
+        """Show the next picture, or wait for it for `timeout_s`."""
+        try:
+            result = self._next or self._queue.take(timeout_s)
+        except TimeoutError:
+            return
+        if result is None:
+            self.end()
+            return
+        early_s = self._early_s(result)
+        if early_s > timeout_s:
+            self._next = result
+            time.sleep(timeout_s)
+            return
+        time.sleep(early_s)
+        self._next = None
+        self._window.write(replace(result, overlay=self._hud.draw(result)) if self._hud else result)
+
+    def end(self) -> None:
+        """Take no more pictures."""
+        self.open = False
+        self._queue.close()
+
+    def _early_s(self, result: FrameResult) -> float:
+        """Seconds until this picture is due. Whenever the pipeline is late, the clock starts anew from there."""
+        if self._live:
+            return 0.0
+        now_s = time.monotonic()
+        if self._clock_offset_s is None or result.frame.time_s + self._clock_offset_s < now_s:
+            self._clock_offset_s = now_s - result.frame.time_s
+        return result.frame.time_s + self._clock_offset_s - now_s

@@ -1,0 +1,82 @@
+"""The stages that a pipeline is made of, and its options. Tests put fakes here; `build.py` puts the real ones."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from app.detectors.base import Detector
+from app.following import FollowOptions
+from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from app.renderers.base import Renderer
+from app.sinks.base import Sink
+from app.smoothers.base import Smoother
+from app.sources.base import Source
+from app.trackers.base import Tracker
+from hmr.body.body_model import BodyOutput
+from hmr.geometry.camera import Intrinsics
+
+
+class EstimatesBodies(Protocol):
+    """The estimator, as the pipeline sees it (app/estimator.py)."""
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the crops that it takes."""
+        ...
+
+    def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
+        """One body per crop, ids and rows kept."""
+        ...
+
+    def close(self) -> None:
+        """Release the engine. May be called twice."""
+        ...
+
+
+class PosesBodies(Protocol):
+    """The body, as the pipeline sees it (hmr/body/body_model.py)."""
+
+    def __call__(self, pose: F32, betas: F32, transl: F32) -> BodyOutput:
+        """Vertices (N,V,3) and joints (N,24,3) for poses (N,24,3,3), betas (N,10), translations (N,3)."""
+        ...
+
+
+CropsPeople = Callable[[Frame, Tracks, tuple[int, int]], CropBatch]
+
+
+@dataclass(frozen=True, slots=True)
+class Stages:
+    """All parts, open and checked, except those that must be made later: the renderer owns a GL context, so the
+    drawing thread makes it; the window belongs to the program's main thread; sinks create files, so they are made
+    when all else stands. `make_renderer` None: nobody looks at the picture, nothing is drawn.
+    `warnings`: what the stages have to say beside their results, one line each, so far."""
+
+    source: Source
+    detector: Detector
+    tracker: Tracker
+    crop: CropsPeople
+    estimator: EstimatesBodies
+    body: PosesBodies
+    smoother: Smoother
+    make_renderer: Callable[[], Renderer] | None = None
+    make_sinks: Callable[[], Sequence[Sink]] = tuple
+    make_window: Callable[[], Sink] | None = None
+    warnings: Callable[[], Sequence[str]] = tuple
+
+
+@dataclass(frozen=True, slots=True)
+class PipelineOptions:
+    """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
+    go before what the source says. draw_queue, sink_queue: frames that may wait. join_s: how long a thread may take
+    to end."""
+
+    detect_every_s: float = 0.5
+    follow: FollowOptions = field(default_factory=FollowOptions)
+    focal_px: float | None = None
+    fov_deg: float | None = None
+    hud: bool = True
+    draw_queue: int = 2
+    sink_queue: int = 4
+    join_s: float = 10.0

@@ -1,0 +1,71 @@
+"""How long each stage takes: the last samples of every stage, percentiles on request, bounded memory."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+
+KEPT_SAMPLES = 20_000  # eleven minutes at 30 frames/s; 160 kB a stage
+
+
+@dataclass(frozen=True, slots=True)
+class StageSummary:
+    """Percentiles in milliseconds over the last `KEPT_SAMPLES`; `count` is of the whole run."""
+
+    count: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+
+
+class StageTimes:
+    """Seconds per stage, added from any thread."""
+
+    def __init__(self, kept: int = KEPT_SAMPLES) -> None:
+        self._kept = kept
+        self._lock = threading.Lock()
+        self._samples: dict[str, deque[float]] = {}
+        self._count: dict[str, int] = {}
+
+    def add(self, stage: str, seconds: float) -> None:
+        """One sample."""
+        with self._lock:
+            if stage not in self._samples:
+                self._samples[stage] = deque(maxlen=self._kept)
+                self._count[stage] = 0
+            self._samples[stage].append(seconds)
+            self._count[stage] += 1
+
+    @contextmanager
+    def measure(self, stage: str, into: dict[str, float] | None = None) -> Generator[None]:
+        """Time the block; the sample goes to `into` as well, for one frame's own record."""
+        start_s = time.perf_counter()
+        try:
+            yield
+        finally:
+            elapsed_s = time.perf_counter() - start_s
+            self.add(stage, elapsed_s)
+            if into is not None:
+                into[stage] = into.get(stage, 0.0) + elapsed_s
+
+    def recent_ms(self, stage: str, count: int = 60) -> float | None:
+        """Median of the last samples in ms, None where there are none."""
+        with self._lock:
+            samples = list(self._samples.get(stage, ()))[-count:]
+        return float(np.median(samples)) * 1e3 if samples else None
+
+    def summary(self) -> dict[str, StageSummary]:
+        """By stage, in the order in which the stages first appeared."""
+        with self._lock:
+            copied = {stage: np.array(samples) * 1e3 for stage, samples in self._samples.items()}
+            counts = dict(self._count)
+        return {
+            stage: StageSummary(counts[stage], *(float(value) for value in np.percentile(samples, (50, 95, 99))))
+            for stage, samples in copied.items()
+        }
