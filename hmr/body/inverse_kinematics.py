@@ -122,7 +122,7 @@ def inverse_kinematics(
 
 
 def forward_kinematics(rest_joints: ArrayT, rotations: ArrayT) -> ArrayT:
-    """Joints (..., 29, 3) m of a rest skeleton (..., 29, 3) under rotations (..., 24, 3, 3); the root stays in place."""
+    """Joints (..., 29, 3) m of a rest skeleton (..., 29, 3) under rotations (..., 24, 3, 3); the root stays put."""
     xp = _namespace(rest_joints)
     rest: Array = rest_joints
     world: list[Array] = []
