@@ -15,6 +15,7 @@ from app.sources.base import SourceInfo
 from app.sources.threaded import SourceLog, ThreadedSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
 def natural_key(path: Path) -> list[tuple[int, int, str]]:
@@ -48,8 +49,9 @@ def _list_images(folder: Path) -> list[Path]:
     images = sorted((file for file in files if file.suffix.lower() in IMAGE_SUFFIXES), key=natural_key)
     if not images:
         wanted = " ".join(IMAGE_SUFFIXES)
-        others = f"; it holds {sorted(file.name for file in files)[0]}: to use a video, name the file" if files else ""
-        raise UsageError(f"{folder}: no images in this folder ({wanted}){others}")
+        videos = sorted(file.name for file in files if file.suffix.lower() in VIDEO_SUFFIXES)
+        hint = f"; it holds the video {videos[0]}: name that file" if videos else "; name a folder that holds some"
+        raise UsageError(f"{folder}: no images in this folder ({wanted}){hint}")
     return images
 
 

@@ -166,9 +166,9 @@ def _nominal_fps(stream: VideoStream) -> float | None:
 
 
 def _frame_count(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
-    """The header's count, else duration times rate (an estimate, good for a progress bar), else None."""
-    if stream.frames:
-        return stream.frames
-    if fps and container.duration:
-        return max(1, round(container.duration / 1e6 * fps))
-    return None
+    """The header's count, else duration times rate (an estimate, good for a progress bar), else None.
+
+    The header of a film in fragments counts the first fragment only, far less than its duration holds.
+    """
+    estimate = max(1, round(container.duration / 1e6 * fps)) if fps and container.duration else 0
+    return (stream.frames if stream.frames > 0.5 * estimate else estimate) or None
