@@ -19,10 +19,10 @@ from app.records import F32, I32, U8
 PALETTE_BGR: F32 = np.array(
     [
         [222, 168, 96],  # sky blue
-        [96, 164, 244],  # orange
+        [80, 150, 240],  # orange
         [138, 200, 110],  # green
         [190, 130, 232],  # pink
-        [84, 208, 232],  # yellow
+        [90, 222, 240],  # yellow
         [214, 132, 140],  # violet
         [156, 172, 44],  # teal
         [110, 118, 232],  # red
