@@ -1,0 +1,168 @@
+"""Crops in, bodies out: one call of the engine for all people, and the camera taken to the full picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import RunError, UsageError
+from app.model_packages import find_package
+from app.records import F32, BodyEstimates, CropBatch
+from engines.base import Engine
+from engines.errors import EngineError
+from engines.package import BATCH, ModelPackage, PackageInfo, Tensor, shape_text
+from engines.registry import open_engine
+from hmr.geometry.camera import Intrinsics, cam_crop_to_full
+from hmr.geometry.crop import stack_crops
+
+MIN_SCALE = 0.05
+"""Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
+
+_OUTPUTS: dict[str, tuple[int | str, ...]] = {
+    "pose": (BATCH, 24, 3, 3),
+    "betas": (BATCH, 10),
+    "camera": (BATCH, 3),
+    "score": (BATCH,),
+}
+
+
+class Estimator:
+    """Recovers bodies with an HMR model package (docs/model_package.md). Use it from one thread."""
+
+    def __init__(
+        self,
+        package_dir: Path | str,
+        engine: str = "auto",
+        device: str = "auto",
+        *,
+        threads: int | None = None,
+    ) -> None:
+        """Open a package, given as a folder or as the name of an installed one, and warm it up.
+
+        engine, device: as `engines.registry.open_engine` takes them.
+
+        Raises: UsageError where the package, the engine or the device cannot be used.
+        """
+        package = find_package(package_dir, "hmr")
+        self._input_hw = _check_hmr(package)
+        try:
+            self._engine = open_engine(package, engine, device, threads=threads)
+        except EngineError as error:
+            raise UsageError(str(error)) from error
+        self._has_token = any(spec.name == "token" for spec in package.info.outputs)
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the crops that the network takes."""
+        return self._input_hw
+
+    @property
+    def package(self) -> ModelPackage:
+        """The opened package."""
+        return self._engine.package
+
+    @property
+    def body_name(self) -> str:
+        """The body whose shape basis `betas` are in."""
+        return self.package.info.body
+
+    @property
+    def token_width(self) -> int:
+        """C of the per-person token; 0 where the package gives none."""
+        return int(self.package.info.output("token").shape[1]) if self._has_token else 0
+
+    @property
+    def engine(self) -> Engine:
+        """The engine in use; its `describe()` says which, where and why."""
+        return self._engine
+
+    def describe(self) -> str:
+        """One line for people."""
+        return self._engine.describe()
+
+    def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
+        """Bodies for all crops, rows and ids in the same order.
+
+        intrinsics: of the full picture. The network's camera (s, tx, ty) is the weak perspective of the square crop;
+        with the picture's focal length and principal point it becomes a translation (PAPERS 5.1). For a camera whose
+        pixels are not square the mean focal length is used.
+
+        A camera scale below MIN_SCALE is no body that one could draw: it is raised to MIN_SCALE and the row's score
+        is set to 0, which ends its track.
+
+        Raises: RunError where the engine fails or answers with values that are not finite.
+        """
+        if len(crops) == 0:
+            return BodyEstimates.empty(self.token_width)
+        if crops.pixels.shape[1:3] != self._input_hw:
+            raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
+        try:
+            outputs = self._engine.run({"crops": crops.pixels})
+        except EngineError as error:
+            raise RunError(str(error)) from error
+        for name, array in outputs.items():
+            if not np.all(np.isfinite(array)):
+                raise RunError(f"{self.describe()}: output {name!r} has values that are not finite")
+        camera, score = _believable(_f32(outputs["camera"]), _f32(outputs["score"]))
+        centre_px, size_px = stack_crops(crops.transforms)
+        transl_m = cam_crop_to_full(
+            camera,
+            centre_px,
+            size_px,
+            image_wh,
+            intrinsics.focal_px,
+            np.array([intrinsics.cx, intrinsics.cy]),
+        )
+        return BodyEstimates(
+            id=crops.id,
+            pose=_f32(outputs["pose"]),
+            betas=_f32(outputs["betas"]),
+            transl_m=transl_m.astype(np.float32),
+            score=score,
+            token=_f32(outputs["token"]) if self._has_token else np.zeros((len(crops), 0), np.float32),
+        )
+
+    def close(self) -> None:
+        """Release the engine. May be called twice."""
+        self._engine.close()
+
+
+def _f32(array: Tensor) -> F32:
+    return array.astype(np.float32, copy=False)
+
+
+def _believable(camera: F32, score: F32) -> tuple[F32, F32]:
+    small = camera[:, 0] < MIN_SCALE
+    camera = np.concatenate([np.maximum(camera[:, :1], np.float32(MIN_SCALE)), camera[:, 1:]], axis=1)
+    return camera, np.where(small, np.float32(0), np.clip(score, 0, 1)).astype(np.float32)
+
+
+def _check_hmr(package: ModelPackage) -> tuple[int, int]:
+    """Height and width of the crops, after checking that the package speaks this program's conventions."""
+    info = package.info
+    _expect(info, "normalisation", info.normalisation, "in-graph")
+    _expect(info, "crop_rule", info.crop_rule, "hmr2-square")
+    _expect(info, "focal_convention", info.focal_convention, "weak-perspective-crop")
+    _expect(info, "joint_set", info.joint_set, "smpl-24")
+    names = [spec.name for spec in info.inputs]
+    if names != ["crops"]:
+        raise UsageError(f"{package.folder}: an hmr package has the one input 'crops', this one has {names}")
+    crops = info.inputs[0]
+    height, width = crops.shape[1:3] if len(crops.shape) == 4 else (0, 0)
+    if crops.dtype != "uint8" or len(crops.shape) != 4 or crops.shape[0] != BATCH or crops.shape[3] != 3:
+        raise UsageError(f"{package.folder}: expected the input crops uint8 (N, h, w, 3), it has {crops}")
+    outputs = {spec.name: spec for spec in info.outputs}
+    for name, shape in _OUTPUTS.items():
+        spec = outputs.get(name)
+        if spec is None or spec.shape != shape or spec.dtype not in ("float32", "float16"):
+            raise UsageError(f"{package.folder}: expected the output {name} float {shape_text(shape)}, it has {spec}")
+    token = outputs.get("token")
+    if token is not None and (len(token.shape) != 2 or token.shape[0] != BATCH):
+        raise UsageError(f"{package.folder}: expected the output token float (N, C), it has {token}")
+    return int(height), int(width)
+
+
+def _expect(info: PackageInfo, key: str, actual: str, expected: str) -> None:
+    if actual != expected:
+        raise UsageError(f"package {info.name!r}: {key} is {actual!r}, this program expects {expected!r} for hmr")

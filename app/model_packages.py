@@ -1,0 +1,70 @@
+"""Where model packages are found on this machine."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from app.errors import UsageError
+from engines.errors import PackageError
+from engines.package import METADATA_FILE, ModelPackage, load_package
+
+REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "assets" / "models"
+
+
+def bodycast_home() -> Path:
+    """The user's own data folder: $BODYCAST_HOME, else the platform's place for application data."""
+    chosen = os.environ.get("BODYCAST_HOME")
+    if chosen:
+        return Path(chosen)
+    if sys.platform == "win32":
+        return Path(os.environ.get("LOCALAPPDATA", Path.home() / "AppData" / "Local")) / "bodycast"
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "bodycast"
+    return Path(os.environ.get("XDG_DATA_HOME", Path.home() / ".local" / "share")) / "bodycast"
+
+
+def model_folders() -> tuple[Path, ...]:
+    """Folders that hold packages, the user's own first."""
+    return (bodycast_home() / "models", REPOSITORY_MODELS)
+
+
+def installed_packages(task: str) -> list[ModelPackage]:
+    """All packages for a task ("hmr", "detector", ...), the user's own first, by name.
+
+    Raises: UsageError for a package that is damaged: using another one quietly would hide it.
+    """
+    found: list[ModelPackage] = []
+    for folder in model_folders():
+        for path in sorted(folder.glob(f"*/{METADATA_FILE}")):
+            package = _load(path.parent)
+            if package.info.task == task:
+                found.append(package)
+    return found
+
+
+def find_package(spec: str | Path, task: str) -> ModelPackage:
+    """A package by folder or by name.
+
+    Raises: UsageError where there is none, listing those that are installed, or where it is for another task.
+    """
+    candidates = [Path(spec), *(folder / str(spec) for folder in model_folders())]
+    folder = next((path for path in candidates if (path / METADATA_FILE).is_file()), None)
+    if folder is None:
+        names = [package.info.name for package in installed_packages(task)]
+        raise UsageError(
+            f"no model package {str(spec)!r} for {task}: expected a folder with {METADATA_FILE}, or one of "
+            f"{', '.join(names) or 'the installed ones (there are none)'}"
+        )
+    package = _load(folder)
+    if package.info.task != task:
+        raise UsageError(f"{folder} is a package for {package.info.task}, expected one for {task}")
+    return package
+
+
+def _load(folder: Path) -> ModelPackage:
+    try:
+        return load_package(folder)
+    except PackageError as error:
+        raise UsageError(str(error)) from error

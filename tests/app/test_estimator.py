@@ -1,0 +1,152 @@
+"""The estimator on a package that answers with a known body."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
+
+from app.cropper import crop_people
+from app.errors import RunError, UsageError
+from app.estimator import MIN_SCALE, Estimator
+from app.records import CropBatch, Frame, Tracks
+from engines.package import TensorSpec
+from hmr.geometry.camera import Intrinsics, project_intrinsics
+from hmr.geometry.crop import CropTransform
+from tests.tiny_packages import TOKEN_WIDTH, affine_package, hmr_info, hmr_package
+
+WH = (1280, 720)
+
+
+@pytest.fixture
+def estimator(tmp_path: Path) -> Estimator:
+    opened = Estimator(hmr_package(tmp_path / "hmr", camera=(0.8, 0.1, -0.2)).folder, "onnxruntime", "cpu")
+    yield opened
+    opened.close()
+
+
+def crops_of(boxes: list[list[float]]) -> CropBatch:
+    image = np.zeros((*WH[::-1], 3), np.uint8)
+    image[:, 640:, 2] = 255
+    ids = np.arange(1, len(boxes) + 1, dtype=np.int32)
+    return crop_people(Frame(image, 0, 0.0), Tracks(ids, np.array(boxes, np.float32), np.zeros(len(boxes))))
+
+
+def test_one_row_a_crop_with_ids(estimator: Estimator) -> None:
+    crops = crops_of([[100, 100, 300, 600], [900, 100, 1100, 600], [910, 200, 1000, 500]])
+    bodies = estimator.estimate(crops, Intrinsics.default(WH), WH)
+    assert bodies.id.tolist() == [1, 2, 3]
+    np.testing.assert_allclose(bodies.betas[:, 0], [0, 1, 1], atol=1e-6)
+    np.testing.assert_allclose(bodies.score, 0.8, atol=1e-6)
+    assert bodies.token.shape == (3, TOKEN_WIDTH) and estimator.token_width == TOKEN_WIDTH
+    assert estimator.input_hw == (256, 192) and estimator.body_name == "bodycast-adult"
+    assert "tiny-hmr on onnxruntime (cpu)" in estimator.describe()
+
+
+@pytest.mark.parametrize(
+    "intrinsics",
+    [Intrinsics.default(WH), Intrinsics.from_focal(600.0, WH), Intrinsics(900.0, 900.0, 500.0, 410.0, WH)],
+    ids=["default", "short", "principal point off centre"],
+)
+def test_the_translation_projects_where_the_crop_camera_says(estimator: Estimator, intrinsics: Intrinsics) -> None:
+    """A point (x, y, 0) of the body lies at crop position s (x + tx) in half squares from its centre: far from the
+    camera the full projection must show it there."""
+    crops = crops_of([[100, 100, 300, 600], [900, 50, 1200, 700]])
+    bodies = estimator.estimate(crops, intrinsics, WH)
+    for transform, transl_m in zip(crops.transforms, bodies.transl_m, strict=True):
+        pixel = project_intrinsics(transl_m[None].astype(np.float64), intrinsics)[0]
+        expected = np.array(transform.centre_px) + 0.5 * transform.size_px * 0.8 * np.array([0.1, -0.2])
+        np.testing.assert_allclose(pixel, expected, atol=1e-2)
+        assert transl_m[2] == pytest.approx(2 * intrinsics.focal_px / (transform.size_px * 0.8), rel=1e-5)
+
+
+def test_nobody(estimator: Estimator) -> None:
+    empty = CropBatch(np.zeros((0, 256, 192, 3), np.uint8), (), np.zeros(0, np.int32))
+    bodies = estimator.estimate(empty, Intrinsics.default(WH), WH)
+    assert len(bodies) == 0 and bodies.token.shape == (0, TOKEN_WIDTH)
+
+
+def test_a_camera_behind_the_person_scores_zero(tmp_path: Path) -> None:
+    package = hmr_package(tmp_path / "hmr", camera=(-0.5, 0.0, 0.0))
+    bodies = Estimator(package.folder, "onnxruntime", "cpu").estimate(
+        crops_of([[100, 100, 300, 600]]), Intrinsics.default(WH), WH
+    )
+    assert bodies.score[0] == 0
+    assert bodies.transl_m[0, 2] == pytest.approx(2 * Intrinsics.default(WH).focal_px / (MIN_SCALE * 500), rel=1e-5)
+
+
+def test_not_finite_stops_the_run_with_the_name(tmp_path: Path) -> None:
+    package = hmr_package(tmp_path / "hmr", camera=(0.9, float("nan"), 0.0))
+    with (
+        pytest.raises(RunError, match="output 'camera' has values that are not finite"),
+    ):
+        Estimator(package.folder, "onnxruntime", "cpu").estimate(
+            crops_of([[100, 100, 300, 600]]), Intrinsics.default(WH), WH
+        )
+
+
+def test_lite_input(tmp_path: Path) -> None:
+    lite = Estimator(hmr_package(tmp_path / "hmr", (192, 144)).folder, "onnxruntime", "cpu")
+    assert lite.input_hw == (192, 144)
+    wrong = CropBatch(np.zeros((1, 256, 192, 3), np.uint8), (CropTransform((5.0, 5.0), 9.0),), np.ones(1, np.int32))
+    with pytest.raises(ValueError, match=r"expected \(192, 144\)"):
+        lite.estimate(wrong, Intrinsics.default(WH), WH)
+    lite.close()
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"crop_rule": "none"}, "crop_rule is 'none', this program expects 'hmr2-square'"),
+        ({"normalisation": "none"}, "normalisation is 'none'"),
+        ({"joint_set": "none"}, "joint_set is 'none'"),
+        ({"focal_convention": "none"}, "focal_convention is 'none'"),
+        (
+            {"outputs": tuple(spec for spec in hmr_info().outputs if spec.name != "camera")},
+            r"expected the output camera float \(N, 3\), it has None",
+        ),
+        (
+            {"inputs": (TensorSpec("images", "uint8", ("N", 256, 192, 3), "1", "crops"),)},
+            r"has the one input 'crops', this one has \['images'\]",
+        ),
+    ],
+)
+def test_other_conventions_are_refused(tmp_path: Path, changes: dict[str, object], message: str) -> None:
+    golden_outputs = {spec.name for spec in hmr_info(**changes).outputs}
+    golden_input = hmr_info(**changes).inputs[0].name
+    from engines.package_writer import write_package  # a package whose metadata differs from its graph
+
+    info = hmr_info(**changes)
+    inputs = {golden_input: np.zeros((1, 256, 192, 3), np.uint8)}
+    outputs = {s.name: np.zeros(s.concrete(1), s.dtype) for s in info.outputs if s.name in golden_outputs}
+    package = write_package(tmp_path / "p", info, b"not opened", inputs, outputs)
+    with pytest.raises(UsageError, match=message):
+        Estimator(package.folder)
+
+
+def test_wrong_task_and_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BODYCAST_HOME", str(tmp_path / "home"))
+    with pytest.raises(UsageError, match="is a package for smoother, expected one for hmr"):
+        Estimator(affine_package(tmp_path / "p").folder)
+    with pytest.raises(UsageError, match="no model package 'hmr-absent' for hmr"):
+        Estimator("hmr-absent")
+    named = hmr_package(tmp_path / "home" / "models" / "mine")
+    opened = Estimator("mine", "onnxruntime", "cpu")
+    assert opened.package.folder == named.folder
+    opened.close()
+    with pytest.raises(UsageError, match=r"one of .*tiny-hmr"):
+        Estimator("other")
+
+
+def test_an_engine_that_is_not_there_is_a_usage_error(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no engine 'onnx'; there are auto"):
+        Estimator(hmr_package(tmp_path / "hmr").folder, "onnx")
+
+
+def test_a_closed_engine_is_a_run_error(estimator: Estimator) -> None:
+    estimator.close()
+    with pytest.raises(RunError, match="not open"):
+        estimator.estimate(crops_of([[100, 100, 300, 600]]), Intrinsics.default(WH), WH)
