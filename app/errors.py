@@ -39,8 +39,3 @@ def require(module: str, requirements: str) -> ModuleType:
         raise UsageError(
             f"the package {error.name!r} is not installed: pip install -r requirements/{requirements}"
         ) from error
-
-
-class StopRun(Exception):  # noqa: N818  (a wish, not an error)
-    """Raised by a sink's `write` to end the run in good order, as when the user closes the window. The message says
-    why; it becomes the run's exit reason."""

@@ -9,17 +9,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
-from app.errors import StopRun
-from app.pipeline.hud import FrameRate, Hud
 from app.pipeline.inference import Inference, Inferred
+from app.pipeline.showing import Showing
 from app.pipeline.stages import PipelineOptions, Stages
-from app.pipeline.timing import StageTimes
+from app.pipeline.timing import FrameRate, StageTimes
 from app.pipeline.workers import Failure, FirstFailure, Worker
 from app.records import FrameResult
 from app.renderers.base import Renderer
+from app.renderers.hud import Hud, HudStatus
 from app.sinks.base import Sink
 from app.sources.handoff import Handoff, WhenFull
 
@@ -61,13 +61,14 @@ class Pipeline:
         self._live = stages.source.info.live
         self._failures = FirstFailure(stages.source.close)
         self._when_full = WhenFull.DROP_OLDEST if self._live else WhenFull.WAIT
-        self._to_draw: Handoff[Inferred] = Handoff(self._options.draw_queue, self._when_full)
+        self._to_draw: Handoff[Inferred] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
         self._frames_in = 0
         self._frames_out = 0
         self._people = 0
+        self._renderer_name = "none"
         self._rate = FrameRate(window_s=3.0)
 
     def request_stop(self, reason: str) -> None:
@@ -82,18 +83,15 @@ class Pipeline:
         """
         began_s = time.perf_counter()
         workers: list[Worker] = []
-        window: Sink | None = None
+        showing: Showing | None = None
         try:
-            renderer = self._start_drawing(workers)
-            if self._stages.make_window is not None:
-                window = self._stages.make_window()
+            self._renderer_name = self._start_drawing(workers)
+            showing = self._make_window()
             self._start_sinks(workers)
-            if window is not None:
-                self._to_sinks["window"] = Handoff(self._options.sink_queue, self._when_full)
             self._start_inference(workers)
-            self._attend(window, workers, on_progress)
+            self._attend(showing, workers, on_progress)
         finally:
-            hanging = self._shut_down(window, workers)
+            hanging = self._shut_down(showing, workers)
         return RunSummary(
             exit_reason=self._exit_reason(),
             failure=self._failures.failure,
@@ -101,7 +99,7 @@ class Pipeline:
             frames_out=self._frames_out,
             dropped=self._dropped(),
             seconds=time.perf_counter() - began_s,
-            renderer=renderer,
+            renderer=self._renderer_name,
             hanging=hanging,
         )
 
@@ -114,6 +112,15 @@ class Pipeline:
         """Start the drawing thread and wait until its renderer stands; gives the renderer's name."""
         self._start(workers, "drawing", self._draw_all, self._end_drawing)
         return self._drawing_ready.take() or "none"
+
+    def _make_window(self) -> Showing | None:
+        if self._stages.make_window is None:
+            return None
+        hud = Hud(visible=self._options.hud)
+        window = self._stages.make_window(partial(self.request_stop, "window closed"), hud.toggle)
+        queue: Handoff[FrameResult] = Handoff(1 if self._live else self._options.sink_queue, self._when_full)
+        self._to_sinks[window.name] = queue
+        return Showing(window, hud, self._hud_status, queue, self.times, paced=not self._live)
 
     def _start_sinks(self, workers: list[Worker]) -> None:
         for sink in self._stages.make_sinks():
@@ -195,29 +202,25 @@ class Pipeline:
 
     def _feed(self, sink: Sink, queue: Handoff[FrameResult]) -> None:
         while (result := queue.take()) is not None:
-            try:
-                with self.times.measure(sink.name):
-                    sink.write(result)
-            except StopRun as stop:
-                self.request_stop(str(stop))
-                return
+            with self.times.measure(sink.name):
+                sink.write(result)
 
     # -- main thread
 
     def _attend(
-        self, window: Sink | None, workers: list[Worker], on_progress: Callable[[Progress], None] | None
+        self, showing: Showing | None, workers: list[Worker], on_progress: Callable[[Progress], None] | None
     ) -> None:
         """Serve the window, pass on stop requests, tell the progress, until all threads have ended.
 
         Once the run is to stop, threads get `join_s` to finish their files; a source that ends by itself sets no limit.
         """
-        hud = Hud(self.times, self._live) if window is not None and self._options.hud else None
-        showing = _Window(window, hud, self._to_sinks["window"], self._live) if window is not None else None
         deadline_s: float | None = None
         while any(worker.alive for worker in workers) or (showing is not None and showing.open):
             if deadline_s is None and (self._stop_reason or self._failures.failure is not None):
                 self._stages.source.close()
                 deadline_s = time.monotonic() + self._options.join_s
+                if showing is not None:
+                    showing.end()
             if deadline_s is not None and time.monotonic() > deadline_s:
                 return
             if showing is not None and showing.open:
@@ -227,33 +230,41 @@ class Pipeline:
             if on_progress is not None:
                 on_progress(self.progress())
 
-    def _show(self, showing: _Window) -> None:
+    def _show(self, showing: Showing) -> None:
         try:
-            with self.times.measure("window"):
-                showing.step(POLL_S)
-        except StopRun as stop:
-            self.request_stop(str(stop))
-            showing.end()
+            showing.step(POLL_S)
         except Exception as error:
             self._failures.report("window", error)
-            showing.end()
+
+    def _hud_status(self, result: FrameResult, fps: float) -> HudStatus:
+        return HudStatus(
+            fps=fps,
+            latency_s=time.monotonic() - result.frame.time_s if self._live else None,
+            people=len(result.estimates),
+            dropped=result.dropped,
+            detector=self._stages.detector.name,
+            engine=self._stages.estimator.describe(),
+            smoother=self._stages.smoother.name,
+            renderer=self._renderer_name,
+            notes=tuple(self._stages.warnings())[-2:],
+        )
 
     def progress(self) -> Progress:
         """How far the run is. From any thread."""
         return Progress(self._frames_out, self._stages.source.info.frame_count, self._rate.fps, self._people)
 
-    def _shut_down(self, window: Sink | None, workers: list[Worker]) -> tuple[str, ...]:
+    def _shut_down(self, showing: Showing | None, workers: list[Worker]) -> tuple[str, ...]:
         """Close everything whatever happened; every wait is bounded. Gives the names of threads that still hang."""
         self._stages.source.close()
         self._to_draw.end()
+        if showing is not None:
+            showing.end()
         deadline_s = time.monotonic() + self._options.join_s
-        for worker in reversed(workers):  # inference first, sinks last to drain
+        for worker in reversed(workers):  # inference first: what it leaves behind lets the others end
             worker.join(max(deadline_s - time.monotonic(), 0.1))
         hanging = tuple(worker.name for worker in workers if worker.alive)
         for queue in self._to_sinks.values():
             queue.close()
-        if window is not None:
-            window.close()
         if "inference" not in hanging:
             self._stages.detector.close()
             self._stages.estimator.close()
@@ -274,48 +285,3 @@ class Pipeline:
 def _end_sink(sink: Sink, queue: Handoff[FrameResult]) -> None:
     queue.close()
     sink.close()
-
-
-class _Window:
-    """The window's side of its queue: HUD on top, and for films no faster than they were filmed."""
-
-    def __init__(self, window: Sink, hud: Hud | None, queue: Handoff[FrameResult], live: bool) -> None:
-        self._window = window
-        self._hud = hud
-        self._queue = queue
-        self._live = live
-        self._next: FrameResult | None = None
-        self._clock_offset_s: float | None = None
-        self.open = True
-
-    def step(self, timeout_s: float) -> None:
-        """Show the next picture, or wait for it for `timeout_s`."""
-        try:
-            result = self._next or self._queue.take(timeout_s)
-        except TimeoutError:
-            return
-        if result is None:
-            self.end()
-            return
-        early_s = self._early_s(result)
-        if early_s > timeout_s:
-            self._next = result
-            time.sleep(timeout_s)
-            return
-        time.sleep(early_s)
-        self._next = None
-        self._window.write(replace(result, overlay=self._hud.draw(result)) if self._hud else result)
-
-    def end(self) -> None:
-        """Take no more pictures."""
-        self.open = False
-        self._queue.close()
-
-    def _early_s(self, result: FrameResult) -> float:
-        """Seconds until this picture is due. Whenever the pipeline is late, the clock starts anew from there."""
-        if self._live:
-            return 0.0
-        now_s = time.monotonic()
-        if self._clock_offset_s is None or result.frame.time_s + self._clock_offset_s < now_s:
-            self._clock_offset_s = now_s - result.frame.time_s
-        return result.frame.time_s + self._clock_offset_s - now_s

@@ -30,6 +30,10 @@ class EstimatesBodies(Protocol):
         """One body per crop, ids and rows kept."""
         ...
 
+    def describe(self) -> str:
+        """Package, engine and device, one line."""
+        ...
+
     def close(self) -> None:
         """Release the engine. May be called twice."""
         ...
@@ -43,7 +47,17 @@ class PosesBodies(Protocol):
         ...
 
 
+class Window(Sink, Protocol):
+    """A sink on the screen. Made, fed and closed in the thread that runs the pipeline."""
+
+    def poll(self) -> None:
+        """Handle keys and the close button while no frame comes."""
+        ...
+
+
 CropsPeople = Callable[[Frame, Tracks, tuple[int, int]], CropBatch]
+MakesWindow = Callable[[Callable[[], None], Callable[[], None]], Window]
+"""Given what to call when the user quits, and when he hides or shows the HUD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,15 +76,15 @@ class Stages:
     smoother: Smoother
     make_renderer: Callable[[], Renderer] | None = None
     make_sinks: Callable[[], Sequence[Sink]] = tuple
-    make_window: Callable[[], Sink] | None = None
+    make_window: MakesWindow | None = None
     warnings: Callable[[], Sequence[str]] = tuple
 
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
     """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
-    go before what the source says. draw_queue, sink_queue: frames that may wait. join_s: how long a thread may take
-    to end."""
+    go before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing and
+    window). join_s: how long threads may take to finish their files once the run is to stop."""
 
     detect_every_s: float = 0.5
     follow: FollowOptions = field(default_factory=FollowOptions)
@@ -78,5 +92,5 @@ class PipelineOptions:
     fov_deg: float | None = None
     hud: bool = True
     draw_queue: int = 2
-    sink_queue: int = 4
+    sink_queue: int = 6
     join_s: float = 10.0

@@ -69,3 +69,25 @@ class StageTimes:
             stage: StageSummary(counts[stage], *(float(value) for value in np.percentile(samples, (50, 95, 99))))
             for stage, samples in copied.items()
         }
+
+
+class FrameRate:
+    """Frames per second over the last `window_s`."""
+
+    def __init__(self, window_s: float = 1.0) -> None:
+        self._window_s = window_s
+        self._ticks: deque[float] = deque(maxlen=1000)
+
+    def tick(self, now_s: float) -> None:
+        """A frame at `now_s`, monotonic seconds."""
+        self._ticks.append(now_s)
+        while now_s - self._ticks[0] > self._window_s and len(self._ticks) > 2:
+            self._ticks.popleft()
+
+    @property
+    def fps(self) -> float:
+        """0 until two frames are there."""
+        ticks = list(self._ticks)
+        if len(ticks) < 2 or ticks[-1] <= ticks[0]:
+            return 0.0
+        return (len(ticks) - 1) / (ticks[-1] - ticks[0])
