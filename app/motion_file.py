@@ -6,9 +6,7 @@ defaults opens it.
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -18,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import UsageError
+from app.output_file import write_whole
 from app.records import F32, F64, I32, check_array
 
 SCHEMA_VERSION = 1
@@ -143,15 +142,7 @@ def write_motion(path: Path, motion: Motion) -> None:
     content["image_wh"] = np.array(motion.image_wh, np.int32)
     content["fps"] = np.array(motion.fps, np.float64)
     content["meta"] = np.array(json.dumps(asdict(motion.meta)))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as stream:
-            np.savez(stream, allow_pickle=False, **content)
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(FileNotFoundError):
-            temporary.unlink()
-        raise
+    write_whole(path, lambda stream: np.savez(stream, allow_pickle=False, **content))
 
 
 def read_motion(path: str | Path) -> Motion:

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from app.errors import RunError
 from app.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
+from app.output_file import check_target
 from app.records import FrameResult
-from app.sinks.output_file import check_target
 from hmr.geometry.rotations import matrix_to_axis_angle
 
 CHECKPOINT_S = 5.0

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from app.errors import RunError, require
+from app.output_file import check_target
 from app.records import U8, FrameResult
-from app.sinks.output_file import check_target
 
 if TYPE_CHECKING:
     from av import VideoFrame
