@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.records import F32, I32, U8
 from app.renderers.blending import blend
 from app.renderers.shading import MeshShading, check_meshes
-from app.renderers.topology import is_closed, winds_outwards
+from app.renderers.topology import close_holes, is_closed, winds_outwards
 from app.renderers.viewport import NEAR_M, Viewport, check_picture, people_viewport
 from hmr.geometry.camera import Intrinsics
 
@@ -34,8 +34,8 @@ class CpuRenderer:
     def __init__(self, faces: I32, name: str = "cpu", pixel_budget: int = PIXEL_BUDGET) -> None:
         """`faces` (F,3) int32, counter-clockwise seen from outside; `name` as the HUD shall show it."""
         self._shading = MeshShading(faces)
-        self._faces = faces
-        self._closed = is_closed(faces)
+        self._faces = close_holes(faces)
+        self._closed = is_closed(self._faces)
         self._outwards: bool | None = None
         self._name = name
         self._pixel_budget = pixel_budget

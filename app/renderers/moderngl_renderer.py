@@ -15,7 +15,7 @@ from app.errors import RunError, require
 from app.records import F32, I32, U8
 from app.renderers.blending import blend
 from app.renderers.shading import MeshShading, check_meshes
-from app.renderers.topology import is_closed, winds_outwards
+from app.renderers.topology import close_holes, is_closed, winds_outwards
 from app.renderers.viewport import FAR_M, NEAR_M, Viewport, check_picture, people_viewport
 from hmr.geometry.camera import Intrinsics
 
@@ -86,8 +86,8 @@ class ModernglRenderer:
     def __init__(self, faces: I32) -> None:
         """`faces` (F,3) int32, counter-clockwise seen from outside."""
         self._shading = MeshShading(faces)
-        self._faces = faces
-        self._closed = is_closed(faces)
+        self._faces = close_holes(faces)
+        self._closed = is_closed(self._faces)
         self._hidden_side: str | None = None
         self._context: moderngl.Context | None = create_context()
         gl = self._context

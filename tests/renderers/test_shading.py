@@ -7,7 +7,7 @@ import pytest
 
 from app.renderers.blending import blend
 from app.renderers.shading import PALETTE_BGR, MeshShading, person_colours
-from app.renderers.topology import is_closed, winds_outwards
+from app.renderers.topology import close_holes, is_closed, winds_outwards
 from app.renderers.viewport import people_viewport
 from hmr.geometry.camera import Intrinsics
 from tests.meshes import ellipsoid, mannequin
@@ -53,6 +53,20 @@ def test_closed_meshes_are_told_from_open_ones() -> None:
     assert not winds_outwards(vertices, faces[:, ::-1])
     # Where the mesh is does not matter.
     assert winds_outwards(vertices + np.array([5, -3, 9], np.float32), faces)
+
+
+def test_small_holes_are_closed_and_sheets_are_left_open() -> None:
+    _, faces = mannequin()
+    # Two holes: one triangle, and the fan of triangles around one vertex.
+    around = (faces == 500).any(axis=1)
+    holed = faces[~around & (np.arange(len(faces)) != 3000)]
+    assert not is_closed(holed)
+    closed = close_holes(holed)
+    assert is_closed(closed) and np.array_equal(closed[: len(holed)], holed)
+    assert len(closed) == len(holed) + (around.sum() - 2) + 1
+    assert close_holes(faces) is faces
+    sheet = faces[: len(faces) // 14]
+    assert close_holes(sheet) is sheet
 
 
 def test_the_viewport_holds_every_projection_and_little_more() -> None:
