@@ -88,8 +88,8 @@ def crop_matrix(center_px: Floats, size_px: Floats, crop_wh: tuple[int, int], ud
 
 def find_peaks(heatmaps: Floats) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Cells (N, K, 2) of the maxima and their values (N, K); cell (-1, -1) where no value is positive."""
-    count, keypoints, _, width = heatmaps.shape
-    flat = heatmaps.reshape(count, keypoints, -1)
+    count, keypoints, height, width = heatmaps.shape
+    flat = heatmaps.reshape(count, keypoints, height * width)
     best = flat.argmax(axis=-1)
     scores = np.take_along_axis(flat, best[..., None], axis=-1)[..., 0].astype(np.float64)
     cells = np.stack((best % width, best // width), axis=-1).astype(np.float64)

@@ -70,7 +70,8 @@ def protected_tokens(mask: Tensor, image_hw: tuple[int, int], grid_hw: tuple[int
     A pixel counts for the patch that sees it: patches start two pixels early (the padding of HMR2.0's patches).
     Raises ValueError where the mask has neither size.
     """
-    mask = (mask != 0).to(torch.float32)
+    # To float first: TensorRT compares no uint8.
+    mask = (mask.to(torch.float32) != 0).to(torch.float32)
     if tuple(mask.shape[-2:]) == tuple(grid_hw):
         return mask.flatten(1)
     if tuple(mask.shape[-2:]) != tuple(image_hw):
