@@ -162,7 +162,7 @@ class ExportedHmr(nn.Module):
         images = ((crops.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
         inputs = dict(zip(self.input_names[1:], extra, strict=True))
         masks = inputs.get("masks")
-        mask = None if masks is None else (masks > 0).to(images.dtype)
+        mask = None if masks is None else masks.to(images.dtype)  # TensorRT compares no uint8
         prediction = self.net(images, inputs.get("box_info"), mask)
         score = prediction.score
         if score is None:
