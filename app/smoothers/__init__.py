@@ -1,1 +1,7 @@
-"""Steady motion over time."""
+"""Smoothers steady bodies over time (`base.Smoother`); `open_smoother` makes one by name."""
+
+from __future__ import annotations
+
+from app.smoothers.factory import SMOOTHER_NAMES, open_smoother
+
+__all__ = ["SMOOTHER_NAMES", "open_smoother"]

@@ -1,0 +1,44 @@
+"""Smoothers by name."""
+
+from __future__ import annotations
+
+from typing import Literal, assert_never, cast, get_args
+
+from app.errors import UsageError
+from app.smoothers.base import Smoother
+
+SmootherName = Literal["none", "one-euro", "diffusion"]
+SMOOTHER_NAMES: tuple[str, ...] = get_args(SmootherName)
+
+
+def open_smoother(name: str, lag_s: float = 0.0) -> Smoother:
+    """The smoother of that name.
+
+    Args:
+        lag_s: how far the result may be behind, for a smoother that looks ahead.
+
+    Raises:
+        UsageError: unknown name, or a lag that this smoother cannot use.
+    """
+    if name not in SMOOTHER_NAMES:
+        raise UsageError(f"unknown smoother {name!r}; choose one of {', '.join(SMOOTHER_NAMES)}")
+    chosen = cast(SmootherName, name)
+    if lag_s < 0:
+        raise UsageError(f"--lag must be 0 or more seconds, got {lag_s}")
+    if chosen != "diffusion" and lag_s > 0:
+        raise UsageError(f"--smoother {name} holds no frame back, so --lag {lag_s:g} has no meaning: leave it out")
+    match chosen:
+        case "none":
+            from app.smoothers.no_smoother import NoSmoother
+
+            return NoSmoother()
+        case "one-euro":
+            from app.smoothers.one_euro import OneEuroSmoother
+
+            return OneEuroSmoother()
+        case "diffusion":
+            raise UsageError(
+                "--smoother diffusion needs the model package motion-diffusion, which is not here: use one-euro"
+            )
+        case _:
+            assert_never(chosen)
