@@ -11,6 +11,8 @@ cumulative products, no exponential of their logarithms, so strong decay cannot 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 from torch.nn import functional as F
@@ -29,28 +31,29 @@ def linear_recurrence(a: Tensor, b: Tensor) -> Tensor:
     """
     length = a.shape[1]
     if length <= CHUNK:
-        return _carry(None, a.unbind(1), b.unbind(1))
+        return _carry(None, a.split(1, dim=1), b.split(1, dim=1), dim=1)
     padding = -length % CHUNK
     if padding:  # a = 1, b = 0 at the end: positions that keep the state
         a = F.pad(a, (0, 0, 0, padding), value=1.0)
         b = F.pad(b, (0, 0, 0, padding))
-    a_steps = a.unflatten(1, (-1, CHUNK)).unbind(2)
-    b_steps = b.unflatten(1, (-1, CHUNK)).unbind(2)
+    a_steps = a.unflatten(1, (-1, CHUNK)).split(1, dim=2)  # CHUNK times (S, L / CHUNK, 1, M)
+    b_steps = b.unflatten(1, (-1, CHUNK)).split(1, dim=2)
     a_chunk, b_chunk = a_steps[0], b_steps[0]
     for a_step, b_step in zip(a_steps[1:], b_steps[1:], strict=True):
         a_chunk, b_chunk = a_step * a_chunk, torch.addcmul(b_step, a_step, b_chunk)
-    ends = linear_recurrence(a_chunk, b_chunk)
-    before = F.pad(ends[:, :-1], (0, 0, 1, 0))
-    return _carry(before, a_steps, b_steps).flatten(1, 2)[:, :length]
+    ends = linear_recurrence(a_chunk.squeeze(2), b_chunk.squeeze(2))
+    before = F.pad(ends[:, :-1], (0, 0, 1, 0)).unsqueeze(2)
+    h = _carry(before, a_steps, b_steps, dim=2).flatten(1, 2)
+    return h[:, :length] if padding else h
 
 
-def _carry(state: Tensor | None, a_steps: tuple[Tensor, ...], b_steps: tuple[Tensor, ...]) -> Tensor:
-    """States after each step, stacked on a new second-last axis, from the state before the first (None: zero)."""
+def _carry(state: Tensor | None, a_steps: Sequence[Tensor], b_steps: Sequence[Tensor], dim: int) -> Tensor:
+    """States after each step, joined along `dim`, from the state before the first (None: zero)."""
     states = []
     for a_step, b_step in zip(a_steps, b_steps, strict=True):
         state = b_step if state is None else torch.addcmul(b_step, a_step, state)
         states.append(state)
-    return torch.stack(states, dim=-2)
+    return torch.cat(states, dim=dim)
 
 
 def selective_scan(
