@@ -1,0 +1,143 @@
+"""`python -m app`: the run, and the tools around it. Each is imported only when it is called."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import tyro
+
+from app import cli
+from app.command_line import parse
+
+PROG = "python -m app"
+
+
+@dataclass(frozen=True)
+class ConvertBody:
+    """Convert a body file once: SMPL's .pkl (nothing in it is executed) or a .npz, to Bodycast's .npz."""
+
+    source: tyro.conf.Positional[Path]
+    """SMPL's .pkl, or a .npz in SMPL's layout."""
+
+    target: tyro.conf.Positional[Path]
+    """The .npz to write."""
+
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace the target if it is there."""
+
+
+@dataclass(frozen=True)
+class ExportMotion:
+    """Convert motion.npz for other programs: .bvh, .glb, .csv, or an AMASS-like .npz."""
+
+    source: tyro.conf.Positional[Path]
+    """The motion.npz of a run."""
+
+    target: tyro.conf.Positional[Path]
+    """The file to write; its ending says the format."""
+
+    person_id: int | None = None
+    """Only this person; everybody where left out (.bvh and .npz hold one person a file)."""
+
+    body: Path | None = None
+    """The body file of the run, for .glb, if it was not the embedded one."""
+
+    centimetres: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Scale a .bvh to centimetres."""
+
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace the target if it is there."""
+
+
+def convert_body(args: Sequence[str], prog: str) -> int:
+    """`convert-body IN OUT.npz`."""
+    given = parse(ConvertBody, args, prog)
+    from app.convert_body import convert_body as convert
+    from app.errors import UsageError
+    from hmr.body.body_files import BodyFileError
+
+    try:
+        convert(given.source, given.target, given.overwrite)
+    except BodyFileError as error:
+        raise UsageError(str(error)) from error
+    print(given.target)
+    return 0
+
+
+def export_motion(args: Sequence[str], prog: str) -> int:
+    """`export-motion motion.npz OUT`."""
+    given = parse(ExportMotion, args, prog)
+    from app.motion_export.export import export_motion as export
+
+    written = export(
+        given.source,
+        given.target,
+        person_id=given.person_id,
+        overwrite=given.overwrite,
+        centimetres=given.centimetres,
+        body=given.body,
+    )
+    print("\n".join(map(str, written)))
+    return 0
+
+
+def doctor(args: Sequence[str], prog: str) -> int:
+    """`doctor`."""
+    from app.doctor import main
+
+    return main(args, prog)
+
+
+def get_detector(args: Sequence[str], prog: str) -> int:
+    """`get-detector`."""
+    from app.get_detector import main
+
+    return main(args, prog)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A sub-command: the line that the overview shows, and what runs it with its arguments and its full name."""
+
+    summary: str
+    run: Callable[[Sequence[str], str], int]
+
+
+COMMANDS: dict[str, Command] = {
+    "run": Command("follow people in a camera or a video (the same as run_webcam.py)", cli.main),
+    "doctor": Command("say what can run on this machine, and why the rest cannot", doctor),
+    "export-motion": Command("convert motion.npz to .bvh, .glb, .csv or .npz", export_motion),
+    "convert-body": Command("convert SMPL's .pkl to the .npz that --body takes", convert_body),
+    "get-detector": Command("fetch YOLO11n once and make a detector package of it", get_detector),
+}
+
+
+def overview() -> str:
+    """The help of `python -m app`."""
+    rows = "\n".join(f"  {name:<15}{command.summary}" for name, command in COMMANDS.items())
+    return f"usage: {PROG} COMMAND [OPTIONS]\n\n{rows}\n\n`{PROG} COMMAND --help` says more about each."
+
+
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the sub-command that the arguments name; gives the exit code."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(overview())
+        return 0 if arguments else 2
+    name, rest = arguments[0], arguments[1:]
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"{PROG}: unknown command {name!r}; there are {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
+    prog = f"{PROG} {name}"
+    if name == "run":
+        return command.run(rest, prog)
+    debug = "--debug" in rest
+    return cli.guarded(lambda: command.run([word for word in rest if word != "--debug"], prog), prog, debug)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

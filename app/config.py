@@ -1,0 +1,149 @@
+"""The configuration of a run: one tree of frozen dataclasses is the flags, the help and what run.json records.
+
+Field names are flag names (`detect_every` is `--detect-every`), the text below each field is its help. Values are
+checked when a part is made; what is unknown is refused by the parser. Nothing is read from the environment.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import tyro
+
+from app.errors import UsageError
+from app.sources.factory import SourceOptions
+
+PresetName = Literal["lite", "fast", "balanced", "quality"]
+
+
+def has_display() -> bool:
+    """Whether a window has somewhere to appear: elsewhere than on Linux always, there if DISPLAY is set."""
+    return not sys.platform.startswith("linux") or bool(os.environ.get("DISPLAY"))
+
+
+def require_range(flag: str, value: float, low: float, high: float) -> None:
+    """Raise UsageError unless low <= value <= high."""
+    if not low <= value <= high:
+        raise UsageError(f"--{flag} {value:g}: expected {low:g} to {high:g}")
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """The network that recovers the bodies, and the body."""
+
+    model: str = "auto"
+    """Model package: a folder or the name of an installed one; auto: the preset's."""
+
+    engine: Literal["auto", "onnxruntime", "tensorrt", "openvino", "openvino-bf16", "torch"] = "auto"
+    """What runs the network; auto: the fastest that works here."""
+
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where it runs; auto: the GPU where it works, else the CPU."""
+
+    body: str = "auto"
+    """Body file, .npz or SMPL's .pkl; auto: the embedded body, if the model belongs to it."""
+
+    pose_only: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Use a model with a body that it does not belong to: its poses are kept, its shapes become the average."""
+
+
+@dataclass(frozen=True)
+class PeopleConfig:
+    """Who is found and followed."""
+
+    detector: str = "auto"
+    """auto, hog, an ultralytics file such as yolo11n.pt, or a detector package."""
+
+    detect_every: float = 0.5
+    """Seconds between two looks for new people; in between, everybody is followed from mesh to mesh."""
+
+    max_people: int = 10
+    """Follow at most so many people, the largest first."""
+
+    def __post_init__(self) -> None:
+        require_range("detect-every", self.detect_every, 0, 60)
+        require_range("max-people", self.max_people, 1, 100)
+
+
+@dataclass(frozen=True)
+class MotionConfig:
+    """How steady the motion is."""
+
+    smoother: Literal["none", "one-euro", "diffusion"] = "one-euro"
+    """How bodies are steadied over time."""
+
+    lag: float = 0.0
+    """Seconds that the smoother may wait to see what comes next; 0: it answers at once."""
+
+    def __post_init__(self) -> None:
+        require_range("lag", self.lag, 0, 2)
+
+
+@dataclass(frozen=True)
+class LensConfig:
+    """What is known about the camera's lens; it decides how far away people stand."""
+
+    focal_px: float | None = None
+    """Focal length in pixels of the source."""
+
+    fov_deg: float | None = None
+    """Field of view along the diagonal, in degrees; instead of --focal-px."""
+
+    def __post_init__(self) -> None:
+        if self.focal_px is not None and self.fov_deg is not None:
+            raise UsageError("--focal-px and --fov-deg say the same thing: give one of them")
+        if self.focal_px is not None:
+            require_range("focal-px", self.focal_px, 10, 1e6)
+        if self.fov_deg is not None:
+            require_range("fov-deg", self.fov_deg, 1, 170)
+
+
+@dataclass(frozen=True)
+class ResultsConfig:
+    """What is shown and what is written."""
+
+    output: Path | None = None
+    """Folder for overlay.mp4, motion.npz and run.json; made if it is not there."""
+
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace the results of an earlier run in --output."""
+
+    renderer: Literal["auto", "moderngl", "cpu", "pyrender", "none"] = "auto"
+    """What draws the meshes; none: only the motion is wanted."""
+
+    window: bool = field(default_factory=has_display)
+    """Show the overlay in a window (q ends the run, h hides the figures)."""
+
+    hud: bool = True
+    """Figures in the window: frame rate, delay, people. A recorded video stays clean."""
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """3D people from a camera or a video, live.
+
+    With a window, q or Esc ends the run. Ctrl-C ends it too (exit code 130); either way the files are finished.
+    """
+
+    source: tyro.conf.Positional[str] = "0"
+    """A camera index, a video file, a folder of images, an rtsp/http URL, or demo."""
+
+    preset: PresetName = "fast"
+    """Speed against accuracy: sets the model, --detect-every, --smoother and --lag; flags go before it."""
+
+    print_config: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Print the configuration as JSON and end."""
+
+    debug: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Show the traceback of an error."""
+
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    people: PeopleConfig = field(default_factory=PeopleConfig)
+    motion: MotionConfig = field(default_factory=MotionConfig)
+    lens: LensConfig = field(default_factory=LensConfig)
+    results: ResultsConfig = field(default_factory=ResultsConfig)
+    capture: SourceOptions = field(default_factory=SourceOptions)

@@ -1,0 +1,255 @@
+"""From the configuration to open, checked stages. Everything that can be wrong is found before a file is made."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from app.config import RunConfig
+from app.errors import UsageError
+from app.following import FollowOptions
+from app.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
+from app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
+from app.presets import PRESETS
+from app.records import BodyEstimates, CropBatch
+from app.renderers.base import Renderer
+from app.run_report import PartsReport, ReportFile, jsonable
+from app.sinks.base import Sink
+from hmr.body.body_files import BodyFileError
+from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from hmr.geometry.camera import Intrinsics
+
+if TYPE_CHECKING:
+    from app.estimator import Estimator
+    from app.sources.threaded import ThreadedSource
+
+DEMO_OUTPUT = Path("out") / "demo"
+
+
+@dataclass(frozen=True, slots=True)
+class BuiltRun:
+    """Stages and options for `Pipeline`, what they are called, and the report that goes with them."""
+
+    stages: Stages
+    options: PipelineOptions
+    parts: PartsReport
+    report: ReportFile
+
+
+def build_run(config: RunConfig) -> BuiltRun:
+    """Open source, network, body, detector, tracker and smoother. The caller runs them in a `Pipeline`, which closes
+    them; where one cannot be opened, those before it are closed.
+
+    Raises: UsageError, one line, whatever is wrong with the command line or a file that it names.
+    """
+    output = resolve_output(config)
+    if config.results.window:
+        _check_display()
+    with ExitStack() as opened:
+        from app.detectors import open_detector
+        from app.smoothers import open_smoother
+        from app.sources import open_source
+        from app.trackers import open_tracker
+
+        source = open_source(config.source, config.capture)
+        opened.callback(source.close)
+        estimator = _open_estimator(config)
+        opened.callback(estimator.close)
+        body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
+        smoother = open_smoother(config.motion.smoother, config.motion.lag)
+        detector = open_detector(config.people.detector, config.network.engine, config.network.device)
+        opened.callback(detector.close)
+        tracker = open_tracker(config.people.max_people)
+        parts = PartsReport(
+            package=estimator.package.info.name,
+            package_sha256=estimator.package.sha256,
+            engine=estimator.describe(),
+            body=body.name,
+            detector=detector.name,
+            smoother=smoother.name,
+            lag_s=smoother.lag_s,
+            source=source.info.name,
+            source_live=source.info.live,
+            source_fps=source.info.fps,
+            source_frame_count=source.info.frame_count,
+            image_wh=source.info.image_wh,
+        )
+        notes = _pose_only_note(estimator.body_name, body.name)
+        report = ReportFile(output, jsonable(config), parts)
+        sinks = _SinkMaker(report, config, source, parts)
+        looked_at = config.results.window or (output is not None and config.results.renderer != "none")
+        from app.cropper import crop_people
+
+        stages = Stages(
+            source=source,
+            detector=detector,
+            tracker=tracker,
+            crop=crop_people,
+            estimator=PoseOnly(estimator) if notes else estimator,
+            body=body,
+            smoother=smoother,
+            make_renderer=_renderer_maker(config, body) if looked_at else None,
+            make_sinks=sinks.make,
+            make_window=_window_maker() if config.results.window else None,
+            warnings=lambda: (*notes, *source.warnings, *sinks.warnings()),
+        )
+        opened.pop_all()
+    return BuiltRun(stages, pipeline_options(config), parts, report)
+
+
+def pipeline_options(config: RunConfig) -> PipelineOptions:
+    """The options that concern the pipeline itself."""
+    return PipelineOptions(
+        detect_every_s=config.people.detect_every,
+        follow=FollowOptions(max_people=config.people.max_people),
+        focal_px=config.lens.focal_px,
+        fov_deg=config.lens.fov_deg,
+        hud=config.results.hud,
+    )
+
+
+def resolve_output(config: RunConfig) -> Path | None:
+    """Where the results go. The demo without a window has a folder of its own; a run that would neither show nor
+    keep anything is refused.
+
+    Raises: UsageError.
+    """
+    output = config.results.output
+    if output is None and not config.results.window:
+        if config.source != "demo":
+            raise UsageError("nothing would be shown or kept: there is no window, so add --output DIR")
+        output = DEMO_OUTPUT
+    if output is not None:
+        check_output_folder(output, config.results.overwrite)
+    return output
+
+
+def load_body(spec: str, wanted: str, pose_only: bool) -> BodyModel:
+    """The body that the network's shapes belong to, `wanted` by name; `spec` is `--body`.
+
+    Raises: UsageError where the file cannot be used, or is another body and `pose_only` is not set.
+    """
+    try:
+        body = BodyModel.load(EMBEDDED_BODY if spec == "auto" else Path(spec))
+    except BodyFileError as error:
+        raise UsageError(f"--body: {error}") from error
+    if body.name != wanted and not pose_only:
+        way_out = "--body auto" if spec != "auto" and wanted == EMBEDDED_BODY.stem else f"--body with the {wanted} file"
+        raise UsageError(
+            f"the model's shapes belong to the body {wanted!r}, this is {body.name!r}: give {way_out}, "
+            "or --pose-only to keep the poses on an average shape"
+        )
+    return body
+
+
+class PoseOnly:
+    """An estimator whose shapes mean nothing on the body in use: they become the body's average, zero betas."""
+
+    def __init__(self, estimator: EstimatesBodies) -> None:
+        self._estimator = estimator
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the crops."""
+        return self._estimator.input_hw
+
+    def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
+        """The estimates with zero betas."""
+        estimates = self._estimator.estimate(crops, intrinsics, image_wh)
+        return replace(estimates, betas=np.zeros_like(estimates.betas))
+
+    def describe(self) -> str:
+        """What the estimator says, and that shapes are left out."""
+        return f"{self._estimator.describe()}, pose only"
+
+    def close(self) -> None:
+        """Release the engine."""
+        self._estimator.close()
+
+
+def _pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
+    if network_body == body:
+        return ()
+    return (f"--pose-only: shapes of {network_body!r} mean nothing on {body!r}; everybody has the average shape",)
+
+
+def _open_estimator(config: RunConfig) -> Estimator:
+    from app.estimator import Estimator
+
+    package = PRESETS[config.preset].model if config.network.model == "auto" else config.network.model
+    return Estimator(package, config.network.engine, config.network.device)
+
+
+def _check_display() -> None:
+    from app.sinks.window import display_problem
+
+    problem = display_problem()
+    if problem is not None:
+        raise UsageError(problem)
+
+
+def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer]:
+    def make() -> Renderer:
+        from app.renderers.factory import open_renderer
+
+        return open_renderer(config.results.renderer, body.faces)
+
+    return make
+
+
+def _window_maker() -> MakesWindow:
+    def make(on_quit: Callable[[], None], on_toggle_hud: Callable[[], None]) -> Window:
+        from app.sinks.window import WindowSink
+
+        return WindowSink(on_quit=on_quit, on_toggle_hud=on_toggle_hud)
+
+    return make
+
+
+class _SinkMaker:
+    """Makes the folder and the files' sinks, when the pipeline asks for them."""
+
+    def __init__(self, report: ReportFile, config: RunConfig, source: ThreadedSource, parts: PartsReport) -> None:
+        self._report = report
+        self._config = config
+        self._source = source
+        self._parts = parts
+        self._warnings: list[Sequence[str]] = []
+
+    def warnings(self) -> list[str]:
+        """What the sinks have to say so far."""
+        return [line for lines in self._warnings for line in lines]
+
+    def make(self) -> list[Sink]:
+        """The sinks that write into `--output`; a video only where something is drawn.
+
+        Raises: UsageError, RunError.
+        """
+        folder = self._report.folder
+        if folder is None:
+            return []
+        from app.motion_file import MotionMeta
+        from app.sinks.motion import MotionSink
+        from app.sinks.video import VideoSink
+
+        make_output_folder(folder)
+        self._report.begin()
+        fps = self._source.info.fps
+        meta = MotionMeta(
+            package=self._parts.package,
+            body=self._parts.body,
+            smoother=self._parts.smoother,
+            lag_s=self._parts.lag_s,
+            source=self._parts.source,
+        )
+        sinks: list[Sink] = [MotionSink(folder / MOTION_FILE, meta, fps)]
+        if self._config.results.renderer != "none":
+            video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
+            self._warnings.append(video.warnings)
+            sinks.append(video)
+        return sinks
