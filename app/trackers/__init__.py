@@ -1,1 +1,7 @@
-"""Who is who over time."""
+"""Trackers give boxes stable ids (`base.Tracker`); `open_tracker` makes one."""
+
+from __future__ import annotations
+
+from app.trackers.factory import open_tracker
+
+__all__ = ["open_tracker"]
