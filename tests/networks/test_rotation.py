@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
@@ -60,6 +62,17 @@ def test_axis_angle_agrees_with_numpy_and_returns() -> None:
     R = rotmat_from_axis_angle(vectors)
     np.testing.assert_allclose(R.numpy(), numpy_rotations.axis_angle_to_matrix(vectors.numpy()), atol=1e-12)
     torch.testing.assert_close(axis_angle_from_rotmat(R), vectors, rtol=0, atol=1e-7)
+
+
+def test_equal_to_the_official_implementations(shared_dir: Path) -> None:
+    golden = np.load(shared_dir / "goldens" / "geometry.npz")
+    for function, source, output in (
+        (rotmat_from_6d, "rot6d", "rotmat_hmr2_rows"),
+        (rotmat_from_6d_columns, "rot6d", "rotmat_spin_columns"),
+        (rotmat_from_axis_angle, "axis_angle", "rotmat_axis_angle"),
+    ):
+        ours = function(torch.from_numpy(golden[f"in/{source}"]).double())
+        np.testing.assert_allclose(ours.numpy(), golden[f"out/{output}"], atol=2e-6)
 
 
 def test_axis_angle_has_a_gradient_at_zero() -> None:

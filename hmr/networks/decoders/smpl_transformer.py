@@ -211,6 +211,16 @@ def sincos_position(height: int, width: int, channels: int, like: Tensor) -> Ten
     return torch.cat((code_x, code_y), dim=2).flatten(0, 1).to(like.dtype)
 
 
+def camera_box_information(box_center_px: Tensor, box_size_px: Tensor, image_wh: Tensor, focal_px: Tensor) -> Tensor:
+    """CameraHMR's box information (B, 3): ((cx - W/2) / f, (cy - H/2) / f, b / f).
+
+    box_center_px (B, 2), box_size_px (B,), image_wh (B, 2) as width and height, focal_px (B,), all in pixels.
+    CLIFF scales the same numbers differently: see hmr/networks/heads/cliff_regressor.py.
+    """
+    offset = (box_center_px - image_wh / 2) / focal_px.unsqueeze(-1)
+    return torch.cat((offset, (box_size_px / focal_px).unsqueeze(-1)), dim=-1)
+
+
 class SmplTransformerDecoder(MeanParameters):
     """Cross-attention decoder from encoder features to SMPL parameters.
 

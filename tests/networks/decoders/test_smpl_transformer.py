@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder, sincos_position
+from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder, camera_box_information, sincos_position
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 
@@ -80,6 +80,13 @@ def test_box_information_matters() -> None:
     context = torch.randn(1, 7, 16)
     first, second = decoder(context, torch.zeros(1, 3)), decoder(context, torch.ones(1, 3))
     assert (first.pose6d - second.pose6d).abs().max() > 1e-3
+
+
+def test_camera_box_information() -> None:
+    info = camera_box_information(
+        torch.tensor([[420.0, 200.0]]), torch.tensor([400.0]), torch.tensor([[640.0, 480.0]]), torch.tensor([800.0])
+    )
+    torch.testing.assert_close(info, torch.tensor([[0.125, -0.05, 0.5]]))
 
 
 def test_the_26_queries_attend_to_each_other() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -57,6 +58,17 @@ def test_box_information() -> None:
         torch.tensor([800.0, 800.0]),
     )
     torch.testing.assert_close(info, torch.tensor([[0.0, 0.0, 0.0], [0.35, 0.0, 1.0]]))
+
+
+def test_box_information_equals_the_official(shared_dir: Path) -> None:
+    golden = np.load(shared_dir / "goldens" / "geometry.npz")
+    center, size, wh, focal = (
+        torch.from_numpy(golden[f"{name}"])
+        for name in ("out/cliff_center", "out/cliff_scale", "in/img_wh", "out/cliff_focal")
+    )
+    expected = torch.from_numpy(golden["out/cliff_bbox_info"])
+    info = box_information(center, size * 200, wh, focal)
+    torch.testing.assert_close(info.to(expected.dtype), expected, rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.trt
