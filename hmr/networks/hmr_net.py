@@ -15,7 +15,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
+from hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
+from hmr.networks.heads.cliff_regressor import CliffRegressor
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
 from hmr.networks.merging.mask_token_merging import TokenMergingVit
 
@@ -32,9 +33,10 @@ class HmrNet(nn.Module):
         smpl_head: a decoder that gives an `SmplPrediction`: from one map or tokens, or, with `upsampling`, from the
             list of upsampled maps.
         upsampling: feature upsampler, `forward(maps, images) -> list of maps`; the deformable decoder reads these.
-        taps: with `upsampling`, the block counts after which the ViT's maps are taken (`ViT.forward_blocks`).
+        taps: block counts after which a ViT's maps are taken (`ViT.forward_blocks`); the decoder then reads a list.
+        image_hw: size of the crops, for a backbone that does not say it.
 
-    Raises ValueError for taps without an upsampler or the reverse.
+    Raises ValueError for upsampling without taps.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class HmrNet(nn.Module):
         *,
         upsampling: nn.Module | None = None,
         taps: Sequence[int] = (),
+        image_hw: tuple[int, int] | None = None,
     ) -> None:
         super().__init__()
         if upsampling is not None and not taps:
@@ -52,12 +55,7 @@ class HmrNet(nn.Module):
         self.smpl_head = smpl_head
         self.upsampling = upsampling
         self.taps = tuple(taps)
-
-    @property
-    def image_hw(self) -> tuple[int, int]:
-        """Height and width of the crops, px."""
-        height, width = self.backbone.image_hw
-        return int(height), int(width)
+        self.image_hw: tuple[int, int] = backbone.image_hw if image_hw is None else image_hw
 
     @property
     def takes_mask(self) -> bool:
@@ -67,7 +65,9 @@ class HmrNet(nn.Module):
     @property
     def takes_box_info(self) -> bool:
         """Whether the decoder's query carries the box (CameraHMR, CLIFF)."""
-        return getattr(self.smpl_head, "query_input", "zero") == "box_mean"
+        if isinstance(self.smpl_head, CliffRegressor):
+            return True
+        return isinstance(self.smpl_head, SmplTransformerDecoder) and self.smpl_head.query_input == "box_mean"
 
     @property
     def encoder(self) -> nn.Module:

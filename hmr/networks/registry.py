@@ -3,111 +3,148 @@
 A name stands for a builder and its arguments; keyword overrides change single arguments. What the papers leave open
 (PAPERS 1.5) is filled here in one place: truncated encoders get the one published small decoder (d3-a4x16-m128) with
 our score readout, a fixed position code on the context, and a LayerNorm on the last kept stage.
+
+TH: Tarashima et al. 2025 (arXiv 2510.12660). FH: FastHMR, Mehraban et al. 2025 (arXiv 2510.10868). DH: Heo and Hu,
+"Deformable Transformer with Feature Upsampling for HMR".
 """
 
 from __future__ import annotations
 
 import difflib
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
-from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
+from hmr.networks import builders
+from hmr.networks.builders import HIERARCHICAL_FAMILIES, SMALL_DECODER
+from hmr.networks.encoders.vit import SIZES as VIT_SIZES
 from hmr.networks.hmr_net import HmrNet
+from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
+from hmr.networks.pose_net import PoseNet
+from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
+from hmr.networks.temporal.motion_vae import MotionVae
 
-IMAGE_HW = (256, 192)
-SMALL_DECODER = "d3-a4x16-m128"
-HIERARCHICAL_FAMILIES = ("swin", "gmf", "vmamba")
+Kind = Literal["hmr", "pose", "temporal"]
 CUTS = (2, 3, 4)
-DecoderChoice = str | Mapping[str, Any]
+FASTHMR_BLOCKS = {"hmr2": 28, "camerahmr": 26}
+"""Blocks of ViT-H's 32 that FastHMR's layer merging leaves; which ones it merges is not printed."""
+
+
+@dataclass(frozen=True)
+class PaperFigures:
+    """What a paper prints about a network: millions of parameters, 1e9 multiply-accumulates, the rest in words."""
+
+    source: str = ""
+    parameters_m: float | None = None
+    gmacs: float | None = None
+    accuracy: str = ""
 
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """One registered network: how to build it and what the papers say about it.
+    """One registered network: how to build it and what its paper prints about it.
 
     kind: "hmr" (crop -> body), "pose" (crop -> heat maps) or "temporal" (clip -> motion).
-    paper: where it comes from, and with which figures, in words.
     """
 
     name: str
-    kind: str
+    kind: Kind
     builder: Callable[..., nn.Module]
     arguments: Mapping[str, Any]
-    paper: str
-    figures: Mapping[str, float] = field(default_factory=dict)
+    paper: PaperFigures = field(default_factory=PaperFigures)
 
     def build(self, **overrides: Any) -> nn.Module:
-        """Build the network, arguments changed by keyword; TypeError names the arguments there are."""
+        """Build the network, arguments changed by keyword. TypeError names the arguments there are."""
         known = inspect.signature(self.builder).parameters
+        free = any(p.kind is inspect.Parameter.VAR_KEYWORD for p in known.values())
         unknown = sorted(set(overrides) - set(known))
-        if unknown:
+        if unknown and not free:
             raise TypeError(f"{self.name} takes no {', '.join(unknown)}; it takes {', '.join(known)}")
         return self.builder(**(dict(self.arguments) | overrides))
 
 
-def hierarchical_encoder(
-    family: str, size: Any, stages: int, image_hw: tuple[int, int] = IMAGE_HW, drop_path: float | None = None
-) -> nn.Module:
-    """Swin, GroupMixFormer or VMamba cut after `stages`; size is a published letter or a size record of the family."""
-    if family == "swin":
-        from hmr.networks.encoders.swin import Swin, swin
-
-        if isinstance(size, str):
-            return swin(size, stages, image_hw, drop_path)
-        rate = size.drop_path if drop_path is None else drop_path
-        return Swin(size.dim, size.depths, size.heads, stages, image_hw, drop_path=rate)
-    if family == "gmf":
-        from hmr.networks.encoders.group_mix_former import GroupMixFormer, group_mix_former
-
-        if isinstance(size, str):
-            return group_mix_former(size, stages, image_hw, drop_path)
-        rate = size.drop_path if drop_path is None else drop_path
-        return GroupMixFormer(size.dims, size.depths, size.mlp_ratios, stages, image_hw, drop_path=rate)
-    raise ValueError(f"no encoder family {family!r}; there are {', '.join(HIERARCHICAL_FAMILIES)}")
-
-
-def smpl_decoder(context_width: int, choice: DecoderChoice, **changes: Any) -> SmplTransformerDecoder:
-    """A decoder by preset name, or by a mapping of all its sizes."""
-    if isinstance(choice, str):
-        return SmplTransformerDecoder.from_preset(choice, context_width, **changes)
-    return SmplTransformerDecoder(context_width, **(dict(choice) | changes))
+def _flat_specs() -> Iterator[ModelSpec]:
+    """HMR2.0 and CameraHMR at every ViT size, whole and merged."""
+    figures = {
+        "hmr2-h": PaperFigures("FH", 670.2, 122.6, "3DPW 69.8 / PA 44.4, EMDB 100.7 mm, 65.2 fps"),
+        "hmr2-h-fast": PaperFigures("FH", 591.5, 52.8, "3DPW 65.8 / PA 41.2, EMDB 91.9 mm, 150 fps, with diffusion"),
+        "hmr2-s": PaperFigures("TH release", 23.97, 4.16),
+        "camerahmr-h": PaperFigures("FH", 737.1, 144.0, "with its field-of-view network; 3DPW 62.1, EMDB 73.3 mm"),
+        "camerahmr-h-fast": PaperFigures("FH", 619.0, 70.7, "with its field-of-view network; EMDB 71.6 mm, 103 fps"),
+    }
+    for base, sizes, extra in (("hmr2", "hlbs", {}), ("camerahmr", "h", {"query_input": "box_mean"})):
+        for size in sizes:
+            # Only the decoder of the released HMR2.0-S is known; the others take HMR2.0's own.
+            decoder = SMALL_DECODER if size == "s" else "hmr2"
+            arguments = {"size": size, "decoder": decoder, **extra}
+            # FastHMR merges ViT-H only; elsewhere the same share of blocks, rounded towards keeping them.
+            left = math.ceil(VIT_SIZES[size].depth * FASTHMR_BLOCKS[base] / 32)
+            merged = arguments | {"blocks": left, "schedule": FASTHMR_SCHEDULE}
+            for name, values in ((f"{base}-{size}", arguments), (f"{base}-{size}-fast", merged)):
+                yield ModelSpec(name, "hmr", builders.build_flat, values, figures.get(name, PaperFigures()))
 
 
-def build_hierarchical(
-    family: str,
-    size: Any,
-    stages: int,
-    image_hw: tuple[int, int] = IMAGE_HW,
-    drop_path: float | None = None,
-    decoder: DecoderChoice = SMALL_DECODER,
-    score: bool = True,
-    context_position: str = "sincos",
-) -> HmrNet:
-    """Truncated hierarchical encoder and SMPL decoder (TH)."""
-    encoder = hierarchical_encoder(family, size, stages, image_hw, drop_path)
-    channels = encoder.feature_info[-1][0]
-    return HmrNet(encoder, smpl_decoder(channels, decoder, score=score, context_position=context_position))
+def _decoder_specs() -> Iterator[ModelSpec]:
+    """DH's networks and baselines: dense and deformable decoders, with 26 queries, and ResNet-50 networks."""
+    dense = PaperFigures("DH", 725.0, None, "3DPW 66.67 / PA 41.35 mm")
+    yield ModelSpec("dense26", "hmr", builders.build_flat, {"size": "h", "decoder": "dense26"}, dense)
+    for name, factor, parameters, accuracy in (
+        ("deformable", None, 713.0, "3DPW 69.78 / PA 44.42 mm"),
+        ("deformable-x4", 4, 714.0, "3DPW 68.25 / PA 43.18 mm"),
+        ("deformable-x8", 8, None, "3DPW 67.73 / PA 43.71 mm"),
+        ("deformable-x16", 16, None, "3DPW 68.89 / PA 44.14 mm"),
+    ):
+        paper = PaperFigures("DH", parameters, None, accuracy)
+        yield ModelSpec(name, "hmr", builders.build_deformable, {"size": "h", "factor": factor}, paper)
+    cliff = PaperFigures("DH", 80.0, None, "3DPW 76.61 / PA 48.56 mm; its backbone is HRNet-W48, not ResNet-50")
+    yield ModelSpec("cliff-r50", "hmr", builders.build_cliff, {}, cliff)
+    detr = PaperFigures("DH", 89.0, None, "3DPW 102.16 / PA 65.06 mm; its width is not printed")
+    yield ModelSpec("deformable-detr-r50", "hmr", builders.build_deformable_detr, {}, detr)
 
 
-def _specs() -> Iterator[ModelSpec]:
-    for family in HIERARCHICAL_FAMILIES:
-        for size in "tsb":
-            for stages in CUTS:
-                name = f"{family}-{size}-s{stages}"
-                arguments = {"family": family, "size": size, "stages": stages}
-                yield ModelSpec(name, "hmr", build_hierarchical, arguments, "TH")
+def _hierarchical_specs() -> Iterator[ModelSpec]:
+    """The 27 truncated encoders of TH, for bodies and for 2D keypoints."""
+    for prefix, kind, builder in (
+        ("", "hmr", builders.build_hierarchical),
+        ("pose-", "pose", builders.build_hierarchical_pose),
+    ):
+        for family in HIERARCHICAL_FAMILIES:
+            for size in "tsb":
+                for stages in CUTS:
+                    arguments = {"family": family, "size": size, "stages": stages}
+                    yield ModelSpec(f"{prefix}{family}-{size}-s{stages}", kind, builder, arguments)
+
+
+def _vitpose_specs() -> Iterator[ModelSpec]:
+    accuracy = {"s": (73.8, 73.5), "b": (75.8, 75.5), "l": (78.3, 78.2), "h": (79.1, 78.9)}
+    for size, values in accuracy.items():
+        for suffix, head, ap in (("", "classic", values[0]), ("-simple", "simple", values[1])):
+            paper = PaperFigures("ViTPose", None, None, f"COCO val AP {ap}")
+            arguments = {"size": size, "head": head}
+            yield ModelSpec(f"pose-vit-{size}{suffix}", "pose", builders.build_flat_pose, arguments, paper)
+
+
+def _temporal_specs() -> Iterator[ModelSpec]:
+    vae = PaperFigures("FH", None, None, "AMASS reconstruction 3.6 mm")
+    yield ModelSpec("motion-vae", "temporal", builders.build_motion_vae, {}, vae)
+    all_encoder = {"variant": "all_encoder", "distribution_layer": True, "decoder_layers": 9}
+    yield ModelSpec("motion-vae-all-encoder", "temporal", builders.build_motion_vae, all_encoder)
+    decoder = PaperFigures("FH", 29.5, 6.8, "8211 fps; 3DPW 62.2, EMDB 71.6 mm on CameraHMR")
+    yield ModelSpec("diffusion-decoder", "temporal", builders.build_diffusion_decoder, {}, decoder)
 
 
 def registry() -> dict[str, ModelSpec]:
     """All registered networks by name, in a stable order."""
-    return {spec.name: spec for spec in _specs()}
+    groups = (_flat_specs, _decoder_specs, _hierarchical_specs, _vitpose_specs, _temporal_specs)
+    return {spec.name: spec for group in groups for spec in group()}
 
 
-def names(kind: str | None = None) -> list[str]:
+def names(kind: Kind | None = None) -> list[str]:
     """Registered names, of one kind or all."""
     return [name for name, spec in registry().items() if kind is None or spec.kind == kind]
 
@@ -128,3 +165,16 @@ def build(name: str, **overrides: Any) -> nn.Module:
     Raises KeyError for an unknown name and TypeError for an argument that its builder does not take.
     """
     return find(name).build(**overrides)
+
+
+def example_inputs(model: nn.Module, batch: int = 1) -> tuple[Tensor, ...]:
+    """Random inputs of the right shapes for a registered network, on the current default device."""
+    if isinstance(model, HmrNet | PoseNet):
+        images = torch.randn(batch, 3, *model.image_hw)
+        box = isinstance(model, HmrNet) and model.takes_box_info
+        return (images, torch.randn(batch, 3)) if box else (images,)
+    if isinstance(model, DiffusionDecoder):
+        return (torch.randn(batch, model.frames, model.denoiser.condition_width),)
+    if isinstance(model, MotionVae):
+        return (torch.randn(batch, 243, model.features),)
+    raise TypeError(f"no example inputs for a {type(model).__name__}")

@@ -93,8 +93,10 @@ class DiffusionDecoder(nn.Module):
         self.vae, self.denoiser = vae, denoiser
         self.frames, self.steps = frames, steps
         self.schedule = NoiseSchedule()
-        generator = torch.Generator().manual_seed(seed)
-        self.register_buffer("noise", torch.randn(1, vae.latents, vae.dim, generator=generator))
+        # Drawn on the CPU: the same seed gives the same numbers on every device.
+        generator = torch.Generator("cpu").manual_seed(seed)
+        noise = torch.randn(1, vae.latents, vae.dim, generator=generator, device="cpu")
+        self.register_buffer("noise", noise.to(vae.final_layer.weight.device))
         self.register_buffer("motion_mean", torch.zeros(vae.features))
         self.register_buffer("motion_std", torch.ones(vae.features))
 
