@@ -55,14 +55,15 @@ class _Person:
     born_s: float
     time_s: float
     box: F64
+    detected_s: float
+    detected_box: F64
     velocity: F64 = field(default_factory=lambda: np.zeros(4))
     tracker_id: int = 0
     score: float = 1.0
     low_since_s: float | None = None
     doubt_since_s: float | None = None
     missed: int = 0
-    detected_s: float = 0.0
-    detected_box: F64 | None = None
+    believed_s: float = -np.inf  # when the mesh was last believed
     joints_px: F32 | None = None
     history: deque[tuple[float, F64]] = field(default_factory=lambda: deque[tuple[float, F64]](maxlen=120))
 
@@ -169,10 +170,13 @@ class Follower:
         mesh_xyxy = mesh_boxes(bodies.vertices, intrinsics)
         for row, key in enumerate(estimates.id.tolist()):
             if key in by_key:
-                person = by_key[key]
+                person = by_key.pop(key)
                 person.joints_px = bodies.joints_px[row]
                 self._move_to_mesh(person, mesh_xyxy[row].astype(np.float64))
                 self._judge(person, float(estimates.score[row]))
+        for person in by_key.values():  # the engine had no usable answer for these
+            self._doubt(person)
+            self._judge(person, person.score)
         self._end_twins()
         return self._confirmed(estimates)
 
@@ -252,8 +256,15 @@ class Follower:
         for box, score in largest_first:
             if len(self._people) >= self._options.max_people or not self._in_picture(box):
                 continue
-            person = _Person(self._next_key, 0, self._time_s, self._time_s, box)
-            person.detected_s, person.detected_box = self._time_s, box
+            person = _Person(
+                key=self._next_key,
+                id=0,
+                born_s=self._time_s,
+                time_s=self._time_s,
+                box=box,
+                detected_s=self._time_s,
+                detected_box=box,
+            )
             person.remember(self._time_s, box, self._options.memory_s)
             self._next_key += 1
             self._people.append(person)
@@ -277,19 +288,22 @@ class Follower:
                 person.id = known
                 followed_ids.add(known)
 
+    def _doubt(self, person: _Person) -> None:
+        """No mesh to believe in this frame: stay, or take the detector's box if it is newer than the last good mesh."""
+        person.velocity = np.zeros(4)
+        if person.doubt_since_s is None:
+            person.doubt_since_s = self._time_s
+        if person.detected_s > person.believed_s:
+            person.box = person.detected_box
+
     def _move_to_mesh(self, person: _Person, mesh: F64) -> None:
-        """Take the mesh's box if it can be believed; else the detector's if recent, else stay."""
-        options = self._options
-        seen = boxes.clip(boxes.pad(mesh, options.padding), self._image_wh).astype(np.float64)
+        """Take the mesh's box if it can be believed."""
+        seen = boxes.clip(boxes.pad(mesh, self._options.padding), self._image_wh).astype(np.float64)
         first = len(person.history) <= 1
         if not self._believable(seen, person.box, first):
-            person.velocity = np.zeros(4)
-            if person.doubt_since_s is None:
-                person.doubt_since_s = self._time_s
-            if person.detected_box is not None and self._time_s - person.detected_s <= options.memory_s:
-                person.box = person.detected_box
+            self._doubt(person)
             return
-        person.doubt_since_s = None
+        person.doubt_since_s, person.believed_s = None, self._time_s
         if not first:
             self._update_velocity(person, seen)
         person.box = seen
