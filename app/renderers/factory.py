@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal, assert_never, cast, get_args
+from typing import Any, Literal, assert_never, cast, get_args
+
+import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import RunError, UsageError
 from app.records import I32
@@ -12,38 +15,37 @@ RendererName = Literal["auto", "moderngl", "cpu", "pyrender", "none"]
 RENDERER_NAMES: tuple[str, ...] = get_args(RendererName)
 
 
-def open_renderer(name: str, faces: I32, image_wh: tuple[int, int] | None = None) -> Renderer:
+def open_renderer(name: str, faces: NDArray[np.integer[Any]]) -> Renderer:
     """The renderer of that name, to be used and closed in the calling thread.
 
     `auto` is moderngl, or the CPU rasteriser where this machine has no OpenGL: its `name` then says so and why.
 
     Args:
-        faces: (F,3) int32 vertex indices of the body, counter-clockwise seen from outside.
-        image_wh: nothing needs it in advance; the size of each picture may differ.
+        faces: (F,3) vertex indices of the body, counter-clockwise seen from outside.
 
     Raises:
         UsageError: unknown name, or a package that is not installed.
         RunError: the renderer that was asked for cannot run here.
     """
-    del image_wh
     if name not in RENDERER_NAMES:
         raise UsageError(f"unknown renderer {name!r}; choose one of {', '.join(RENDERER_NAMES)}")
     chosen = cast(RendererName, name)
+    triangles = np.ascontiguousarray(faces, np.int32)
     match chosen:
         case "auto":
-            return _moderngl_or_cpu(faces)
+            return _moderngl_or_cpu(triangles)
         case "moderngl":
             from app.renderers.moderngl_renderer import ModernglRenderer
 
-            return ModernglRenderer(faces)
+            return ModernglRenderer(triangles)
         case "cpu":
             from app.renderers.cpu_renderer import CpuRenderer
 
-            return CpuRenderer(faces)
+            return CpuRenderer(triangles)
         case "pyrender":
             from app.renderers.pyrender_renderer import PyrenderRenderer
 
-            return PyrenderRenderer(faces)
+            return PyrenderRenderer(triangles)
         case "none":
             from app.renderers.null_renderer import NullRenderer
 

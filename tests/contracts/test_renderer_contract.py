@@ -28,7 +28,7 @@ def open_drawing(request: pytest.FixtureRequest) -> Iterator[Open]:
 
     def make(faces: np.ndarray) -> Renderer:
         try:
-            opened.append(open_renderer(str(request.param), faces, WH))
+            opened.append(open_renderer(str(request.param), faces))
         except BodycastError as error:
             pytest.skip(str(error))
         return opened[-1]
@@ -145,7 +145,7 @@ def test_more_people_and_larger_pictures_than_before(open_drawing: Open) -> None
 def test_a_camera_for_another_picture_size_is_refused(name: str) -> None:
     vertices, faces = ellipsoid()
     try:
-        renderer = open_renderer(name, faces, WH)
+        renderer = open_renderer(name, faces)
     except BodycastError as error:
         pytest.skip(str(error))
     with pytest.raises(ValueError, match="intrinsics"):
@@ -165,5 +165,5 @@ def test_wrong_vertices_and_ids_are_refused(open_drawing: Open) -> None:
 
 def test_none_gives_a_copy_of_the_picture_whoever_is_in_it() -> None:
     vertices, faces = ellipsoid()
-    drawn = open_renderer("none", faces, WH).render(GREY, at(vertices, 0, 0, 3)[None], IDS[:1], CAMERA)
+    drawn = open_renderer("none", faces).render(GREY, at(vertices, 0, 0, 3)[None], IDS[:1], CAMERA)
     assert np.array_equal(drawn, GREY) and not np.shares_memory(drawn, GREY)

@@ -28,7 +28,7 @@ def gl_picture() -> np.ndarray:
     """Two people drawn by OpenGL over black."""
     vertices, faces = mannequin()
     try:
-        renderer = open_renderer("moderngl", faces, WH)
+        renderer = open_renderer("moderngl", faces)
     except BodycastError as error:
         pytest.skip(str(error))
     picture = renderer.render(BLACK, two_people(vertices), IDS, CAMERA)
