@@ -159,3 +159,55 @@ def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, A
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *value.shape[1:]]))
     crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", *input_hw, 3])
     return model_bytes(nodes, [crops], outputs, weights)
+
+
+def detector_info(input_hw: tuple[int, int] = (64, 96), candidates: int = 3, **changes: Any) -> PackageInfo:
+    """Metadata that a package detector accepts."""
+    base = info(
+        name="tiny-detector",
+        task="detector",
+        architecture="constant",
+        arguments={},
+        inputs=(TensorSpec("images", "uint8", ("N", *input_hw, 3), "1", "RGB, letterboxed"),),
+        outputs=(
+            TensorSpec("boxes", "float32", ("N", candidates, 4), "px", "xyxy in the letterboxed picture"),
+            TensorSpec("scores", "float32", ("N", candidates), "1", "a person"),
+        ),
+        normalisation="in-graph",
+        crop_rule="letterbox",
+    )
+    return replace(base, **changes)
+
+
+def detector_package(
+    out: Path, boxes: list[list[float]], scores: list[float], input_hw: tuple[int, int] = (64, 96), **changes: Any
+) -> ModelPackage:
+    """Answers every picture with these boxes; the scores are multiplied by the picture's largest value / 255, so
+    that a black picture has nobody (its letterbox border apart: use the network's own aspect)."""
+    values = {"boxes": np.array([boxes], np.float32), "scores": np.array([scores], np.float32)}
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["pixels", "space"], ["peak"], keepdims=0),
+        helper.make_node("Div", ["peak", "white"], ["level"]),
+        helper.make_node("Reshape", ["level", "column"], ["light"]),
+        helper.make_node("Mul", ["light", "nothing"], ["zero"]),
+        helper.make_node("Mul", ["light", "scores_value"], ["scores"]),
+        helper.make_node("Reshape", ["zero", "cube"], ["zero3"]),
+        helper.make_node("Add", ["zero3", "boxes_value"], ["boxes"]),
+    ]
+    weights = {
+        "space": np.array([1, 2, 3], np.int64),
+        "white": np.array(255, np.float32),
+        "nothing": np.array(0, np.float32),
+        "column": np.array([-1, 1], np.int64),
+        "cube": np.array([-1, 1, 1], np.int64),
+        **{f"{name}_value": value for name, value in values.items()},
+    }
+    inputs = [helper.make_tensor_value_info("images", TensorProto.UINT8, ["N", *input_hw, 3])]
+    outputs = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *value.shape[1:]])
+        for name, value in values.items()
+    ]
+    model = model_bytes(nodes, inputs, outputs, weights)
+    images = np.full((1, *input_hw, 3), 255, np.uint8)
+    return write_package(out, detector_info(input_hw, len(boxes), **changes), model, {"images": images}, values)

@@ -15,6 +15,10 @@ class Detector(Protocol):
         """For the HUD, run.json and messages."""
         ...
 
+    def describe(self) -> str:
+        """One line for people: what runs, where, and how to get better."""
+        ...
+
     def detect(self, frame: Frame) -> Detections:
         """All people found, boxes in pixels of `frame.image`, best first."""
         ...

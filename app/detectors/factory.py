@@ -1,0 +1,37 @@
+"""Detectors by name."""
+
+from __future__ import annotations
+
+from app.detectors.base import Detector
+from app.model_packages import installed_packages
+
+
+def open_detector(
+    spec: str = "auto", engine: str = "auto", device: str = "auto", *, threads: int | None = None
+) -> Detector:
+    """Open the detector that `spec` names.
+
+    spec: "auto" (the first installed detector package, else HOG), "hog", a YOLO weight file ending in `.pt`, or the
+    folder or name of a detector package. engine, device, threads: for packages, as `engines.registry.open_engine`
+    takes them.
+
+    Raises: UsageError where it cannot be opened.
+    """
+    if spec == "hog":
+        return _hog()
+    if spec.endswith(".pt"):
+        from app.detectors.ultralytics_detector import UltralyticsDetector
+
+        return UltralyticsDetector(spec, device)
+    from app.detectors.package_detector import PackageDetector
+
+    if spec != "auto":
+        return PackageDetector(spec, engine, device, threads=threads)
+    packages = installed_packages("detector")
+    return PackageDetector(packages[0], engine, device, threads=threads) if packages else _hog()
+
+
+def _hog() -> Detector:
+    from app.detectors.hog import HogDetector
+
+    return HogDetector()
