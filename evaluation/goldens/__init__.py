@@ -6,9 +6,9 @@ each family of files there is one adapter in this package:
     def run(golden: Golden) -> dict[str, NDArray | Ours]
 
 It builds our network from `golden.config` and the tensors' shapes (never from the file's name), loads the state
-dict through a key map, and returns our value for every output of the file, by name. `families.py` says which
-adapter reads which file and imports it only then; `runner.py` compares and prints. Adapters run under
-`torch.no_grad()`.
+dict through a key map, and returns our value for every output of the file, by name (more is ignored, less is off).
+`families.py` says which adapter reads which file and imports it only then; `runner.py` compares and prints. Adapters
+run under `torch.no_grad()`.
 """
 
 from evaluation.goldens.record import Golden, Ours

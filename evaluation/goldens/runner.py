@@ -77,9 +77,6 @@ def check(golden: Golden) -> list[Row]:
     adapter = find_family(golden.meta).load()
     with torch.no_grad():
         answers = adapter(golden)
-    unknown = sorted(set(answers) - set(golden.outputs))
-    if unknown:
-        raise LookupError(f"the adapter answers {', '.join(unknown)}, which the file does not ask")
     rows = []
     for name, expected in golden.outputs.items():
         if name in answers:

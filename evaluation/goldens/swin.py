@@ -58,8 +58,9 @@ def run_torchvision(golden: Golden) -> dict[str, NDArray[Any] | Ours]:
 def _build(golden: Golden, sizes: dict[str, Any], first_block: str, **options: Any) -> Swin:
     """Our network, its sizes from the configuration and, where that is silent, from the first block's tensors."""
     table = golden.state[f"{first_block}attn.relative_position_bias_table"]
-    fc1 = golden.state.get(f"{first_block}mlp.fc1.weight", golden.state.get(f"{first_block}mlp.0.weight"))
-    assert fc1 is not None
+    fc1 = next(
+        golden.state[key] for key in (f"{first_block}mlp.{part}.weight" for part in ("fc1", "0")) if key in golden.state
+    )
     window = (round(len(table) ** 0.5) + 1) // 2
     height, width = golden.inputs["img"].shape[-2:]
     return Swin(
@@ -75,9 +76,11 @@ def _build(golden: Golden, sizes: dict[str, Any], first_block: str, **options: A
 
 
 def _classify(golden: Golden, net: Swin, last: Tensor) -> dict[str, Tensor]:
-    """Final norm (B, H, W, C) and class scores; the classifier is the file's, we have none."""
+    """Final norm (B, H, W, C) and class scores; the classifier is the file's (if it has one), we have none."""
     normed = net.norms[-1](last).permute(0, 2, 3, 1)
     head = golden.state_tensors("head.")
+    if not head:
+        return {"norm": normed}
     return {"norm": normed, "logits": F.linear(normed.mean(dim=(1, 2)), head["weight"], head["bias"])}
 
 

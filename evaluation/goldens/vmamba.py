@@ -18,11 +18,12 @@ def run(golden: Golden) -> dict[str, NDArray[Any]]:
     fc1 = golden.state["layers.0.blocks.0.mlp.fc1.weight"]
     rates = golden.state["layers.0.blocks.0.op.A_logs"]
     height, width = golden.inputs["img"].shape[-2:]
+    depths = tuple(golden.config["depths"])
     net = VMamba(
-        dims=tuple(golden.config["dims"]),
-        depths=tuple(golden.config["depths"]),
+        dims=tuple(len(golden.state[f"outnorm{i}.weight"]) for i in range(len(depths))),
+        depths=depths,
         ssm_ratio=golden.config["ssm_ratio"],
-        stages=len(golden.config["depths"]),
+        stages=len(depths),
         image_hw=(height, width),
         mlp_ratio=fc1.shape[0] / fc1.shape[1],
         d_state=rates.shape[1],

@@ -72,6 +72,7 @@ def inverse_kinematics(
     rule: Rule = "adaptive",
     root_fit: RootFit = "closed_form",
     root_rotation: ArrayT | None = None,
+    guard_m2: float = 0.0,
 ) -> ArrayT:
     """Parent-relative rotations (..., 24, 3, 3) that bring a rest skeleton to target joints.
 
@@ -85,6 +86,8 @@ def inverse_kinematics(
         root_fit: how the adaptive root is fitted to its three bones: in closed form or by SVD. The naive root follows
             the spine first and turns about it to the hips.
         root_rotation: (..., 3, 3) takes the place of the fitted root.
+        guard_m2: added to every product of bone lengths before dividing by it. HybrIK's released code adds 1e-8 m2,
+            which bends rotations by up to 5e-4 where bones are short or opposite; 0 gives exact rotations.
 
     Raises ValueError for shapes that do not fit.
     """
@@ -93,7 +96,7 @@ def inverse_kinematics(
     if root_rotation is not None:
         root: Array = root_rotation
     elif rule == "naive":
-        root = _root_spine_first(xp, rest, target)
+        root = _root_spine_first(xp, rest, target, guard_m2)
     else:
         root = _root_least_squares(xp, rest, target, root_fit)
     twist_matrices = _twist_matrices(xp, rest, phi)
@@ -114,7 +117,7 @@ def inverse_kinematics(
         if rule == "adaptive":
             wanted = _adaptive_bone(xp, bone, wanted, target[..., children, :] - here)
         wanted = _apply(frame.swapaxes(-1, -2), wanted)
-        local = _swing(xp, bone, wanted) @ twist_matrices[..., [j - 1 for j in joints], :, :]
+        local = _swing(xp, bone, wanted, guard_m2) @ twist_matrices[..., [j - 1 for j in joints], :, :]
         turned = frame @ local
         for k, j in enumerate(joints):
             rotations[j], world[j], posed[j] = local[..., k, :, :], turned[..., k, :, :], here[..., k, :]
@@ -224,11 +227,21 @@ def _rotation_about(xp: ModuleType, axis: Array, cosine: Array, sine: Array) -> 
     return _identity(xp, axis) + sine[..., None, None] * K + (1 - cosine)[..., None, None] * (K @ K)
 
 
-def _swing(xp: ModuleType, source: Array, target: Array) -> Array:
+def _guarded_swing(xp: ModuleType, source: Array, target: Array, guard_m2: float) -> Array:
+    """`_swing` with the rounding guard of HybrIK's released code: nearly a rotation."""
+    v = _cross(xp, source, target)
+    sine = (v * v).sum(-1) ** 0.5
+    lengths = (_length(source) * _length(target))[..., 0] + guard_m2
+    return _rotation_about(xp, v / (sine + guard_m2)[..., None], (source * target).sum(-1) / lengths, sine / lengths)
+
+
+def _swing(xp: ModuleType, source: Array, target: Array, guard_m2: float = 0.0) -> Array:
     """Minimal rotation from the direction of `source` to that of `target`, (..., 3) twice -> (..., 3, 3).
 
     For opposite directions, where any half turn is minimal, the axis is the coordinate direction least along `source`.
     """
+    if guard_m2:
+        return _guarded_swing(xp, source, target, guard_m2)
     a, b = source / _length(source), target / _length(target)
     v = _cross(xp, a, b)
     cosine = (a * b).sum(-1)
@@ -276,17 +289,17 @@ def _root_least_squares(xp: ModuleType, rest: Array, target: Array, fit: RootFit
     return _torch_nearest_rotation_svd(xp, M) if fit == "svd" else _torch_nearest_rotation(xp, M)
 
 
-def _root_spine_first(xp: ModuleType, rest: Array, target: Array) -> Array:
+def _root_spine_first(xp: ModuleType, rest: Array, target: Array, guard_m2: float) -> Array:
     """Closed-form root: swing the spine, then turn about it until the middle of the hips agrees."""
     rest_bones, target_bones = _root_bones(rest, target)
     spine = target_bones[..., 0, :]
-    swing = _swing(xp, rest_bones[..., 0, :], spine)
+    swing = _swing(xp, rest_bones[..., 0, :], spine, guard_m2)
     axis = spine / _length(spine)
     source = _apply(swing, 0.5 * (rest_bones[..., 1, :] + rest_bones[..., 2, :]))
     wanted = 0.5 * (target_bones[..., 1, :] + target_bones[..., 2, :])
     source = source - (source * axis).sum(-1)[..., None] * axis
     wanted = wanted - (wanted * axis).sum(-1)[..., None] * axis
-    return _swing(xp, source, wanted) @ swing
+    return _swing(xp, source, wanted, guard_m2) @ swing
 
 
 def _torch_nearest_rotation(xp: ModuleType, M: Array) -> Array:
