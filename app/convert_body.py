@@ -1,4 +1,6 @@
-"""`python -m app convert-body IN OUT.npz`: turn SMPL's published pickle into a file that loads fast and runs nothing."""
+"""`python -m app convert-body IN OUT.npz`: turn SMPL's published pickle into a file that loads fast and runs
+nothing.
+"""
 
 from __future__ import annotations
 
@@ -10,8 +12,8 @@ from hmr.body.body_files import BodyFileError, load_body_arrays, save_body_array
 def convert_body(source: Path, target: Path, overwrite: bool = False) -> None:
     """Read the body file `source` (SMPL's `.pkl`, or a `.npz`), check it, and write it to `target` as `.npz`.
 
-    The write is all or nothing. Raises BodyFileError when `source` cannot be used, when `target` is no `.npz` or in a folder that
-    does not exist, and when `target` exists and `overwrite` is not given.
+    The write is all or nothing. Raises BodyFileError when `source` cannot be used, when `target` is no `.npz` or in
+    a folder that does not exist, and when `target` exists and `overwrite` is not given.
     """
     if target.suffix != ".npz":
         raise BodyFileError(f"{target}: expected a target that ends in .npz, got '{target.suffix}'")

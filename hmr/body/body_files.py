@@ -1,7 +1,7 @@
 """Body files in SMPL's layout: reading `.npz` and SMPL's published `.pkl`, checking them, writing `.npz`.
 
-Layout: Loper et al., SIGGRAPH Asia 2015, as published on the SMPL site: v1.0 files carry 10 shape components, v1.1 files 300, of
-which the first 10 are kept. Pickles go through `safe_pickle`, which runs nothing of what is in them.
+Layout: Loper et al., SIGGRAPH Asia 2015, as published on the SMPL site: v1.0 files carry 10 shape components, v1.1
+files 300, of which the first 10 are kept. Pickles go through `safe_pickle`, which runs nothing of what is in them.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class BodyArrays:
 def load_body_arrays(path: Path) -> BodyArrays:
     """Read and check a body file, `.npz` or `.pkl`.
 
-    Raises BodyFileError when the file is missing, is neither kind, holds something that is refused, lacks a key, or has an array
-    of the wrong shape or with values that are not finite.
+    Raises BodyFileError when the file is missing, is neither kind, holds something that is refused, lacks a key, or
+    has an array of the wrong shape or with values that are not finite.
     """
     if not path.is_file():
         raise BodyFileError(f"{path}: no such body file; give a .npz, or SMPL's .pkl")

@@ -1,8 +1,8 @@
 """A body in SMPL's layout, posed by linear blend skinning, in numpy.
 
-SMPL, Loper et al., SIGGRAPH Asia 2015, section 3. The same conventions as the `smplx` package: shape first, then pose correctives,
-then skinning; the root turns about its own rest location; the translation is added last. Hence `transl` is *not* the place of
-the pelvis unless the body's rest pelvis is at the origin, as the embedded body's is.
+SMPL, Loper et al., SIGGRAPH Asia 2015, section 3. The same conventions as the `smplx` package: shape first, then
+pose correctives, then skinning; the root turns about its own rest location; the translation is added last. Hence
+`transl` is *not* the place of the pelvis unless the body's rest pelvis is at the origin, as the embedded body's is.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from hmr.body.body_files import BodyArrays, load_body_arrays
 from hmr.body.joints import MIRROR, NUM_BETAS, NUM_JOINTS, PARENTS
 
 Floats = NDArray[np.float32]
+
+# Rows of the skinning product that go to BLAS at a time: 800 x 24 x 12 stays below the size from which OpenBLAS
+# shares one product among threads. On a machine whose cores are busy that sharing turns 0.05 ms into 20 ms.
+_ROWS_PER_PRODUCT = 800
 
 EMBEDDED_BODY = Path(__file__).resolve().parents[2] / "assets" / "body" / "bodycast-adult.npz"
 
@@ -42,14 +46,15 @@ def check_shape(name: str, array: NDArray[np.generic], expected: tuple[int, ...]
 def mirror_pose(pose: ArrayLike) -> Floats:
     """The pose seen in a mirror (x -> -x): joints swap sides and rotations are conjugated by diag(-1, 1, 1).
 
-    Takes and gives (...,24,3,3) rotation matrices. A left-right symmetric body in the mirrored pose is the mirror image of the
-    body in the pose; this is the pose half of flip augmentation.
+    Takes and gives (...,24,3,3) rotation matrices. A left-right symmetric body in the mirrored pose is the mirror
+    image of the body in the pose; this is the pose half of flip augmentation.
     """
     rotations = np.asarray(pose, dtype=np.float32)
     if rotations.shape[-3:] != (NUM_JOINTS, 3, 3):
         raise ValueError(f"pose: expected shape (..., {NUM_JOINTS}, 3, 3), got {rotations.shape}")
     sign = np.array([-1.0, 1.0, 1.0], dtype=np.float32)
-    return rotations[..., MIRROR, :, :] * (sign[:, None] * sign[None, :])
+    mirrored = rotations[..., MIRROR, :, :] * (sign[:, None] * sign[None, :])
+    return mirrored.astype(np.float32, copy=False)
 
 
 def forward_kinematics(pose: Floats, joints_rest: Floats) -> tuple[Floats, Floats]:
@@ -84,8 +89,9 @@ class BodyModel:
     arrays: BodyArrays
     joints_template: Floats = field(repr=False)  # (24,3)
     joint_shapedirs: Floats = field(repr=False)  # (72,10)
-    shapedirs: Floats = field(repr=False)  # (3V,10)
+    shapedirs: Floats = field(repr=False)  # (10,3V)
     posedirs: Floats | None = field(repr=False)  # (207,3V), or None where the file's are all zero
+    weight_blocks: Floats = field(repr=False)  # (B,800,24), the weights padded with zero rows
 
     @classmethod
     def load(cls, path: str | Path = EMBEDDED_BODY) -> BodyModel:
@@ -100,15 +106,18 @@ class BodyModel:
         """Precompute what is the same for every person: the skeleton as a linear function of the betas."""
         vertex_count = len(arrays.v_template)
         regressor = arrays.J_regressor.astype(np.float64)
-        joints_template = regressor @ arrays.v_template
         joint_shapedirs = np.einsum("jv,vck->jck", regressor, arrays.shapedirs.astype(np.float64))
+        blocks = -(-vertex_count // _ROWS_PER_PRODUCT)
+        padded = np.zeros((blocks * _ROWS_PER_PRODUCT, NUM_JOINTS), dtype=np.float32)
+        padded[:vertex_count] = arrays.weights
         posedirs = arrays.posedirs
         return cls(
             arrays=arrays,
-            joints_template=joints_template.astype(np.float32),
+            joints_template=(regressor @ arrays.v_template).astype(np.float32),
             joint_shapedirs=joint_shapedirs.reshape(NUM_JOINTS * 3, NUM_BETAS).astype(np.float32),
-            shapedirs=np.ascontiguousarray(arrays.shapedirs.reshape(vertex_count * 3, NUM_BETAS)),
-            posedirs=None if posedirs is None else np.ascontiguousarray(posedirs.reshape(vertex_count * 3, -1).T),
+            shapedirs=_columns(arrays.shapedirs),
+            posedirs=None if posedirs is None else _columns(posedirs),
+            weight_blocks=padded.reshape(blocks, _ROWS_PER_PRODUCT, NUM_JOINTS),
         )
 
     @property
@@ -134,13 +143,15 @@ class BodyModel:
         """(N,24,3) joints of the rest pose, metres, for betas (N,10)."""
         shape = np.asarray(betas, dtype=np.float32)
         check_shape("betas", shape, (-1, NUM_BETAS))
-        return self.joints_template + (shape @ self.joint_shapedirs.T).reshape(-1, NUM_JOINTS, 3)
+        joints = self.joints_template + (shape @ self.joint_shapedirs.T).reshape(-1, NUM_JOINTS, 3)
+        return joints.astype(np.float32, copy=False)
 
     def rest_vertices(self, betas: ArrayLike) -> Floats:
         """(N,V,3) vertices of the rest pose, metres, for betas (N,10)."""
         shape = np.asarray(betas, dtype=np.float32)
         check_shape("betas", shape, (-1, NUM_BETAS))
-        return self.arrays.v_template + (shape @ self.shapedirs.T).reshape(len(shape), -1, 3)
+        vertices = self.arrays.v_template + (shape @ self.shapedirs).reshape(-1, self.vertex_count, 3)
+        return vertices.astype(np.float32, copy=False)
 
     def __call__(
         self, pose: ArrayLike, betas: ArrayLike, transl: ArrayLike, rest_vertices: Floats | None = None
@@ -176,7 +187,12 @@ class BodyModel:
     def _skin(self, shaped: Floats, turns: Floats, shifts: Floats) -> Floats:
         """Linear blend skinning of one body: (V,3) vertices, (24,3,3) and (24,3) per-joint rigid motions."""
         motions = np.concatenate([turns.reshape(NUM_JOINTS, 9), shifts], axis=1)
-        blended = self.weights @ motions  # (V,12): one product for all vertices
+        blended = (self.weight_blocks @ motions).reshape(-1, 12)[: self.vertex_count]
         turned = np.einsum("vij,vj->vi", blended[:, :9].reshape(-1, 3, 3), shaped)
         turned += blended[:, 9:]
         return turned
+
+
+def _columns(directions: Floats) -> Floats:
+    """(V,3,K) blend shapes as (K,3V): one contiguous row per coefficient."""
+    return np.ascontiguousarray(directions.reshape(-1, directions.shape[-1]).T)

@@ -1,8 +1,8 @@
 """SMPL's 24 joints and the 44 joints of HMR2.0, as tables.
 
-SMPL: Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015. The 44-joint set is the one that HMR2.0
-(Goel et al., "Humans in 4D", ICCV 2023) is trained and scored on: OpenPose's BODY_25 followed by 19 joints of other data sets.
-Left and right are the person's own; in the rest pose the person faces +z and left is +x.
+SMPL: Loper et al., "SMPL: A Skinned Multi-Person Linear Model", SIGGRAPH Asia 2015. The 44-joint set is the one
+that HMR2.0 (Goel et al., "Humans in 4D", ICCV 2023) is trained and scored on: OpenPose's BODY_25 followed by 19
+joints of other data sets. Left and right are the person's own; in the rest pose the person faces +z and left is +x.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 """Reads the arrays out of a pickle without running anything that is in it.
 
-SMPL is published as a Python-2 pickle whose arrays are chumpy objects and whose joint regressor is a scipy sparse matrix. The
-usual way to open it needs old versions of both packages and calls whatever the file names. Here the few names that such a file
-needs are each replaced by a stub of ours that only keeps what was stored; every other name is refused. Not even numpy's own
-unpickling is used (its array constructor takes raw buffers of any type): arrays are rebuilt from plain numbers.
+SMPL is published as a Python-2 pickle whose arrays are chumpy objects and whose joint regressor is a scipy sparse
+matrix. The usual way to open it needs old versions of both packages and calls whatever the file names. Here the few
+names that such a file needs are each replaced by a stub of ours that only keeps what was stored; every other name
+is refused. Not even numpy's own unpickling is used (its array constructor takes raw buffers of any type): arrays
+are rebuilt from plain numbers.
 """
 
 from __future__ import annotations
@@ -22,6 +23,11 @@ class RefusedPickle(ValueError):  # noqa: N818 - reads as what happened
     """The pickle is broken, or names something that a body file has no reason to name."""
 
 
+def _as_tuple(value: object) -> tuple[object, ...]:
+    """`value` where it is a tuple, else an empty one."""
+    return cast("tuple[object, ...]", value) if isinstance(value, tuple) else ()
+
+
 class _Stub:
     """Stands for an object of the file: takes whatever it is made from, keeps it, does nothing."""
 
@@ -34,9 +40,8 @@ class _Stub:
 
     def fields(self) -> dict[object, object]:
         """The stored attributes: pickles keep them as a dict, or as a pair of dicts for classes with slots."""
-        parts = self.state if isinstance(self.state, tuple) else (self.state,)
         merged: dict[object, object] = {}
-        for part in cast("tuple[object, ...]", parts):
+        for part in _as_tuple(self.state) or (self.state,):
             if isinstance(part, dict):
                 merged.update(cast("dict[object, object]", part))
         return merged
@@ -67,18 +72,21 @@ class _Dtype(_Stub):
         code = self.arguments[0] if self.arguments else None
         if not isinstance(code, str) or not re.fullmatch(r"[<>|=]?[fiub][1248]", code):
             raise RefusedPickle(f"expected arrays of numbers, got an array of dtype {code!r}")
-        order = self.state[1] if isinstance(self.state, tuple) and len(self.state) > 1 else "="
         dtype = np.dtype(code)
-        return dtype.newbyteorder(order) if order in ("<", ">") else dtype
+        order = _as_tuple(self.state)[1:2]
+        if order == (">",):
+            return dtype.newbyteorder(">")
+        return dtype.newbyteorder("<") if order == ("<",) else dtype
 
 
 class _Array(_Stub):
     """A numpy array: state is (version, shape, dtype, is_fortran, bytes)."""
 
     def resolve(self) -> NDArray[np.generic]:
-        if not isinstance(self.state, tuple) or len(self.state) != 5:
+        parts = _as_tuple(self.state)
+        if len(parts) != 5:
             raise RefusedPickle("expected a numpy array of five parts")
-        _, shape, dtype, is_fortran, raw = cast("tuple[object, ...]", self.state)
+        _, shape, dtype, is_fortran, raw = parts
         return _array_from_bytes(raw, dtype, shape, "F" if is_fortran else "C")
 
 
@@ -166,8 +174,8 @@ class _StubUnpickler(pickle.Unpickler):
 def load_arrays_from_pickle(data: bytes) -> dict[str, object]:
     """The dictionary stored in the pickle `data`, with every array-like value as a numpy array.
 
-    Values that are no arrays (SMPL's `bs_type`, for one) are passed on as they are. Raises RefusedPickle, whose message names
-    what was refused or what is broken.
+    Values that are no arrays (SMPL's `bs_type`, for one) are passed on as they are. Raises RefusedPickle, whose
+    message names what was refused or what is broken.
     """
     try:
         content = _StubUnpickler(io.BytesIO(data), encoding="latin1").load()

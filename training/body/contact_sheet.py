@@ -2,7 +2,8 @@
 
     python -m training.body.contact_sheet OUT.png --clips DIR
 
-DIR holds `.bvh` or `.bvh.gz` clips on CMU's Daz-friendly skeleton. Needs `moderngl` with EGL (software rendering will do).
+DIR holds `.bvh` or `.bvh.gz` clips on CMU's Daz-friendly skeleton. Needs `moderngl` with EGL (software rendering will
+do).
 """
 
 from __future__ import annotations
@@ -74,13 +75,12 @@ class SheetRenderer:
 
     def draw(self, tile: Tile) -> NDArray[np.uint8]:
         """(H,W,3) uint8 BGR."""
-        import moderngl
-
         vertices = self.body(tile.pose[None], tile.betas[None], tile.transl[None]).vertices[0]
         centre = np.array([*vertices.mean(axis=0)[[0]], 0.85, vertices.mean(axis=0)[2]])
         self.target.use()
         self.target.clear(0.93, 0.94, 0.95, 1.0)
-        self.program["clip_from_world"].write(camera_matrix(centre, tile.azimuth_rad).T.astype("f4").tobytes())  # type: ignore[union-attr]
+        clip_from_world = camera_matrix(centre, tile.azimuth_rad)
+        self.program["clip_from_world"].write(clip_from_world.T.astype("f4").tobytes())
         body = np.concatenate([vertices, vertex_normals(vertices, self.body.faces), self.tint], axis=1)
         self._draw_triangles(body, self.body.faces)
         self._draw_triangles(*floor(centre))
@@ -88,7 +88,6 @@ class SheetRenderer:
         pixels = np.frombuffer(self.resolved.read(components=3), np.uint8).reshape(TILE_WH[1], TILE_WH[0], 3)
         picture = np.ascontiguousarray(pixels[::-1, :, ::-1])
         cv2.putText(picture, tile.caption, (5, 13), cv2.FONT_HERSHEY_SIMPLEX, 0.36, (60, 60, 60), 1, cv2.LINE_AA)
-        assert self.context.version_code >= 330 and moderngl.TRIANGLES == 4
         return picture
 
     def _draw_triangles(self, corners: NDArray[np.float32], faces: NDArray[np.int32]) -> None:
@@ -108,7 +107,8 @@ def side_colours(body: BodyModel) -> NDArray[np.float32]:
     side[[2, 5, 8, 11, 17, 19, 21, 23]] = -1.0
     lean = (body.weights @ side)[:, None]
     skin = np.array([0.80, 0.74, 0.68])
-    return (skin + np.maximum(lean, 0) * [0.12, -0.22, -0.22] + np.maximum(-lean, 0) * [-0.30, -0.10, 0.20]).astype("f4")
+    left, right = np.maximum(lean, 0) * [0.12, -0.22, -0.22], np.maximum(-lean, 0) * [-0.30, -0.10, 0.20]
+    return (skin + left + right).astype(np.float32)
 
 
 def floor(centre: NDArray[np.float64]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
@@ -163,7 +163,9 @@ def motion_tiles(body: BodyModel, clips: list[Path], count: int, generator: np.r
         forward = motion.pose[frame, 0] @ np.array([0.0, 0.0, 1.0])
         azimuth = float(np.arctan2(forward[0], forward[2]) + generator.choice([-0.7, 0.5, 1.3]))
         tiles.append(
-            Tile(motion.pose[frame], np.zeros(10, np.float32), motion.transl_m[frame], azimuth, f"{motion.name} {frame}")
+            Tile(
+                motion.pose[frame], np.zeros(10, np.float32), motion.transl_m[frame], azimuth, f"{motion.name} {frame}"
+            )
         )
     return tiles
 

@@ -1,8 +1,9 @@
 """Left-right symmetric mesh decimation that keeps a subset of the vertices.
 
-Edge collapse with quadric errors (Garland and Heckbert, "Surface Simplification Using Quadric Error Metrics", SIGGRAPH 1997), in
-its half-edge form: a vertex moves onto a neighbour and never to a new place. So whatever belongs to a kept vertex (shape
-components, skinning weights, texture coordinates) stays exact, and the result maps one to one into the source mesh.
+Edge collapse with quadric errors (Garland and Heckbert, "Surface Simplification Using Quadric Error Metrics", SIGGRAPH
+1997), in its half-edge form: a vertex moves onto a neighbour and never to a new place. So whatever belongs to a kept
+vertex (shape components, skinning weights, texture coordinates) stays exact, and the result maps one to one into the
+source mesh.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _MIN_NORMAL_COSINE = 0.2
 def decimate_symmetric(vertices: Floats, faces: Faces, attributes: Floats, target: int) -> tuple[Faces, Faces]:
     """Reduce a mesh that is symmetric in x to at most `target` vertices, symmetrically.
 
-    vertices (V,3), metres; faces (F,3); attributes (V,A): quantities whose change along a collapsed edge costs as much as a
-    geometric error of one edge length per unit (skinning weights: keeps the joints finely meshed).
+    vertices (V,3), metres; faces (F,3); attributes (V,A): quantities whose change along a collapsed edge costs as much
+    as a geometric error of one edge length per unit (skinning weights: keeps the joints finely meshed).
     Returns the kept vertices as indices into the source, ascending, (K,), and the faces (G,3) as source indices.
     Raises ValueError when the mesh is not symmetric.
     """
@@ -62,7 +63,7 @@ class _HalfEdgeCollapser:
         self.vertices = vertices
         self.attributes = attributes
         self.on_midline = on_midline
-        self.faces: dict[int, tuple[int, int, int]] = {i: tuple(map(int, f)) for i, f in enumerate(faces)}  # type: ignore[misc]
+        self.faces: dict[int, list[int]] = {index: face.tolist() for index, face in enumerate(faces)}
         self.faces_of: dict[int, set[int]] = {int(v): set() for v in np.unique(faces)}
         for index, face in self.faces.items():
             for vertex in face:
@@ -75,7 +76,7 @@ class _HalfEdgeCollapser:
 
     def _add_quadrics(self) -> None:
         for face in self.faces.values():
-            a, b, c = self.vertices[list(face)]
+            a, b, c = self.vertices[face]
             cross = np.cross(b - a, c - a)
             area = np.linalg.norm(cross)
             if area == 0:
@@ -133,7 +134,7 @@ class _HalfEdgeCollapser:
         if len(self._neighbours(vertex) & self._neighbours(onto)) != len(shared):
             return False
         for index in self.faces_of[vertex] - shared:
-            before = self.vertices[list(self.faces[index])]
+            before = self.vertices[self.faces[index]]
             after = self.vertices[[onto if v == vertex else v for v in self.faces[index]]]
             old = np.cross(before[1] - before[0], before[2] - before[0])
             new = np.cross(after[1] - after[0], after[2] - after[0])
@@ -161,7 +162,7 @@ class _HalfEdgeCollapser:
             for corner in self.faces.pop(index):
                 self.faces_of[corner].discard(index)
         for index in self.faces_of[vertex]:
-            self.faces[index] = tuple(onto if v == vertex else v for v in self.faces[index])  # type: ignore[assignment]
+            self.faces[index] = [onto if v == vertex else v for v in self.faces[index]]
             self.faces_of[onto].add(index)
         self.quadrics[onto] += self.quadrics.pop(vertex)
         del self.faces_of[vertex], self.version[vertex]

