@@ -19,7 +19,7 @@ it is collapsed like any other. Without labels, the joints of the unmerged model
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -280,8 +280,8 @@ class _WindowSearch:
         self.base_error_mm = measure(LayerMergeRecipe(blocks, (), form))
         self.error_mm = self.base_error_mm
 
-    def run(self):
-        """Generator of `MergeTrial`."""
+    def run(self) -> Iterator[MergeTrial]:
+        """Slide over all blocks, one trial at a time."""
         high = self.blocks - 1
         pending: MergeTrial | None = None  # the largest accepted window that ends at `high`
         for low in range(high - 1, -1, -1):
