@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from app.records import F32, F64, I32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
 from app.trackers.base import Tracker
 from hmr.geometry import boxes
-from hmr.geometry.camera import Intrinsics, project_intrinsics
+from hmr.geometry.camera import Intrinsics
 
 _NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
 
@@ -232,7 +232,9 @@ class Follower:
         person.detected_s, person.detected_box = time_s, found + np.tile(moved, 2)
         overlap = float(boxes.iou_matrix(found[None], then[None])[0, 0])
         inside = float(_covered_fraction(found[None], then[None])[0, 0])
-        if overlap < self._options.drift_iou and inside < 0.8:
+        # A box within the mesh's may be the part of a person that can be seen, unless it is a small part of the mesh.
+        part_of_it = inside > 0.8 and overlap > 0.2
+        if overlap < self._options.drift_iou and not part_of_it:
             person.box, person.velocity = person.detected_box, np.zeros(4)
 
     def _predict(self, person: _Person, time_s: float) -> F64:
@@ -377,10 +379,14 @@ class Follower:
 
 def mesh_boxes(vertices: F32, intrinsics: Intrinsics) -> F32:
     """Boxes (N,4) px around the projected vertices (N,V,3) m that lie before the camera; nan where none does."""
-    if not len(vertices):
-        return np.zeros((0, 4), np.float32)
-    pixels = project_intrinsics(vertices, intrinsics)
-    return boxes.from_points(pixels, valid=vertices[..., 2] > _NEAR_M).astype(np.float32)
+    depth = vertices[..., 2]
+    depth = np.where(depth > _NEAR_M, depth, np.float32(np.nan))
+    x, y = vertices[..., 0] / depth, vertices[..., 1] / depth
+    # A projection keeps the order along x and y, so only the extremes are projected; fmin and fmax pass over nan.
+    low = np.stack([np.fmin.reduce(x, axis=1), np.fmin.reduce(y, axis=1)], axis=-1)
+    high = np.stack([np.fmax.reduce(x, axis=1), np.fmax.reduce(y, axis=1)], axis=-1)
+    focal, centre = np.array([intrinsics.fx, intrinsics.fy]), np.array([intrinsics.cx, intrinsics.cy])
+    return np.concatenate([low * focal + centre, high * focal + centre], axis=-1).astype(np.float32)
 
 
 def _covered_fraction(inner: F64, outer: F64) -> F64:

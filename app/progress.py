@@ -89,7 +89,7 @@ def print_results(
     dropped = ", ".join(f"{count} by {place}" for place, count in summary.dropped.items() if count) or "none"
     console.print(
         f"{summary.frames_out} of {summary.frames_in} frames in {summary.seconds:.1f} s ({rate:.1f} fps), "
-        f"dropped: {dropped}; {summary.exit_reason}",
+        f"dropped: {dropped}; {'ended by an error' if summary.failure else summary.exit_reason}",
         markup=False,
     )
     for warning in warnings:

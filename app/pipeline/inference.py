@@ -10,7 +10,7 @@ import numpy as np
 from app.following import Confirmed, Follower
 from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
 from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
-from app.pipeline.timing import StageTimes
+from app.pipeline.timing import StageTimes, timed
 from app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
 from app.scene_cut import SceneCutDetector
 from hmr.geometry.camera import Intrinsics, project_intrinsics
@@ -48,20 +48,21 @@ class Inference:
         """Everything known about the people in `frame`."""
         stage_s: dict[str, float] = {}
         intrinsics = camera_of(frame, self._options)
-        with self._times.measure("detect", stage_s):
+        with timed("detect", stage_s):
             self._detect(frame)
-        with self._times.measure("follow", stage_s):
+        with timed("follow", stage_s):
             tracks = self._follower.boxes_for(frame)
         raw = self._estimate(frame, tracks, intrinsics, stage_s)
-        with self._times.measure("body", stage_s):
+        with timed("body", stage_s):
             raw_bodies = pose_bodies(self._stages.body, raw, intrinsics)
-        with self._times.measure("follow", stage_s):
+        with timed("follow", stage_s):
             confirmed = self._follower.confirm(raw, raw_bodies, intrinsics)
         estimates = replace(raw.select(confirmed.rows), id=confirmed.id)
-        with self._times.measure("smooth", stage_s):
+        with timed("smooth", stage_s):
             smoothed = self._stages.smoother.update(estimates, frame.time_s)
-        with self._times.measure("body", stage_s):
+        with timed("body", stage_s):
             bodies = self._pose_smoothed(estimates, smoothed, raw_bodies, confirmed, intrinsics)
+        self._times.add_all(stage_s)
         return Inferred(frame, smoothed, bodies, confirmed.xyxy, intrinsics, stage_s)
 
     def close(self) -> None:
@@ -90,9 +91,9 @@ class Inference:
         self, frame: Frame, tracks: Tracks, intrinsics: Intrinsics, stage_s: dict[str, float]
     ) -> BodyEstimates:
         """All people of the frame through the engine in one batch; rows that are no numbers are left out."""
-        with self._times.measure("crop", stage_s):
+        with timed("crop", stage_s):
             crops = self._stages.crop(frame, tracks, self._stages.estimator.input_hw)
-        with self._times.measure("estimate", stage_s):
+        with timed("estimate", stage_s):
             estimates = self._stages.estimator.estimate(crops, intrinsics, frame.image_wh)
         finite = (
             np.isfinite(estimates.pose).all(axis=(1, 2, 3))

@@ -15,7 +15,7 @@ from functools import partial
 from app.pipeline.inference import Inference, Inferred
 from app.pipeline.showing import Showing
 from app.pipeline.stages import PipelineOptions, Stages
-from app.pipeline.timing import FrameRate, StageTimes
+from app.pipeline.timing import FrameRate, StageTimes, timed
 from app.pipeline.workers import Failure, FirstFailure, Worker
 from app.records import FrameResult
 from app.renderers.base import Renderer
@@ -176,10 +176,11 @@ class Pipeline:
         frame = inferred.frame
         overlay = frame.image
         if renderer is not None:
-            with self.times.measure("draw", inferred.stage_s):
+            with timed("draw", inferred.stage_s):
                 overlay = renderer.render(
                     frame.image, inferred.bodies.vertices, inferred.estimates.id, inferred.intrinsics
                 )
+            self.times.add("draw", inferred.stage_s["draw"])
         if self._live:
             self.times.add("delay", time.monotonic() - frame.time_s)
         return FrameResult(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -42,17 +42,19 @@ class StageTimes:
             self._samples[stage].append(seconds)
             self._count[stage] += 1
 
+    def add_all(self, stage_s: Mapping[str, float]) -> None:
+        """One sample for each stage of a frame."""
+        for stage, seconds in stage_s.items():
+            self.add(stage, seconds)
+
     @contextmanager
-    def measure(self, stage: str, into: dict[str, float] | None = None) -> Generator[None]:
-        """Time the block; the sample goes to `into` as well, for one frame's own record."""
+    def measure(self, stage: str) -> Generator[None]:
+        """Time the block as one sample."""
         start_s = time.perf_counter()
         try:
             yield
         finally:
-            elapsed_s = time.perf_counter() - start_s
-            self.add(stage, elapsed_s)
-            if into is not None:
-                into[stage] = into.get(stage, 0.0) + elapsed_s
+            self.add(stage, time.perf_counter() - start_s)
 
     def recent_ms(self, stage: str, count: int = 60) -> float | None:
         """Median of the last samples in ms, None where there are none."""
@@ -69,6 +71,16 @@ class StageTimes:
             stage: StageSummary(counts[stage], *(float(value) for value in np.percentile(samples, (50, 95, 99))))
             for stage, samples in copied.items()
         }
+
+
+@contextmanager
+def timed(stage: str, stage_s: dict[str, float]) -> Generator[None]:
+    """Time the block into one frame's own record; several blocks of a stage add up."""
+    start_s = time.perf_counter()
+    try:
+        yield
+    finally:
+        stage_s[stage] = stage_s.get(stage, 0.0) + time.perf_counter() - start_s
 
 
 class FrameRate:

@@ -402,3 +402,17 @@ def test_whatever_comes_ids_are_unique_boxes_are_sane_and_people_bounded(data: s
             key = int(tracks.id[row])
             assert seen.setdefault(key, person) == person, "a followed person changed his id"
         walk.time_s += data.draw(st.floats(0.001, 2.0))
+
+
+def test_a_mesh_that_has_grown_without_measure_is_pulled_back_by_a_detection_inside_it() -> None:
+    walk = Walkthrough()
+    walk.detect(MAN)
+    box = MAN
+    for _ in range(25):
+        walk.see(box)
+        width, height = box[2] - box[0], box[3] - box[1]
+        box = (box[0] - 0.02 * width, box[1] - 0.02 * height, box[2] + 0.02 * width, box[3] + 0.02 * height)
+    assert len(walk.follower) == 1
+    walk.detect(MAN)
+    walk.see(box)
+    np.testing.assert_allclose(walk.tracks.xyxy[0], MAN, atol=0.1)
