@@ -15,6 +15,7 @@ from engines.package import BATCH, ModelPackage, PackageInfo, Tensor, shape_text
 from engines.registry import open_engine
 from hmr.geometry.camera import Intrinsics, cam_crop_to_full
 from hmr.geometry.crop import stack_crops
+from hmr.geometry.crop_ray import crop_ray_rotation
 
 MIN_SCALE = 0.05
 """Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
@@ -51,6 +52,7 @@ class Estimator:
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
+        self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -91,32 +93,37 @@ class Estimator:
         A camera scale below MIN_SCALE is no body that one could draw: it is raised to MIN_SCALE and the row's score
         is set to 0, which ends its track.
 
+        Root rotations relative to the crop's ray (`orientation_frame` in the package) are turned into the camera's
+        frame; SMPL turns about its root joint, so the translation stays as it is.
+
         Raises: RunError where the engine fails or answers with values that are not finite.
         """
         if len(crops) == 0:
             return BodyEstimates.empty(self.token_width)
         if crops.pixels.shape[1:3] != self._input_hw:
             raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
+        centre_px, size_px = stack_crops(crops.transforms)
+        focal_px, principal_px = intrinsics.focal_px, np.array([intrinsics.cx, intrinsics.cy])
+        inputs: dict[str, Tensor] = {"crops": crops.pixels}
+        if self._takes_box_info:
+            box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
+            inputs["box_info"] = box_info.astype(np.float32)
         try:
-            outputs = self._engine.run({"crops": crops.pixels})
+            outputs = self._engine.run(inputs)
         except EngineError as error:
             raise RunError(str(error)) from error
         for name, array in outputs.items():
             if not np.all(np.isfinite(array)):
                 raise RunError(f"{self.describe()}: output {name!r} has values that are not finite")
         camera, score = _believable(_f32(outputs["camera"]), _f32(outputs["score"]))
-        centre_px, size_px = stack_crops(crops.transforms)
-        transl_m = cam_crop_to_full(
-            camera,
-            centre_px,
-            size_px,
-            image_wh,
-            intrinsics.focal_px,
-            np.array([intrinsics.cx, intrinsics.cy]),
-        )
+        transl_m = cam_crop_to_full(camera, centre_px, size_px, image_wh, focal_px, principal_px)
+        pose = _f32(outputs["pose"])
+        if self.package.info.orientation_frame == "crop-ray":
+            pose = pose.copy()
+            pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
         return BodyEstimates(
             id=crops.id,
-            pose=_f32(outputs["pose"]),
+            pose=pose,
             betas=_f32(outputs["betas"]),
             transl_m=transl_m.astype(np.float32),
             score=score,
@@ -145,9 +152,14 @@ def _check_hmr(package: ModelPackage) -> tuple[int, int]:
     _expect(info, "crop_rule", info.crop_rule, "hmr2-square")
     _expect(info, "focal_convention", info.focal_convention, "weak-perspective-crop")
     _expect(info, "joint_set", info.joint_set, "smpl-24")
+    _expect(info, "orientation_frame", info.orientation_frame, "crop-ray", "camera")
     names = [spec.name for spec in info.inputs]
-    if names != ["crops"]:
-        raise UsageError(f"{package.folder}: an hmr package has the one input 'crops', this one has {names}")
+    if names not in (["crops"], ["crops", "box_info"]):
+        raise UsageError(
+            f"{package.folder}: an hmr package takes 'crops' and perhaps 'box_info', this one takes {names}"
+        )
+    if names[1:] and (info.inputs[1].shape != (BATCH, 3) or info.inputs[1].dtype != "float32"):
+        raise UsageError(f"{package.folder}: expected the input box_info float32 (N, 3), it has {info.inputs[1]}")
     crops = info.inputs[0]
     height, width = crops.shape[1:3] if len(crops.shape) == 4 else (0, 0)
     if crops.dtype != "uint8" or len(crops.shape) != 4 or crops.shape[0] != BATCH or crops.shape[3] != 3:
@@ -163,6 +175,7 @@ def _check_hmr(package: ModelPackage) -> tuple[int, int]:
     return int(height), int(width)
 
 
-def _expect(info: PackageInfo, key: str, actual: str, expected: str) -> None:
-    if actual != expected:
-        raise UsageError(f"package {info.name!r}: {key} is {actual!r}, this program expects {expected!r} for hmr")
+def _expect(info: PackageInfo, key: str, actual: str, *expected: str) -> None:
+    if actual not in expected:
+        wanted = " or ".join(map(repr, expected))
+        raise UsageError(f"package {info.name!r}: {key} is {actual!r}, this program expects {wanted} for hmr")

@@ -35,6 +35,9 @@ PRECISIONS = ("fp32", "fp16", "int8")
 NORMALISATIONS = ("in-graph", "none")
 CROP_RULES = ("hmr2-square", "letterbox", "none")
 FOCAL_CONVENTIONS = ("weak-perspective-crop", "none")
+ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
+"""What the root rotation is relative to: the ray through the crop's centre, or the camera (HMR2.0's convention)."""
+
 JOINT_SETS = ("smpl-24", "none")
 
 
@@ -91,6 +94,7 @@ class PackageInfo:
     normalisation: str
     crop_rule: str
     focal_convention: str
+    orientation_frame: str
     body: str
     joint_set: str
     opset: int
@@ -212,6 +216,7 @@ def parse_metadata(document: object, where: str) -> tuple[PackageInfo, dict[str,
         normalisation=top.choice("normalisation", NORMALISATIONS),
         crop_rule=top.choice("crop_rule", CROP_RULES),
         focal_convention=top.choice("focal_convention", FOCAL_CONVENTIONS),
+        orientation_frame=top.choice("orientation_frame", ORIENTATION_FRAMES),
         body=top.text("body"),
         joint_set=top.choice("joint_set", JOINT_SETS),
         opset=top.integer("opset"),

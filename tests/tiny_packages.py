@@ -47,6 +47,7 @@ def info(**changes: Any) -> PackageInfo:
         normalisation="none",
         crop_rule="none",
         focal_convention="none",
+        orientation_frame="none",
         body="none",
         joint_set="none",
         opset=OPSET,
@@ -104,6 +105,7 @@ def hmr_info(input_hw: tuple[int, int] = (256, 192), token_width: int = TOKEN_WI
         normalisation="in-graph",
         crop_rule="hmr2-square",
         focal_convention="weak-perspective-crop",
+        orientation_frame="camera",
         body="bodycast-adult",
         joint_set="smpl-24",
     )
@@ -114,10 +116,11 @@ def hmr_package(
     out: Path,
     input_hw: tuple[int, int] = (256, 192),
     camera: tuple[float, float, float] = (0.9, 0.0, 0.0),
+    with_box_info: bool = False,
     **changes: Any,
 ) -> ModelPackage:
     """The rest pose for every crop. `camera` is what it answers; betas[:, 0] is the crop's mean red level / 255,
-    so that tests can see which picture went in; score is 0.8."""
+    so that tests can see which picture went in; score is 0.8. With box info, the token is that."""
     crops = np.zeros((2, *input_hw, 3), np.uint8)
     crops[1, ..., 0] = 255
     red = np.array([0.0, 1.0], np.float32)
@@ -129,10 +132,18 @@ def hmr_package(
         "token": np.arange(TOKEN_WIDTH, dtype=np.float32)[None],
     }
     golden = {name: np.repeat(value, 2, axis=0) for name, value in constants.items()} | {"betas": betas}
-    return write_package(out, hmr_info(input_hw, **changes), _hmr_model(input_hw, constants), {"crops": crops}, golden)
+    golden_inputs: dict[str, np.ndarray[Any, Any]] = {"crops": crops}
+    if with_box_info:
+        del constants["token"]
+        golden_inputs["box_info"] = np.array([[0.1, 0.2, 0.3], [-0.1, 0.0, 0.5]], np.float32)
+        golden["token"] = np.tile(golden_inputs["box_info"], (1, 2))
+        box = TensorSpec("box_info", "float32", ("N", 3), "1", "centre and size of the box over the focal length")
+        changes["inputs"] = (*hmr_info(input_hw).inputs, box)
+    model = _hmr_model(input_hw, constants, with_box_info)
+    return write_package(out, hmr_info(input_hw, **changes), model, golden_inputs, golden)
 
 
-def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, Any]]) -> bytes:
+def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, Any]], with_box_info: bool) -> bytes:
     """Every constant, plus zero times the crop's mean so that it has N rows."""
     nodes = [
         helper.make_node("Cast", ["crops"], ["pixels"], to=TensorProto.FLOAT),
@@ -157,8 +168,12 @@ def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, A
         nodes.append(helper.make_node("Reshape", ["zero", f"{name}_shape"], [f"{name}_zero"]))
         nodes.append(helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]))
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *value.shape[1:]]))
-    crops = helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", *input_hw, 3])
-    return model_bytes(nodes, [crops], outputs, weights)
+    inputs = [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", *input_hw, 3])]
+    if with_box_info:
+        inputs.append(helper.make_tensor_value_info("box_info", TensorProto.FLOAT, ["N", 3]))
+        outputs.append(helper.make_tensor_value_info("token", TensorProto.FLOAT, ["N", TOKEN_WIDTH]))
+        nodes.append(helper.make_node("Concat", ["box_info", "box_info"], ["token"], axis=1))
+    return model_bytes(nodes, inputs, outputs, weights)
 
 
 def detector_info(input_hw: tuple[int, int] = (64, 96), candidates: int = 3, **changes: Any) -> PackageInfo:

@@ -63,6 +63,34 @@ def test_the_translation_projects_where_the_crop_camera_says(estimator: Estimato
         assert transl_m[2] == pytest.approx(2 * intrinsics.focal_px / (transform.size_px * 0.8), rel=1e-5)
 
 
+def test_box_info_is_given_to_networks_that_take_it(tmp_path: Path) -> None:
+    """CameraHMR's three numbers: box centre from the principal point and box size, over the focal length."""
+    package = hmr_package(tmp_path / "hmr", with_box_info=True)
+    opened = Estimator(package.folder, "onnxruntime", "cpu")
+    intrinsics = Intrinsics(500.0, 500.0, 600.0, 300.0, WH)
+    bodies = opened.estimate(crops_of([[100, 100, 300, 600], [900, 100, 1100, 600]]), intrinsics, WH)
+    opened.close()
+    np.testing.assert_allclose(bodies.token[:, :3], [[-0.8, 0.1, 1.0], [0.8, 0.1, 1.0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("frame", ["camera", "crop-ray"])
+def test_root_rotations_are_in_the_camera_frame(tmp_path: Path, frame: str) -> None:
+    """The tiny network answers "facing the camera" for every crop. Relative to the ray through the crop, somebody at
+    the left edge (negative x) is turned so that he still faces the camera's position: his axes tilt to the ray."""
+    opened = Estimator(hmr_package(tmp_path / "hmr", orientation_frame=frame).folder, "onnxruntime", "cpu")
+    intrinsics = Intrinsics(700.0, 700.0, 640.0, 300.0, WH)
+    crops = crops_of([[0, 100, 200, 500], [540, 100, 740, 500]])
+    root = opened.estimate(crops, intrinsics, WH).pose[:, 0]
+    opened.close()
+    forwards = root @ np.array([0.0, 0.0, 1.0])
+    if frame == "camera":
+        np.testing.assert_allclose(forwards, [[0, 0, 1], [0, 0, 1]], atol=1e-6)
+    else:
+        ray = np.array([100 - 640, 300 - 300, 700.0])
+        np.testing.assert_allclose(forwards, [ray / np.linalg.norm(ray), [0, 0, 1]], atol=1e-6)
+    np.testing.assert_allclose(root @ root.transpose(0, 2, 1), np.tile(np.eye(3), (2, 1, 1)), atol=1e-6)
+
+
 def test_nobody(estimator: Estimator) -> None:
     empty = CropBatch(np.zeros((0, 256, 192, 3), np.uint8), (), np.zeros(0, np.int32))
     bodies = estimator.estimate(empty, Intrinsics.default(WH), WH)
@@ -103,6 +131,7 @@ def test_lite_input(tmp_path: Path) -> None:
         ({"crop_rule": "none"}, "crop_rule is 'none', this program expects 'hmr2-square'"),
         ({"normalisation": "none"}, "normalisation is 'none'"),
         ({"joint_set": "none"}, "joint_set is 'none'"),
+        ({"orientation_frame": "none"}, "orientation_frame is 'none', this program expects 'crop-ray' or 'camera'"),
         ({"focal_convention": "none"}, "focal_convention is 'none'"),
         (
             {"outputs": tuple(spec for spec in hmr_info().outputs if spec.name != "camera")},
@@ -110,7 +139,7 @@ def test_lite_input(tmp_path: Path) -> None:
         ),
         (
             {"inputs": (TensorSpec("images", "uint8", ("N", 256, 192, 3), "1", "crops"),)},
-            r"has the one input 'crops', this one has \['images'\]",
+            r"takes 'crops' and perhaps 'box_info', this one takes \['images'\]",
         ),
     ],
 )

@@ -40,7 +40,17 @@ def test_written_then_read(folder: Path) -> None:
 
 KEYS = [
     *["schema_version", "name", "task", "architecture", "inputs", "outputs", "normalisation", "crop_rule"],
-    *["focal_convention", "body", "joint_set", "opset", "precision", "paper", "licence", "training_data"],
+    *[
+        "focal_convention",
+        "orientation_frame",
+        "body",
+        "joint_set",
+        "opset",
+        "precision",
+        "paper",
+        "licence",
+        "training_data",
+    ],
     *["metrics", "files"],
 ]
 
