@@ -72,7 +72,7 @@ def open_stream(url: str, timeouts: StreamTimeouts | None = None) -> ThreadedSou
     info = SourceInfo(name, True, connection.fps, None, (first.shape[1], first.shape[0]))
     frames = _frames(url, connection, first, images, limits, stop, log)
     # The grab thread gives up by itself; this watchdog is for a driver that hangs in spite of its time limits.
-    return ThreadedSource(info, frames, log=log, stop=stop, silence_limit_s=limits.give_up_s + limits.open_s)
+    return ThreadedSource(info, frames, log=log, stop=stop, silence_limit_s=limits.give_up_s + 2 * limits.open_s)
 
 
 class _Connection:
@@ -170,7 +170,7 @@ def _reconnect(
     """Try again with growing pauses; None when the source is being closed. Raises RunError after `give_up_s`."""
     pause_s = FIRST_PAUSE_S
     attempt = 0
-    while not stop.wait(pause_s):
+    while not stop.wait(min(pause_s, max(0.0, last_s + limits.give_up_s - time.monotonic()))):
         attempt += 1
         log.status = f"reconnecting (attempt {attempt})"
         try:
