@@ -182,7 +182,8 @@ def load_arrays_from_pickle(data: bytes) -> dict[str, object]:
     except RefusedPickle:
         raise
     except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
-        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {error})") from error
+        reason = " ".join(str(error).split())
+        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error
     if not isinstance(content, dict):
         raise RefusedPickle(f"expected a dictionary of arrays, got {type(content).__name__}")
     entries = cast("dict[object, object]", content)
