@@ -19,7 +19,7 @@ it is collapsed like any other. Without labels, the joints of the unmerged model
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal, get_args
 
@@ -111,7 +111,7 @@ class MergeResult:
     state_dict: dict[str, Tensor]
 
 
-def merge_parameters(blocks: list[Mapping[str, Tensor]], form: MergeForm = "equation") -> dict[str, Tensor]:
+def merge_parameters(blocks: Sequence[Mapping[str, Tensor]], form: MergeForm = "equation") -> dict[str, Tensor]:
     """Collapse the parameters of consecutive blocks, lowest first, into one block's.
 
     "equation": lowest + sum of (each - lowest). "telescoped": the highest block's, with the lowest block's norms
