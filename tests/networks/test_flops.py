@@ -25,8 +25,6 @@ PUBLISHED = {
     (swin, "b", 3): (59.44, 15.59, 0.40),
     # 4.95 with 7x7 windows kept on the 8x6 grid of stage 4; timm's 7x6 windows pad it to 14x6 instead of 14x7 tokens.
     (swin, "t", 4): (27.5, 4.88, None),
-    (swin, "s", 4): (48.8, 9.75, None),
-    (swin, "b", 4): (86.7, 17.32, None),
     (group_mix_former, "t", 2): (1.69, 2.23, 0.03),
     (group_mix_former, "s", 2): (1.52, 1.69, 0.02),
     (group_mix_former, "b", 2): (6.96, 12.65, 0.21),
@@ -34,8 +32,6 @@ PUBLISHED = {
     (group_mix_former, "s", 3): (16.89, 4.71, 0.06),
     (group_mix_former, "b", 3): (22.35, 15.68, 0.25),
     (group_mix_former, "t", 4): (10.7, 3.57, None),
-    (group_mix_former, "s", 4): (22.1, 4.97, None),
-    (group_mix_former, "b", 4): (45.4, 16.81, None),
     (vmamba, "t", 2): (1.20, 1.47, 0.03),
     (vmamba, "s", 2): (1.45, 1.77, 0.06),
     (vmamba, "b", 2): (2.56, 3.13, 0.08),
@@ -43,8 +39,6 @@ PUBLISHED = {
     (vmamba, "s", 3): (31.28, 7.46, 0.14),
     (vmamba, "b", 3): (55.40, 13.22, 0.19),
     (vmamba, "t", 4): (29.5, 4.71, None),
-    (vmamba, "s", 4): (49.4, 8.32, None),
-    (vmamba, "b", 4): (87.5, 14.76, None),
 }
 
 
