@@ -25,7 +25,7 @@ TILE_WH = (200, 230)
 COLUMNS = 10
 SEED = 3
 FIELD_OF_VIEW_RAD = np.deg2rad(32.0)
-DISTANCE_M = 3.9
+DISTANCE_M = 4.2
 FLOOR_HALF_M = 1.2
 
 _VERTEX_SHADER = """
@@ -37,12 +37,13 @@ void main() { gl_Position = clip_from_world * vec4(place, 1.0); surface_normal =
 """
 _FRAGMENT_SHADER = """
 #version 330
+uniform vec3 light;
 in vec3 surface_normal; in vec3 colour;
 out vec4 shade;
 void main() {
     vec3 n = normalize(surface_normal);
-    float key = max(dot(n, normalize(vec3(0.5, 0.9, 0.6))), 0.0);
-    float fill = 0.5 + 0.5 * dot(n, normalize(vec3(-0.6, 0.2, 0.3)));
+    float key = max(dot(n, light), 0.0);
+    float fill = 0.5 + 0.5 * n.y;
     shade = vec4(colour * (0.25 + 0.6 * key + 0.25 * fill), 1.0);
 }
 """
@@ -76,10 +77,13 @@ class SheetRenderer:
     def draw(self, tile: Tile) -> NDArray[np.uint8]:
         """(H,W,3) uint8 BGR."""
         vertices = self.body(tile.pose[None], tile.betas[None], tile.transl[None]).vertices[0]
-        centre = np.array([*vertices.mean(axis=0)[[0]], 0.85, vertices.mean(axis=0)[2]])
+        middle = vertices.mean(axis=0)
+        centre = np.array([middle[0], max(0.8, float(middle[1])), middle[2]])
         self.target.use()
         self.target.clear(0.93, 0.94, 0.95, 1.0)
         clip_from_world = camera_matrix(centre, tile.azimuth_rad)
+        light = rotation_about_y(tile.azimuth_rad) @ [-0.45, 0.65, 0.6]  # from above the camera's left shoulder
+        self.program["light"].value = tuple(light)
         self.program["clip_from_world"].write(clip_from_world.T.astype("f4").tobytes())
         body = np.concatenate([vertices, vertex_normals(vertices, self.body.faces), self.tint], axis=1)
         self._draw_triangles(body, self.body.faces)
@@ -154,12 +158,24 @@ def camera_matrix(centre: NDArray[np.float64], azimuth_rad: float) -> NDArray[np
     return projection @ view
 
 
+def rotation_about_y(angle_rad: float) -> NDArray[np.float64]:
+    """(3,3) rotation that takes +z towards +x."""
+    c, s = np.cos(angle_rad), np.sin(angle_rad)
+    return np.array([[c, 0.0, s], [0.0, 1.0, 0.0], [-s, 0.0, c]])
+
+
 def motion_tiles(body: BodyModel, clips: list[Path], count: int, generator: np.random.Generator) -> list[Tile]:
     """Frames drawn from the clips, seen from the front quarter of where the person walks."""
     tiles: list[Tile] = []
-    for path in clips[:: max(1, len(clips) // count)][:count]:
+    # Every so many clips first, the others after them in case some of the first hold no plausible frame.
+    stride = max(1, len(clips) // count)
+    for path in [clip for start in range(stride) for clip in clips[start::stride]]:
+        if len(tiles) == count:
+            break
         motion = load_smpl_motion(path, body)
-        frame = int(generator.integers(len(motion.pose)))
+        if not motion.plausible.any():
+            continue
+        frame = int(generator.choice(np.flatnonzero(motion.plausible)))
         forward = motion.pose[frame, 0] @ np.array([0.0, 0.0, 1.0])
         azimuth = float(np.arctan2(forward[0], forward[2]) + generator.choice([-0.7, 0.5, 1.3]))
         tiles.append(

@@ -1,0 +1,1 @@
+"""Training: synthetic people, dataset readers, losses, the training loop. Needs requirements/train.txt."""

@@ -1,0 +1,88 @@
+"""A recipe: what to train, on what, how long. Read from a small TOML file into a closed, read-only dataclass."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+RECIPES = Path(__file__).parent / "recipes"
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A stretch of training at one input size. `share` of the whole time; learning rate falls on a cosine from `lr`
+    to `lr_end` within it."""
+
+    image_hw: tuple[int, int]
+    share: float
+    batch: int
+    lr: float
+    lr_end: float
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the sum. Keypoint and vertex errors are L1 in metres, or in crop heights for 2D; rotations are squared
+    differences of matrices (HMR2.0, arXiv 2305.20091); heat maps and parts are the helper task on the encoder's map."""
+
+    joints_3d: float = 5.0
+    joints_2d: float = 4.0
+    vertices: float = 5.0
+    root: float = 1.0
+    pose: float = 1.0
+    betas: float = 0.02
+    camera: float = 1.0
+    score: float = 0.2
+    heatmap: float = 20.0
+    parts: float = 0.5
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One training run. `model` is a name of hmr.networks.registry."""
+
+    name: str
+    model: str
+    phases: tuple[Phase, ...]
+    arguments: dict[str, Any] = field(default_factory=dict)
+    weights: LossWeights = field(default_factory=LossWeights)
+    weight_decay: float = 0.05
+    warmup_steps: int = 200
+    clip_norm: float = 20.0
+    ema: float = 0.998
+    flip: float = 0.5
+    seed: int = 0
+    paper: str = ""
+
+    def __post_init__(self) -> None:
+        total = sum(p.share for p in self.phases)
+        if not self.phases or abs(total - 1) > 1e-6:
+            raise ValueError(f"recipe {self.name}: the phases' shares must add to 1, got {total:g}")
+
+
+def _closed(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
+    known = {f.name for f in fields(cls)}
+    unknown = sorted(set(values) - known)
+    if unknown:
+        raise ValueError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
+    return values
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read `training/recipes/NAME.toml` or any TOML file. Raises ValueError naming what is wrong."""
+    path = Path(name_or_path)
+    if path.suffix != ".toml":
+        path = RECIPES / f"{name_or_path}.toml"
+    if not path.is_file():
+        raise ValueError(
+            f"no recipe {name_or_path!r}; there are {', '.join(sorted(p.stem for p in RECIPES.glob('*.toml')))}"
+        )
+    values = _closed(Recipe, tomllib.loads(path.read_text()), path.name)
+    phases = tuple(
+        Phase(**{**_closed(Phase, p, f"{path.name} phase {i}"), "image_hw": tuple(p["image_hw"])})
+        for i, p in enumerate(values.pop("phases", []))
+    )
+    weights = LossWeights(**_closed(LossWeights, values.pop("weights", {}), f"{path.name} weights"))
+    return Recipe(**values, phases=phases, weights=weights)

@@ -1,0 +1,1 @@
+"""Synthetic people with exact labels: the embedded body, dressed by painting, posed by motion capture, photographed."""
