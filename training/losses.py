@@ -21,7 +21,7 @@ SURFACE_POINTS = 300
 
 
 class HelperHeads(nn.Module):
-    """1x1 maps from the encoder's last map (B,C,h,w) to 24 joint heat maps and 25 part scores; dropped after training."""
+    """1x1 maps from the encoder's last map (B,C,h,w) to 24 joint heat maps and 25 part scores; for training only."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()

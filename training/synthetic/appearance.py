@@ -41,7 +41,7 @@ HELD_OUT_HUES = (0.46, 0.56)
 
 @dataclass(frozen=True)
 class Fabric:
-    """`colours` (2, 3) RGB in 0..1; `pattern` index into PATTERNS; `scale` repeats per metre; `angle_rad` of stripes."""
+    """`colours` (2, 3) RGB in 0..1; `pattern` index into PATTERNS; `scale` repeats per m; `angle_rad` of stripes."""
 
     colours: F32
     pattern: int

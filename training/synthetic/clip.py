@@ -45,12 +45,13 @@ class Actor:
     enters: int = 0
 
 
-def chain(motions: list[Motion], blend: int = 12) -> tuple[F32, F32]:
-    """Play motions one after the other: each goes on where and as the one before ended; (T,24,3,3) and (T,3)."""
+def chain(motions: list[Motion], blend: int = 12, turn_rad: float = 0.0) -> tuple[F32, F32]:
+    """Play motions one after the other: each goes on where the one before ended, turned by `turn_rad` from its heading;
+    (T,24,3,3) and (T,3)."""
     pose, transl = motions[0].pose, motions[0].transl_m
     for motion in motions[1:]:
         turn = axis_angle_to_matrix(
-            np.array([0, float(heading_rad(pose[-1, 0]) - heading_rad(motion.pose[0, 0])), 0], np.float32)
+            np.array([0, float(heading_rad(pose[-1, 0]) - heading_rad(motion.pose[0, 0])) + turn_rad, 0], np.float32)
         )
         next_pose = motion.pose.copy()
         next_pose[:, 0] = turn @ next_pose[:, 0]
@@ -117,7 +118,7 @@ class ClipRenderer:
         drawn = [Person(self.to_camera(v), look) for look, v in people]
         rgba, _ = self.renderer.render(drawn, window, self.light, self.fabric)
         canvas = rgba[..., :3] * 255 + (1 - rgba[..., 3:]) * canvas
-        noise = self.rng.normal(0, 2.0, (height // 2, width // 2, 3)).astype(np.float32)
+        noise = self.rng.normal(0, 1.5, (height // 2, width // 2, 3)).astype(np.float32)
         canvas += cv2.resize(noise, (width, height), interpolation=cv2.INTER_LINEAR)
         return np.clip(canvas, 0, 255).astype(np.uint8)
 
@@ -198,11 +199,11 @@ def demo_actors(mocap: Path, frames: int) -> list[Actor]:
     def clip(name: str) -> Motion:
         return load_smpl_motion(mocap / f"{name}.bvh.gz")
 
-    looks = [sample_appearance(np.random.default_rng(s), photographs=False) for s in (21, 34)]
+    looks = [sample_appearance(np.random.default_rng(s), photographs=False) for s in (1, 10)]
     busy, walk, bend = clip("02_10"), clip("02_01"), clip("02_06")
-    first = stage(busy.pose, busy.transl_m, frames, (-0.62, -4.1), 0.15)
-    pose, transl = chain([walk, bend])
-    second = stage(pose, transl, frames - 90, (3.4, -3.7), -np.pi / 2 + 0.2)
+    first = stage(busy.pose, busy.transl_m, frames, (-0.95, -4.9), 0.15)
+    pose, transl = chain([walk, bend], blend=24, turn_rad=1.1)
+    second = stage(pose, transl, frames - 90, (4.0, -4.6), -np.pi / 2 - 0.08)
     betas = np.zeros((2, 10), np.float32)
     betas[0, :3], betas[1, :3] = (0.6, -0.4, 0.3), (-0.8, 0.5, -0.2)
     return [
@@ -238,7 +239,7 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     frames = round(args.seconds * args.fps)
     rng = np.random.default_rng(args.seed)
-    camera, origin = room_camera((1280, 720), 62.0, 1.35, 0.06)
+    camera, origin = room_camera((1280, 720), 62.0, 1.45, 0.1)
     if args.people:
         actors = random_actors(args.mocap, args.split, args.people, frames, rng)
     else:
