@@ -1,0 +1,75 @@
+# make demo: the first run, in an environment with live.txt alone.   make test: everything, in .venv.
+# A second call is quick: environments are made anew only when the requirements change.
+
+PYTHON ?= python3
+VENV ?= .venv
+DEMO_VENV ?= .venv-demo
+DEMO_OUTPUT ?= out/demo
+
+BIN := $(VENV)/bin
+DEMO_BIN := $(DEMO_VENV)/bin
+PIP := -m pip --disable-pip-version-check install --quiet
+LIVE := requirements/live.txt
+ALL := requirements.txt $(LIVE) requirements/export.txt requirements/train.txt requirements/dev.txt
+SOURCES := app engines hmr export training evaluation tests run_webcam.py
+
+.PHONY: help demo test test-slow lint format bench doctor clean distclean python libraries
+
+help:
+	@echo "make demo       run the embedded demo clip and write $(DEMO_OUTPUT)"
+	@echo "make test       install everything and run the tests"
+	@echo "make test-slow  the tests that take minutes"
+	@echo "make lint       ruff and pyright"
+	@echo "make bench      time the stages on this machine"
+	@echo "make doctor     say what can run here and why the rest cannot"
+	@echo "make clean      remove caches and results;  make distclean: the environments too"
+
+demo: $(DEMO_VENV)/.installed | libraries
+	$(DEMO_BIN)/python run_webcam.py demo --no-window --output $(DEMO_OUTPUT) --overwrite
+	@echo "the demo is in $(DEMO_OUTPUT): overlay.mp4 to look at, motion.npz to animate with, run.json about the run"
+
+test: $(VENV)/.installed | libraries
+	$(BIN)/python -m pytest
+
+test-slow: $(VENV)/.installed | libraries
+	$(BIN)/python -m pytest -m "slow and not gpu and not camera and not network"
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check $(SOURCES)
+	$(BIN)/ruff format --check $(SOURCES)
+	$(BIN)/pyright
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix $(SOURCES)
+	$(BIN)/ruff format $(SOURCES)
+
+bench: $(VENV)/.installed | libraries
+	$(BIN)/python -m evaluation bench
+
+doctor: $(DEMO_VENV)/.installed | libraries
+	$(DEMO_BIN)/python -m app doctor
+
+clean:
+	rm -rf out .pytest_cache .ruff_cache .hypothesis
+	find $(wildcard $(SOURCES)) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf $(VENV) $(DEMO_VENV)
+
+python:
+	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not there: install Python 3.11 or newer, or name it: make PYTHON=..." >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and "Bodycast needs Python 3.11 or newer, $(PYTHON) is %d.%d: make PYTHON=python3.11 ..." % v[:2])'
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { echo "$(PYTHON) cannot make environments. Debian, Ubuntu: sudo apt-get install python3-venv" >&2; exit 1; }
+
+libraries:
+	@scripts/system_libraries.sh
+
+$(DEMO_VENV)/.installed: $(LIVE) | python
+	$(PYTHON) -m venv $(DEMO_VENV)
+	$(DEMO_BIN)/python $(PIP) -r $(LIVE)
+	@touch $@
+
+$(VENV)/.installed: $(ALL) | python
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python $(PIP) $(addprefix -r ,$(filter-out $(LIVE) requirements/export.txt,$(ALL)))
+	@touch $@

@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Makes sure that the system libraries of OpenCV and of headless OpenGL are there (Debian, Ubuntu; elsewhere: does nothing).
+# Installs what is missing where that is permitted (root and apt-get), else prints one line with the command.
+# Exit code 1 only if OpenCV cannot work without what is missing; without OpenGL the overlay is drawn on the CPU.
+set -euo pipefail
+
+[ "$(uname -s)" = Linux ] || exit 0
+ldconfig=$(command -v ldconfig || echo /sbin/ldconfig)
+[ -x "$ldconfig" ] || exit 0
+known=$("$ldconfig" -p)
+
+has() { grep -q "[[:space:]]$1 " <<<"$known"; }
+
+needed=()
+has libGL.so.1 || needed+=(libgl1)
+has libgthread-2.0.so.0 || needed+=(libglib2.0-0)
+wished=()
+has libEGL.so.1 || wished+=(libegl1)
+has libEGL_mesa.so.0 || has libEGL_nvidia.so.0 || wished+=(libegl-mesa0 libgl1-mesa-dri libglx-mesa0)
+
+packages=("${needed[@]}" "${wished[@]}")
+[ ${#packages[@]} -gt 0 ] || exit 0
+
+command="apt-get install -y --no-install-recommends ${packages[*]}"
+if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
+    echo "installing system libraries: ${packages[*]}"
+    if apt-get update -qq && DEBIAN_FRONTEND=noninteractive $command -qq >/dev/null; then
+        exit 0
+    fi
+    echo "could not install them: apt-get failed" >&2
+fi
+
+if [ ${#needed[@]} -gt 0 ]; then
+    echo "system libraries are missing that OpenCV needs: ${packages[*]}. Debian, Ubuntu: sudo $command" >&2
+    exit 1
+fi
+echo "no OpenGL (${packages[*]} are missing), the overlay is drawn on the CPU. Debian, Ubuntu: sudo $command" >&2
