@@ -62,7 +62,8 @@ def build_run(config: RunConfig) -> BuiltRun:
         opened.callback(estimator.close)
         body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
         smoother = open_smoother(config.motion.smoother, config.motion.lag)
-        detector = open_detector(config.people.detector, config.network.engine, config.network.device)
+        # --engine is about the network; a detector package runs on whatever is quickest on the same device.
+        detector = open_detector(config.people.detector, device=config.network.device)
         opened.callback(detector.close)
         tracker = open_tracker(config.people.max_people)
         parts = PartsReport(

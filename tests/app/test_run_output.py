@@ -1,0 +1,168 @@
+"""The output folder and run.json: refused before the run, whole after it."""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from app.config import ResultsConfig, RunConfig
+from app.errors import RunError, UsageError
+from app.output_folder import FILES, check_output_folder, make_output_folder
+from app.pipeline.build import DEMO_OUTPUT, load_body, resolve_output
+from app.pipeline.pipeline import RunSummary
+from app.pipeline.timing import StageTimes, timed
+from app.run_report import PartsReport, ReportFile, jsonable, versions
+
+PARTS = PartsReport(
+    package="tiny",
+    package_sha256="0" * 64,
+    engine="tiny on onnxruntime",
+    body="bodycast-adult",
+    detector="hog",
+    smoother="none",
+    lag_s=0.0,
+    source="film.mp4",
+    source_live=False,
+    source_fps=30.0,
+    source_frame_count=10,
+    image_wh=(320, 180),
+)
+SUMMARY = RunSummary("end of source", None, 10, 9, {"source": 0, "drawing": 1}, 1.5, "cpu", ())
+
+
+def test_a_folder_with_results_is_refused_unless_they_may_go(tmp_path: Path) -> None:
+    check_output_folder(tmp_path, overwrite=False)
+    (tmp_path / "notes.txt").write_text("mine")
+    check_output_folder(tmp_path, overwrite=False)
+    (tmp_path / "motion.npz").write_bytes(b"old")
+    with pytest.raises(UsageError, match=r"motion.npz.*--overwrite"):
+        check_output_folder(tmp_path, overwrite=False)
+    check_output_folder(tmp_path, overwrite=True)
+    assert (tmp_path / "motion.npz").read_bytes() == b"old", "checking must not touch anything"
+
+
+def test_overwriting_removes_all_three_results_and_nothing_else(tmp_path: Path) -> None:
+    for name in (*FILES, "notes.txt"):
+        (tmp_path / name).write_text("old")
+    make_output_folder(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+
+
+def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("")
+    with pytest.raises(UsageError, match="is a file"):
+        check_output_folder(tmp_path / "out", overwrite=True)
+    with pytest.raises(UsageError, match="no permission"):
+        check_output_folder(tmp_path / "out" / "deeper", overwrite=True)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    tmp_path.chmod(0o500)
+    with pytest.raises(UsageError, match="no permission"):
+        check_output_folder(tmp_path / "out", overwrite=False)
+
+
+def test_checking_makes_no_folder(tmp_path: Path) -> None:
+    check_output_folder(tmp_path / "a" / "b", overwrite=False)
+    assert list(tmp_path.iterdir()) == []
+
+
+def results(**changes: object) -> ResultsConfig:
+    return replace(ResultsConfig(output=None, window=False), **changes)  # type: ignore[arg-type]
+
+
+def test_a_run_that_shows_and_keeps_nothing_is_refused_and_the_demo_has_a_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="--output"):
+        resolve_output(RunConfig(source="0", results=results()))
+    assert resolve_output(RunConfig(source="demo", results=results())) == DEMO_OUTPUT
+    assert resolve_output(RunConfig(source="demo", results=results(window=True))) is None
+    assert resolve_output(RunConfig(source="0", results=results(window=True))) is None
+
+
+def test_a_body_that_the_network_does_not_belong_to_is_refused_unless_only_poses_are_wanted() -> None:
+    assert load_body("auto", "bodycast-adult", pose_only=False).name == "bodycast-adult"
+    with pytest.raises(UsageError, match=r"smpl-neutral.*bodycast-adult.*--pose-only"):
+        load_body("auto", "smpl-neutral", pose_only=False)
+    assert load_body("auto", "smpl-neutral", pose_only=True).name == "bodycast-adult"
+    with pytest.raises(UsageError, match=r"nowhere\.npz"):
+        load_body("nowhere.npz", "smpl-neutral", pose_only=False)
+
+
+def report_in(folder: Path) -> dict[str, object]:
+    return json.loads((folder / "run.json").read_text())
+
+
+def test_a_report_says_running_until_it_is_finished(tmp_path: Path) -> None:
+    times = StageTimes()
+    for milliseconds in range(1, 101):
+        times.add("estimate", milliseconds / 1e3)
+    report = ReportFile(tmp_path, jsonable(RunConfig()), PARTS)
+    report.begin()
+    assert report_in(tmp_path)["exit_reason"] == "running"
+    report.finish(SUMMARY, times.summary(), ("a warning",), 0)
+    document = report_in(tmp_path)
+    assert (document["exit_reason"], document["exit_code"]) == ("end of source", 0)
+    assert document["frames"] == {"taken": 10, "given": 9, "dropped": {"source": 0, "drawing": 1}}
+    assert document["warnings"] == ["a warning"]
+    stage = document["stage_ms"]["estimate"]  # type: ignore[index]
+    assert stage == {"count": 100, "p50_ms": 50.5, "p95_ms": pytest.approx(95.05), "p99_ms": pytest.approx(99.01)}
+    assert document["parts"]["package_sha256"] == "0" * 64  # type: ignore[index]
+    assert document["configuration"]["people"]["detect_every"] == 0.5  # type: ignore[index]
+    assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
+
+
+def test_an_aborted_start_is_told_only_if_a_report_was_begun(tmp_path: Path) -> None:
+    ReportFile(tmp_path, {}, PARTS).abort("no OpenGL")
+    assert list(tmp_path.iterdir()) == []
+    report = ReportFile(tmp_path, {}, PARTS)
+    report.begin()
+    report.abort("no OpenGL")
+    assert report_in(tmp_path)["exit_reason"] == "no OpenGL"
+
+
+def test_a_run_without_a_folder_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    report = ReportFile(None, {}, PARTS)
+    report.begin()
+    report.finish(SUMMARY, {}, (), 0)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_report_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match=r"run\.json"):
+        ReportFile(tmp_path / "gone", {}, PARTS).begin()
+
+
+def test_versions_name_python_and_what_is_installed_without_importing_it() -> None:
+    found = versions()
+    assert found["python"].startswith("3.")
+    assert "numpy" in found
+
+
+def test_stage_times_are_bounded_and_count_everything() -> None:
+    times = StageTimes(kept=10)
+    for sample in range(100):
+        times.add("crop", float(sample))
+    summary = times.summary()["crop"]
+    assert summary.count == 100
+    assert summary.p50_ms == pytest.approx(94.5e3)
+    assert times.recent_ms("crop", 1) == pytest.approx(99e3)
+    assert times.recent_ms("nothing") is None
+
+
+def test_two_blocks_of_a_stage_in_one_frame_are_one_sample() -> None:
+    times, stage_s = StageTimes(), dict[str, float]()
+    for _ in range(2):
+        with timed("body", stage_s):
+            pass
+    assert list(stage_s) == ["body"]
+    times.add_all(stage_s)
+    assert times.summary()["body"].count == 1

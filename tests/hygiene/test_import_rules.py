@@ -1,0 +1,180 @@
+"""Who may import whom (DESIGN 1), read from the source of every file, and proved by importing without the extras."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+OURS = ("app", "engines", "export", "hmr", "training", "evaluation")
+HEAVY = (
+    "torch",
+    "torchvision",
+    "timm",
+    "ultralytics",
+    "smplx",
+    "pyrender",
+    "OpenGL",
+    "moderngl",
+    "onnx",
+    "onnxruntime",
+    "openvino",
+    "tensorrt",
+    "tensorrt_rtx",
+    "supervision",
+    "trackers",
+    "av",
+    "anny",
+)
+
+ALLOWED = {
+    "app": ("app", "hmr.geometry", "hmr.body", "engines"),
+    "engines": ("engines",),
+    "export": ("export", "hmr", "engines"),
+    "training": ("training", "hmr", "engines", "export", "evaluation.metrics"),
+    "evaluation": OURS,
+    "hmr.geometry": ("hmr.geometry",),
+    "hmr.body": ("hmr.body", "hmr.geometry"),
+    "hmr.networks": ("hmr",),
+    "hmr.checkpoints": ("hmr",),
+}
+"""Package -> whose modules its files may import anywhere, inside functions too."""
+
+LAZILY_ALLOWED = {"app": ("export",)}
+"""Allowed inside functions only: `get-detector` calls the exporter when it is asked to export."""
+
+
+@dataclass(frozen=True)
+class Import:
+    """One import of `module` in `file`; `lazy`: inside a function; imports for type checkers only are left out."""
+
+    file: str
+    line: int
+    module: str
+    lazy: bool
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line} imports {self.module}"
+
+
+def imports_of(path: Path) -> Iterator[Import]:
+    name = path.relative_to(REPOSITORY).as_posix()
+
+    def walk(node: ast.AST, lazy: bool) -> Iterator[Import]:
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            for child in node.orelse:
+                yield from walk(child, lazy)
+            return
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                yield Import(name, node.lineno, alias.name, lazy)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{name}:{node.lineno}: a relative import; write the package's name"
+            # `from hmr import networks` imports hmr.networks, `from hmr.x import f` may name a module or a function.
+            for alias in node.names:
+                yield Import(name, node.lineno, f"{node.module}.{alias.name}", lazy)
+        inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
+        for child in ast.iter_child_nodes(node):
+            yield from walk(child, inside)
+
+    yield from walk(ast.parse(path.read_text(encoding="utf-8")), False)
+
+
+def files_of(package: str) -> list[Path]:
+    return sorted((REPOSITORY / package.replace(".", "/")).rglob("*.py"))
+
+
+def imports_in(package: str) -> list[Import]:
+    return [entry for path in files_of(package) for entry in imports_of(path)]
+
+
+def within(module: str, packages: tuple[str, ...]) -> bool:
+    return any(module == package or module.startswith(package + ".") for package in packages)
+
+
+@pytest.mark.parametrize("package", ALLOWED)
+def test_a_package_imports_only_whom_it_may(package: str) -> None:
+    bad: list[str] = []
+    for entry in imports_in(package):
+        if not within(entry.module, OURS) or within(entry.module, ALLOWED[package]):
+            continue
+        if entry.lazy and within(entry.module, LAZILY_ALLOWED.get(package, ())):
+            continue
+        bad.append(str(entry))
+    assert bad == []
+
+
+def test_the_walk_sees_the_imports_that_are_there() -> None:
+    seen = {entry.module for entry in imports_in("app")}
+    assert "hmr.geometry.camera.Intrinsics" in seen
+    assert any(entry.lazy and entry.module.startswith("app.estimator") for entry in imports_in("app"))
+    assert any(entry.module == "torch" for entry in imports_in("hmr.networks"))
+
+
+@pytest.mark.parametrize("package", ["app", "engines", "hmr.geometry", "hmr.body"])
+def test_nothing_heavy_is_imported_at_module_level(package: str) -> None:
+    bad = [
+        str(entry)
+        for entry in imports_in(package)
+        if not entry.lazy and within(entry.module, HEAVY) and not entry.file.endswith("hmr/body/torch_body.py")
+    ]
+    assert bad == []
+
+
+def test_the_numpy_side_knows_neither_torch_nor_opencv_and_the_app_not_the_torch_body() -> None:
+    numpy_side = [entry for package in ("hmr.geometry", "hmr.body") for entry in imports_in(package)]
+    bad = [
+        str(entry)
+        for entry in numpy_side
+        if within(entry.module, ("torch", "cv2")) and not entry.file.endswith("hmr/body/torch_body.py")
+    ]
+    bad += [str(entry) for entry in imports_in("app") if within(entry.module, ("hmr.body.torch_body",))]
+    assert bad == []
+
+
+def test_only_the_program_the_evaluation_and_tests_import_the_app() -> None:
+    bad = [
+        str(entry)
+        for package in ("engines", "export", "hmr", "training")
+        for entry in imports_in(package)
+        if within(entry.module, ("app",))
+    ]
+    assert bad == []
+
+
+def modules_of(package: str) -> list[str]:
+    names = [path.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", ".") for path in files_of(package)]
+    return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
+
+
+def test_every_module_of_the_live_program_imports_without_the_extras() -> None:
+    """A fresh interpreter in which the heavy packages do not exist."""
+    program = f"""
+import importlib, sys
+class Blocker:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in {HEAVY!r}:
+            raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
+sys.meta_path.insert(0, Blocker())
+for module in {[*modules_of("app"), *modules_of("engines"), *modules_of("hmr.geometry")]!r}:
+    importlib.import_module(module)
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_importing_starts_no_thread_and_prints_nothing() -> None:
+    program = f"""
+import importlib, threading
+for module in {modules_of("app")!r}:
+    importlib.import_module(module)
+assert threading.active_count() == 1, threading.enumerate()
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
