@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "evaluation.goldens.runner",
         "compare our networks with the official implementations' tensors",
     ),
+    "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "models": ("evaluation.models", "parameters, cost and time of every encoder and decoder"),
 }
 

@@ -162,7 +162,7 @@ def truth_row(frame: int, fps: float, person: int, body: BodyModel, actor: Actor
     }
 
 
-def write_clip(out: Path, actors: list[Actor], clip: ClipRenderer, frames: int, fps: int, about: dict) -> None:
+def write_clip(out: Path, actors: list[Actor], clip: ClipRenderer, frames: int, fps: int) -> None:
     """Encode OUT.mp4 and write the truth beside it."""
     width, height = clip.camera.image_wh
     rows: list[dict[str, np.ndarray]] = []
@@ -186,7 +186,10 @@ def write_clip(out: Path, actors: list[Actor], clip: ClipRenderer, frames: int, 
         for packet in stream.encode():
             container.mux(packet)
     table = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
-    meta = {"schema_version": 1, "truth": True, "body": clip.body.name, "source": out.name, **about}
+    meta = {
+        "package": "ground-truth", "body": clip.body.name, "smoother": "none", "lag_s": 0.0, "source": out.name,
+        "frame_count": frames, "schema_version": 1,
+    }  # fmt: skip
     np.savez_compressed(
         out.with_suffix(".npz"), **table, focal_px=np.float64(clip.camera.focal_px),
         image_wh=np.array([width, height], np.int32), fps=np.float64(fps), meta=json.dumps(meta),
@@ -245,7 +248,7 @@ def main(argv: list[str] | None = None) -> int:
     else:
         actors = demo_actors(args.mocap, frames)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    write_clip(args.out, actors, ClipRenderer(camera, origin, args.seed), frames, args.fps, {"seed": args.seed})
+    write_clip(args.out, actors, ClipRenderer(camera, origin, args.seed), frames, args.fps)
     return 0
 
 
