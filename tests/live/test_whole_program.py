@@ -109,7 +109,7 @@ def test_the_same_film_gives_the_same_motion(tmp_path: Path, package: Path, dete
         assert done.returncode == 0, done.stderr
         motions.append(read_motion(tmp_path / name / "motion.npz"))
     assert len(motions[0].frame) > 1.5 * 25
-    assert set(motions[0].person_id.tolist()) == {1, 2}
+    assert {1, 2} <= set(motions[0].person_id.tolist())
     for key in ("frame", "person_id", "bbox_xyxy", "poses", "trans", "joints_2d"):
         np.testing.assert_array_equal(getattr(motions[0], key), getattr(motions[1], key))
 
