@@ -151,15 +151,17 @@ def read_motion(path: str | Path) -> Motion:
     Raises: UsageError, one line that names the key at fault, for a missing file, another kind of file, a missing or
     misshapen column, or a schema that this version does not know.
     """
+    if not Path(path).is_file():
+        raise UsageError(f"{path}: no such file; give a run's motion.npz")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path}: not a readable motion file (no .npz archive); give a run's motion.npz")
     try:
         with np.load(path, allow_pickle=False) as archive:
             missing = [key for key in (*TABLE, *CLIP_KEYS) if key not in archive.files]
             if missing:
                 raise UsageError(f"{path}: not a motion file, {', '.join(missing)} missing; give a run's motion.npz")
             content: dict[str, NDArray[np.generic]] = {key: archive[key] for key in (*TABLE, *CLIP_KEYS)}
-    except FileNotFoundError as error:
-        raise UsageError(f"{path}: no such file; give a run's motion.npz") from error
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: not a readable motion file ({error}); give a run's motion.npz") from error
     try:
         return _from_content(content)

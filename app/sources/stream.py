@@ -23,6 +23,7 @@ from app.sources.video_file import open_video_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer
+    from av.error import FFmpegError
     from av.video.stream import VideoStream
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "rtmps", "http", "https", "srt", "udp", "tcp")
@@ -109,6 +110,13 @@ class _Connection:
         self._container.close()
 
 
+def _reason(error: FFmpegError, limit_s: float) -> str:
+    """What went wrong; FFmpeg calls a time limit of ours an "immediate exit"."""
+    import av.error
+
+    return f"silent for {limit_s:g} s" if isinstance(error, av.error.ExitError) else str(error.strerror)
+
+
 def _connect(url: str, limits: StreamTimeouts) -> _Connection:
     """Raises UsageError: what the server, or the missing server, said."""
     import av
@@ -121,7 +129,8 @@ def _connect(url: str, limits: StreamTimeouts) -> _Connection:
         container = av.open(url, options=options, timeout=(limits.open_s, limits.stall_s))
     except av.error.FFmpegError as error:
         raise UsageError(
-            f"{public_url(url)}: no stream there ({error.strerror}); check the address, the password and the network"
+            f"{public_url(url)}: no stream there ({_reason(error, limits.open_s)}); "
+            "check the address, the password and the network"
         ) from error
     if not container.streams.video:
         container.close()
@@ -153,7 +162,7 @@ def _frames(
                     last_s = time.monotonic()
                     yield Frame(image, index, last_s)
             except av.error.FFmpegError as error:
-                reason = error.strerror or type(error).__name__
+                reason = _reason(error, limits.stall_s)
             active.close()
             log.warn(f"connection lost after frame {index} ({reason}); connecting again")
             active = _reconnect(url, limits, last_s, stop, log)

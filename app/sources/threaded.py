@@ -18,6 +18,8 @@ T = TypeVar("T")
 JOIN_S = 2.0
 """How long `close` waits for the thread; a driver that hangs longer is left to its daemon thread."""
 
+MOST_WARNINGS = 100
+
 
 @dataclass(slots=True)
 class SourceLog:
@@ -27,8 +29,8 @@ class SourceLog:
     status: str = "running"
 
     def warn(self, message: str) -> None:
-        """Remember a warning; the same line is kept once."""
-        if message not in self.warnings:
+        """Remember a warning; the same line is kept once, and a run of days keeps the first `MOST_WARNINGS`."""
+        if message not in self.warnings and len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(message)
 
 

@@ -51,6 +51,7 @@ def test_a_stalled_server_is_noticed_and_connected_to_anew() -> None:
         start = time.monotonic()
         assert any(frame.index > 12 for frame in source)
         assert time.monotonic() - start < 2.9
+        assert any("silent for 0.4 s" in warning for warning in source.warnings)
         source.close()
 
 

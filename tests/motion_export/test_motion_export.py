@@ -1,0 +1,365 @@
+"""Exported motion, read back by small independent readers: joints must be where the run put them, to 1 mm."""
+
+from __future__ import annotations
+
+import csv
+import json
+import struct
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.errors import RunError, UsageError
+from app.motion_export import export_motion
+from app.motion_export.bvh import matrix_to_euler_zxy
+from app.motion_export.glb import continuous_quaternions, strongest_influences, vertex_normals
+from app.motion_export.person_motion import person_in_world
+from app.motion_file import Motion, read_motion, write_motion
+from app.sinks.motion import MotionSink
+from hmr.body.joints import JOINT_NAMES, PARENTS
+from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from tests.sinks.results import META, disk_of, embedded_body, result_of
+
+MILLIMETRE = 1e-3
+FPS = 30.0
+
+
+def record(path: Path, times_s: list[float], people: dict[int, range]) -> Motion:
+    """A motion file in which each person is seen in the given range of frames."""
+    sink = MotionSink(path, META, FPS)
+    for index, time_s in enumerate(times_s):
+        sink.write(result_of(index, time_s, [person for person, frames in people.items() if index in frames]))
+    sink.close()
+    return read_motion(path)
+
+
+@pytest.fixture()
+def motion(tmp_path: Path) -> Motion:
+    return record(tmp_path / "motion.npz", [index / FPS for index in range(20)], {1: range(20), 3: range(5, 15)})
+
+
+def world_joints(motion: Motion, person: int) -> np.ndarray:
+    """(F,24,3) the recorded joints in the exporters' world: y up, the camera looking along -z."""
+    return motion.of_person(person).joints_3d * np.array([1.0, -1.0, -1.0])
+
+
+def rotation(axis: str, degrees: float) -> np.ndarray:
+    """Rotation about one axis, from the definition."""
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    return {
+        "X": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
+        "Y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
+        "Z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
+    }[axis]
+
+
+def read_bvh(path: Path) -> tuple[dict[str, np.ndarray], float]:
+    """Joint name -> (F,3) places, and the frame time: a reader that only knows the format."""
+    words = path.read_text().split()
+    head, tail = words[: words.index("MOTION")], words[words.index("MOTION") :]
+    joints: list[tuple[str, int, np.ndarray, list[str]]] = []
+    stack: list[int] = []
+    index = 1
+    while index < len(head):
+        word = head[index]
+        if word in ("ROOT", "JOINT"):
+            joints.append((head[index + 1], stack[-1] if stack else -1, np.zeros(3), []))
+            stack.append(len(joints) - 1)
+            index += 3
+        elif word == "End":
+            index += 3 + 4 + 1
+        elif word == "OFFSET":
+            joints[stack[-1]][2][:] = [float(value) for value in head[index + 1 : index + 4]]
+            index += 4
+        elif word == "CHANNELS":
+            count = int(head[index + 1])
+            joints[stack[-1]][3].extend(head[index + 2 : index + 2 + count])
+            index += 2 + count
+        else:
+            assert word == "}"
+            stack.pop()
+            index += 1
+    frames, frame_time = int(tail[2]), float(tail[5])
+    values = np.array([float(value) for value in tail[6:]]).reshape(frames, -1)
+    places = {name: np.zeros((frames, 3)) for name, _, _, _ in joints}
+    for frame, row in enumerate(values):
+        numbers = iter(row.tolist())
+        turns: list[np.ndarray] = []
+        for name, parent, offset, channels in joints:
+            move, turn = np.zeros(3), np.eye(3)
+            for channel in channels:
+                value = next(numbers)
+                if channel.endswith("position"):
+                    move["XYZ".index(channel[0])] = value
+                else:
+                    turn = turn @ rotation(channel[0], value)
+            base = np.eye(3) if parent < 0 else turns[parent]
+            origin = np.zeros(3) if parent < 0 else places[joints[parent][0]][frame]
+            places[name][frame] = origin + base @ (offset + move)
+            turns.append(base @ turn)
+    return places, frame_time
+
+
+def test_bvh_puts_the_joints_where_the_run_did(motion: Motion, tmp_path: Path) -> None:
+    files = export_motion(tmp_path / "motion.npz", tmp_path / "out.bvh")
+    assert [path.name for path in files] == ["out_person1.bvh", "out_person3.bvh"]
+    for path, person in zip(files, (1, 3), strict=True):
+        places, frame_time = read_bvh(path)
+        assert frame_time == pytest.approx(1 / FPS)
+        assert set(places) == set(JOINT_NAMES)
+        got = np.stack([places[name] for name in JOINT_NAMES], axis=1)
+        assert np.abs(got - world_joints(motion, person)).max() < MILLIMETRE
+
+
+def test_bvh_in_centimetres_and_for_one_person(motion: Motion, tmp_path: Path) -> None:
+    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "one.bvh", person_id=3, centimetres=True)
+    assert path.name == "one.bvh"
+    places, _ = read_bvh(path)
+    got = np.stack([places[name] for name in JOINT_NAMES], axis=1) / 100
+    assert np.abs(got - world_joints(motion, 3)).max() < MILLIMETRE
+
+
+def test_people_stand_upright_in_the_world(motion: Motion) -> None:
+    joints = person_in_world(motion, 1).joints_m()
+    head, foot = JOINT_NAMES.index("head"), JOINT_NAMES.index("left_foot")
+    assert (joints[:, head, 1] > joints[:, foot, 1] + 0.8).all()
+    assert (joints[:, 0, 2] < -2.0).all()  # in front of the camera
+
+
+def test_euler_angles_give_the_rotation_back_also_when_locked() -> None:
+    random = axis_angle_to_matrix(np.random.default_rng(0).normal(size=(500, 3)) * 2)
+    locked = [
+        rotation("Z", z) @ rotation("X", x) @ rotation("Y", y) for z in (0, 50) for x in (90, -90) for y in (0, 30)
+    ]
+    matrices = np.concatenate([random, np.stack(locked)])
+    angles = np.degrees(matrix_to_euler_zxy(matrices))
+    again = np.stack([rotation("Z", z) @ rotation("X", x) @ rotation("Y", y) for z, x, y in angles.tolist()])
+    assert np.abs(again - matrices).max() < 1e-6
+
+
+class Glb:
+    """A reader of .glb files that only knows the format."""
+
+    def __init__(self, path: Path) -> None:
+        content = path.read_bytes()
+        magic, version, total = struct.unpack_from("<4sII", content)
+        assert (magic, version, total) == (b"glTF", 2, len(content))
+        length, kind = struct.unpack_from("<I4s", content, 12)
+        assert (kind, length % 4) == (b"JSON", 0)
+        self.json = json.loads(content[20 : 20 + length])
+        binary_length, kind = struct.unpack_from("<I4s", content, 20 + length)
+        assert kind == b"BIN\0"
+        self.binary = content[28 + length : 28 + length + binary_length]
+        assert self.json["buffers"][0]["byteLength"] == len(self.binary)
+
+    def array(self, accessor: int) -> np.ndarray:
+        entry = self.json["accessors"][accessor]
+        view = self.json["bufferViews"][entry["bufferView"]]
+        dtype = {5121: np.uint8, 5125: np.uint32, 5126: np.float32}[entry["componentType"]]
+        shape = {"SCALAR": (), "VEC3": (3,), "VEC4": (4,), "MAT4": (4, 4)}[entry["type"]]
+        assert view["byteOffset"] % 4 == 0
+        array = np.frombuffer(self.binary, dtype, entry["count"] * int(np.prod(shape)), view["byteOffset"])
+        assert array.nbytes == view["byteLength"]
+        return array.reshape(-1, *shape)
+
+    def pose(self, time_s: float) -> dict[int, np.ndarray]:
+        """Node -> (4,4) global transform at a time, by the rules of the format."""
+        nodes = self.json["nodes"]
+        local = [dict(node) for node in nodes]
+        for channel in self.json["animations"][0]["channels"]:
+            sampler = self.json["animations"][0]["samplers"][channel["sampler"]]
+            assert sampler["interpolation"] == "LINEAR"
+            times, values = self.array(sampler["input"]), self.array(sampler["output"])
+            right = int(np.clip(np.searchsorted(times, time_s), 1, len(times) - 1))
+            weight = np.clip((time_s - times[right - 1]) / (times[right] - times[right - 1]), 0, 1)
+            value = (1 - weight) * values[right - 1] + weight * values[right]
+            local[channel["target"]["node"]][channel["target"]["path"]] = value / (
+                np.linalg.norm(value) if channel["target"]["path"] == "rotation" else 1
+            )
+        result: dict[int, np.ndarray] = {}
+
+        def place(node: int, parent: np.ndarray) -> None:
+            matrix = np.eye(4)
+            x, y, z, w = local[node].get("rotation", (0, 0, 0, 1))
+            matrix[:3, :3] = [
+                [1 - 2 * (y * y + z * z), 2 * (x * y - z * w), 2 * (x * z + y * w)],
+                [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
+                [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
+            ]
+            matrix[:3, 3] = local[node].get("translation", (0, 0, 0))
+            result[node] = parent @ matrix
+            for child in local[node].get("children", []):
+                place(child, result[node])
+
+        for root in self.json["scenes"][0]["nodes"]:
+            place(root, np.eye(4))
+        return result
+
+
+def test_glb_poses_skeleton_and_skin_like_the_run(motion: Motion, tmp_path: Path) -> None:
+    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "out.glb")
+    glb = Glb(path)
+    body = embedded_body()
+    assert [mesh["name"] for mesh in glb.json["meshes"]] == ["person_1", "person_3"]
+    for mesh_node in (node for node in glb.json["nodes"] if "mesh" in node):
+        person = int(mesh_node["name"].split("_")[1])
+        rows = motion.of_person(person)
+        skin = glb.json["skins"][mesh_node["skin"]]
+        primitive = glb.json["meshes"][mesh_node["mesh"]]["primitives"][0]
+        to_joint = glb.array(skin["inverseBindMatrices"]).transpose(0, 2, 1)
+        rest = glb.array(primitive["attributes"]["POSITION"])
+        joints, weights = (glb.array(primitive["attributes"][name]) for name in ("JOINTS_0", "WEIGHTS_0"))
+        np.testing.assert_array_equal(glb.array(primitive["indices"]).reshape(-1, 3), body.faces)
+        for row in (0, len(rows) // 2, len(rows) - 1):
+            placed = glb.pose(float(rows.time_s[row]))
+            got = np.stack([placed[node][:3, 3] for node in skin["joints"]])
+            assert np.abs(got - world_joints(motion, person)[row]).max() < MILLIMETRE
+            bones = np.stack([placed[node] for node in skin["joints"]]) @ to_joint
+            blended = np.einsum("vk,vkij->vij", weights, bones[joints])
+            skinned = np.einsum("vij,vj->vi", blended[:, :3, :3], rest) + blended[:, :3, 3]
+            pose = axis_angle_to_matrix(rows.poses[row].reshape(1, 24, 3))
+            expected = body(pose, rows.betas[row : row + 1], rows.trans[row : row + 1]).vertices[0]
+            assert np.abs(skinned - expected * np.array([1, -1, -1])).max() < MILLIMETRE
+
+
+def test_glb_keeps_variable_times_and_the_clip_as_one_timeline(tmp_path: Path) -> None:
+    times = [7.0, 7.05, 7.2, 7.21, 8.0]
+    motion = record(tmp_path / "motion.npz", times, {1: range(5), 2: range(2, 5)})
+    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "out.glb")
+    glb = Glb(path)
+    inputs = {sampler["input"] for sampler in glb.json["animations"][0]["samplers"]}
+    starts = sorted(round(float(glb.array(accessor)[0]), 4) for accessor in inputs)
+    assert starts == [0.0, 0.2]
+    pelvis = next(index for index, node in enumerate(glb.json["nodes"]) if node["name"] == "person_1_pelvis")
+    for row, time_s in enumerate(times):
+        got = glb.pose(time_s - 7.0)[pelvis][:3, 3]
+        assert np.abs(got - world_joints(motion, 1)[row, 0]).max() < MILLIMETRE
+
+
+def test_glb_needs_the_body_that_the_betas_belong_to(motion: Motion, tmp_path: Path) -> None:
+    write_motion(tmp_path / "smpl.npz", replace(motion, meta=replace(META, body="smpl-neutral")))
+    with pytest.raises(UsageError, match="'smpl-neutral', not to 'bodycast-adult'"):
+        export_motion(tmp_path / "smpl.npz", tmp_path / "out.glb")
+    with pytest.raises(UsageError, match="no such body file"):
+        export_motion(tmp_path / "smpl.npz", tmp_path / "out.glb", body=tmp_path / "smpl.pkl")
+    assert export_motion(tmp_path / "smpl.npz", tmp_path / "out.bvh", person_id=1)
+
+
+def test_quaternions_never_jump_to_the_other_sign() -> None:
+    angles = np.linspace(0, 4 * np.pi, 100)
+    matrices = np.stack([rotation("Y", degrees) for degrees in np.degrees(angles)])[:, None]
+    quaternions = continuous_quaternions(matrices)
+    assert (np.sum(quaternions[1:] * quaternions[:-1], axis=-1) > 0.99).all()
+
+
+def test_the_four_strongest_weights_are_kept() -> None:
+    weights = np.random.default_rng(0).dirichlet(np.full(24, 0.2), size=50).astype(np.float32)
+    joints, kept = strongest_influences(weights)
+    np.testing.assert_allclose(kept.sum(axis=1), 1.0, atol=1e-6)
+    for row in range(50):
+        assert set(joints[row].tolist()) == set(np.argsort(-weights[row])[:4].tolist())
+    one = np.zeros((1, 24), np.float32)
+    one[0, 5] = 1.0
+    joints, kept = strongest_influences(one)
+    assert (joints.tolist(), kept.tolist()) == ([[5, 0, 0, 0]], [[1.0, 0.0, 0.0, 0.0]])
+
+
+def test_normals_point_outwards() -> None:
+    body = embedded_body()
+    vertices = body.rest_vertices(np.zeros((1, 10)))[0]
+    normals = vertex_normals(vertices, body.faces)
+    np.testing.assert_allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-5)
+    belly = np.argmax(vertices[:, 2] - 10 * np.abs(vertices[:, 0]) - 10 * np.abs(vertices[:, 1]))
+    assert normals[belly, 2] > 0.5
+
+
+def test_csv_holds_places_and_angles_in_the_world(motion: Motion, tmp_path: Path) -> None:
+    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "out.csv")
+    with open(path, newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [(int(row["frame"]), int(row["person_id"])) for row in rows] == list(
+        zip(motion.frame.tolist(), motion.person_id.tolist(), strict=True)
+    )
+    for person in (1, 3):
+        mine = [row for row in rows if int(row["person_id"]) == person]
+        places = np.array(
+            [[[float(row[f"{name}_{axis}_m"]) for axis in "xyz"] for name in JOINT_NAMES] for row in mine]
+        )
+        assert np.abs(places - world_joints(motion, person)).max() < MILLIMETRE
+        turns = axis_angle_to_matrix([[float(row[f"left_knee_r{axis}_rad"]) for axis in "xyz"] for row in mine])
+        knee = axis_angle_to_matrix(motion.of_person(person).poses[:, 12:15])
+        assert geodesic_distance(turns, knee).max() < 1e-4
+        assert float(mine[0]["score"]) == pytest.approx(0.9)
+
+
+def test_npz_is_the_same_motion_for_amass_tools(motion: Motion, tmp_path: Path) -> None:
+    files = export_motion(tmp_path / "motion.npz", tmp_path / "out.npz")
+    for path, person in zip(files, (1, 3), strict=True):
+        with np.load(path) as archive:
+            amass = {key: archive[key] for key in archive.files}
+        pose = axis_angle_to_matrix(amass["poses"].reshape(-1, 24, 3))
+        joints = embedded_body()(pose, np.tile(amass["betas"], (len(pose), 1)), amass["trans"]).joints
+        assert np.abs(joints - world_joints(motion, person)).max() < MILLIMETRE
+        assert float(amass["mocap_framerate"]) == FPS
+        assert str(amass["gender"]) == "neutral"
+        assert float(amass["start_time_s"]) == pytest.approx(motion.of_person(person).time_s[0])
+
+
+def test_gaps_and_uneven_times_are_filled_at_a_steady_rate(tmp_path: Path) -> None:
+    times = [index / FPS for index in range(31) if index not in (7, 8, 20)]
+    record(tmp_path / "motion.npz", times, {1: range(31)})
+    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "out.bvh")
+    places, _ = read_bvh(path)
+    whole = record(tmp_path / "whole.npz", [index / FPS for index in range(31)], {1: range(31)})
+    truth = world_joints(whole, 1)
+    got = np.stack([places[name] for name in JOINT_NAMES], axis=1)
+    assert got.shape == truth.shape
+    error = np.abs(got - truth).max(axis=(1, 2))
+    gap = [7, 8, 20]
+    assert np.delete(error, gap).max() < MILLIMETRE
+    assert error[gap].max() < 20 * MILLIMETRE  # interpolated, close to the truth
+
+
+def test_a_single_frame_can_be_exported(tmp_path: Path) -> None:
+    record(tmp_path / "motion.npz", [0.0], {1: range(1)})
+    for suffix in (".bvh", ".glb", ".csv", ".npz"):
+        (path,) = export_motion(tmp_path / "motion.npz", tmp_path / f"out{suffix}")
+        assert path.stat().st_size > 0
+
+
+def test_what_cannot_be_exported_is_refused(motion: Motion, tmp_path: Path) -> None:
+    source = tmp_path / "motion.npz"
+    with pytest.raises(UsageError, match=r"'\.fbx'; known: \.bvh"):
+        export_motion(source, tmp_path / "out.fbx")
+    with pytest.raises(UsageError, match="no person 2; there are 1, 3"):
+        export_motion(source, tmp_path / "out.bvh", person_id=2)
+    with pytest.raises(UsageError, match="replace its own source"):
+        export_motion(source, source, overwrite=True)
+    with pytest.raises(UsageError, match="centimetres"):
+        export_motion(source, tmp_path / "out.csv", centimetres=True)
+    record(tmp_path / "nobody.npz", [0.0], {})
+    with pytest.raises(UsageError, match="nobody"):
+        export_motion(tmp_path / "nobody.npz", tmp_path / "out.bvh")
+
+
+def test_nothing_is_replaced_unasked_and_a_full_disk_leaves_nothing(motion: Motion, tmp_path: Path) -> None:
+    source = tmp_path / "motion.npz"
+    target = tmp_path / "out.csv"
+    target.write_text("precious")
+    with pytest.raises(UsageError, match="--overwrite"):
+        export_motion(source, target)
+    with disk_of(1000), pytest.raises(RunError, match="cannot be written"):
+        export_motion(source, target, overwrite=True)
+    assert target.read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["motion.npz", "out.csv"]
+    export_motion(source, target, overwrite=True)
+    assert target.read_text() != "precious"
+
+
+def test_bones_come_from_the_recorded_joints(motion: Motion) -> None:
+    person = person_in_world(motion, 1)
+    rest = embedded_body().joints(motion.betas[:1])[0]
+    np.testing.assert_allclose(person.offsets_m[1:], rest[1:] - rest[PARENTS[1:]], atol=2e-6)
+    np.testing.assert_allclose(person.pelvis_rest_m, rest[0], atol=2e-6)

@@ -1,0 +1,121 @@
+"""The window's keys, with a GUI that stands in for OpenCV's, and the question whether there is a display."""
+
+from __future__ import annotations
+
+import cv2
+import numpy as np
+import pytest
+
+from app.errors import RunError
+from app.records import U8
+from app.sinks.window import WindowSink, display_available, display_problem
+from tests.sinks.results import result_of
+
+
+class FakeGui:
+    """Remembers what is shown; `keys` are pressed one per poll; `open_polls`: polls until the user closes it."""
+
+    def __init__(self, keys: str = "", open_polls: int = 10**6, broken: bool = False) -> None:
+        self.keys = [ord(key) for key in keys]
+        self.open_polls = open_polls
+        self.broken = broken
+        self.shown: list[U8] = []
+        self.sizes: list[tuple[int, int]] = []
+        self.closed = 0
+
+    def open(self, title: str, width: int, height: int) -> None:
+        self.sizes.append((width, height))
+
+    def show(self, title: str, image: U8) -> None:
+        if self.broken:
+            raise cv2.error("display went away")
+        self.shown.append(image)
+
+    def poll_key(self) -> int:
+        self.open_polls -= 1
+        return self.keys.pop(0) if self.keys else -1
+
+    def is_open(self, title: str) -> bool:
+        return self.open_polls > 0
+
+    def close(self, title: str) -> None:
+        self.closed += 1
+
+
+class Clicks:
+    """Counts the two callbacks."""
+
+    def __init__(self, gui: FakeGui) -> None:
+        self.quits = 0
+        self.toggles = 0
+        self.sink = WindowSink(on_quit=self._quit, on_toggle_hud=self._toggle, gui=gui)
+
+    def _quit(self) -> None:
+        self.quits += 1
+
+    def _toggle(self) -> None:
+        self.toggles += 1
+
+
+def test_each_overlay_is_shown_in_one_window() -> None:
+    gui = FakeGui()
+    clicks = Clicks(gui)
+    for index in range(3):
+        clicks.sink.write(result_of(index, overlay=np.full((48, 64, 3), index, np.uint8)))
+    clicks.sink.close()
+    clicks.sink.close()
+    assert [int(image[0, 0, 0]) for image in gui.shown] == [0, 1, 2]
+    assert (gui.sizes, gui.closed) == ([(64, 48)], 1)
+
+
+def test_h_toggles_the_hud() -> None:
+    clicks = Clicks(FakeGui(keys="hxH"))
+    for index in range(4):
+        clicks.sink.write(result_of(index))
+    assert (clicks.toggles, clicks.quits) == (2, 0)
+
+
+@pytest.mark.parametrize("key", ["q", "Q", "\x1b"])
+def test_q_and_escape_quit_once(key: str) -> None:
+    gui = FakeGui(keys=f" {key}{key}")
+    clicks = Clicks(gui)
+    for index in range(5):
+        clicks.sink.write(result_of(index))
+    assert clicks.quits == 1
+    assert len(gui.shown) == 2
+
+
+def test_closing_the_window_quits() -> None:
+    clicks = Clicks(FakeGui(open_polls=2))
+    for index in range(5):
+        clicks.sink.write(result_of(index))
+    assert clicks.quits == 1
+
+
+def test_keys_work_while_no_frame_comes() -> None:
+    clicks = Clicks(FakeGui(keys=" q"))
+    clicks.sink.poll()  # no window yet, nothing to ask
+    clicks.sink.write(result_of())
+    clicks.sink.poll()
+    assert clicks.quits == 1
+
+
+def test_a_large_picture_starts_in_a_smaller_window() -> None:
+    gui = FakeGui()
+    Clicks(gui).sink.write(result_of(overlay=np.zeros((2160, 3840, 3), np.uint8)))
+    assert gui.sizes == [(1600, 900)]
+
+
+def test_a_display_that_goes_away_is_a_run_error() -> None:
+    with pytest.raises(RunError, match="--no-window"):
+        Clicks(FakeGui(broken=True)).sink.write(result_of())
+
+
+def test_no_display_is_known_before_anything_opens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.platform", "linux")
+    monkeypatch.delenv("DISPLAY", raising=False)
+    problem = display_problem()
+    assert problem is not None
+    assert "--no-window" in problem
+    monkeypatch.setenv("DISPLAY", ":987")  # set, but nobody answers there
+    assert not display_available()
