@@ -1,0 +1,388 @@
+"""The checks of `python -m app doctor`: each tries the thing itself and says what it found.
+
+A check never raises: whatever goes wrong is what it has to tell.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+State = Literal["ok", "note", "problem"]
+
+# A graph of one node, y = -x, in ONNX's wire format (opset 17): shows that a provider computes, without needing onnx.
+ONE_NODE_GRAPH = bytes.fromhex(
+    "080812003a320a0b0a017812017922034e65671201675a0f0a0178120a0a08080112040a02080162"
+    "0f0a0179120a0a08080112040a02080142040a001011"
+)
+_LEAST_FREE_BYTES = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a check found. `note`: works, but could be better; `problem`: does not work. `essential`: nothing runs
+    without it. `mend`: the line that helps, empty where nothing needs mending."""
+
+    name: str
+    state: State
+    detail: str
+    mend: str = ""
+    essential: bool = False
+
+
+Check = Callable[[], Iterator[Finding]]
+
+
+def check_python() -> Iterator[Finding]:
+    """The interpreter."""
+    yield Finding("Python", "ok", f"{platform.python_version()} on {platform.platform()}")
+
+
+def check_processor() -> Iterator[Finding]:
+    """CPU and the cores that this process may use."""
+    from engines.devices import usable_cores
+
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    cores = usable_cores()
+    if cores < 2:
+        mend = "--preset lite is made for slow machines"
+        yield Finding("processor", "note", f"{name}, 1 usable core", mend)
+    else:
+        yield Finding("processor", "ok", f"{name}, {cores} usable cores")
+
+
+def check_gpu() -> Iterator[Finding]:
+    """NVIDIA GPUs, asked of the driver itself."""
+    from engines.devices import cuda_devices
+
+    count, driver = cuda_devices()
+    if count == 0:
+        yield Finding("NVIDIA GPU", "ok", f"none ({driver}): networks run on the CPU")
+        return
+    names = _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
+    yield Finding("NVIDIA GPU", "ok", "; ".join(names.splitlines()) or driver)
+
+
+def check_onnxruntime() -> Iterator[Finding]:
+    """The package, and each provider on a graph of one node: a provider that is listed need not work."""
+    installed = {name: found for name in ("onnxruntime", "onnxruntime-gpu") if (found := _version(name))}
+    if not installed:
+        yield _missing("ONNX Runtime", "onnxruntime", essential=True)
+        return
+    if len(installed) > 1:
+        mend = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install -r requirements/live.txt"
+        detail = "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files"
+        yield Finding("ONNX Runtime", "problem", detail, mend)
+    name, found = next(iter(installed.items()))
+    failure = try_provider("CPUExecutionProvider")
+    if failure:
+        mend = "pip install --force-reinstall -r requirements/live.txt"
+        yield Finding("ONNX Runtime, CPU", "problem", f"{name} {found}: {failure}", mend, essential=True)
+    else:
+        yield Finding("ONNX Runtime, CPU", "ok", f"{name} {found}, computes")
+    yield from _check_cuda_provider()
+
+
+def _check_cuda_provider() -> Iterator[Finding]:
+    from engines.devices import cuda_devices
+
+    if cuda_devices()[0] == 0:
+        return
+    failure = try_provider("CUDAExecutionProvider")
+    if failure:
+        mend = "pip install -r requirements/gpu.txt (CUDA 13 and cuDNN 9 for ONNX Runtime)"
+        yield Finding("ONNX Runtime, CUDA", "problem", failure, mend)
+    else:
+        yield Finding("ONNX Runtime, CUDA", "ok", "computes")
+
+
+def try_provider(provider: str) -> str:
+    """Why this ONNX Runtime provider does not compute here; empty where it does."""
+    import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
+
+    ort: Any = onnxruntime
+    if provider not in ort.get_available_providers():
+        return f"this onnxruntime was built without {provider}"
+    ort.set_default_logger_severity(4)
+    try:
+        if provider == "CUDAExecutionProvider":
+            ort.preload_dlls()
+        session = ort.InferenceSession(ONE_NODE_GRAPH, providers=[provider])
+        result = session.run(None, {"x": np.array([2.0], np.float32)})[0]
+    # The library's exceptions share no base class below Exception.
+    except Exception as error:
+        return _first_line(error)
+    finally:
+        ort.set_default_logger_severity(2)
+    if session.get_providers()[0] != provider:
+        return f"{provider} did not load: its libraries are missing"
+    return "" if float(result[0]) == -2.0 else f"computes -2 as {float(result[0])}"
+
+
+def check_other_engines() -> Iterator[Finding]:
+    """Engines beside ONNX Runtime; none is needed."""
+    libraries = (
+        ("openvino", "openvino"),
+        ("TensorRT", "tensorrt"),
+        ("TensorRT-RTX", "tensorrt_rtx"),
+        ("torch", "torch"),
+    )
+    there = [label for label, module in libraries if find_spec(module) is not None]
+    yield Finding("other engines", "ok", ", ".join(there) or "none installed")
+
+
+def check_opencv() -> Iterator[Finding]:
+    """OpenCV below 5, with the HOG people detector, whose file is inside."""
+    try:
+        import cv2
+    except ImportError as error:
+        if find_spec("cv2") is None:
+            yield _missing("OpenCV", "opencv-python", essential=True)
+        else:
+            mend = "scripts/system_libraries.sh (Debian, Ubuntu: sudo apt-get install libgl1 libglib2.0-0)"
+            yield Finding("OpenCV", "problem", str(error), mend, essential=True)
+        return
+    if not hasattr(cv2, "HOGDescriptor"):
+        mend = "pip install 'opencv-python<5'"
+        yield Finding("OpenCV", "problem", f"{cv2.__version__} has no HOG people detector", mend, essential=True)
+    else:
+        yield Finding("OpenCV", "ok", cv2.__version__)
+
+
+def check_video() -> Iterator[Finding]:
+    """PyAV, and its H.264 encoder on one frame."""
+    try:
+        import av
+        from av.error import FFmpegError
+    except ImportError:
+        yield _missing("video files", "av", essential=True)
+        return
+    try:
+        encoder: Any = av.CodecContext.create("libx264", "w")
+        encoder.width, encoder.height, encoder.pix_fmt, encoder.framerate = 64, 64, "yuv420p", 30
+        packets = [*encoder.encode(av.VideoFrame(64, 64, "yuv420p")), *encoder.encode(None)]
+    except (FFmpegError, ValueError) as error:
+        mend = "pip install --force-reinstall av (its wheels bring libx264)"
+        yield Finding("video files", "problem", f"PyAV {av.__version__} cannot encode H.264: {error}", mend)
+        return
+    size = sum(packet.size for packet in packets)
+    yield Finding("video files", "ok" if size else "problem", f"PyAV {av.__version__}, H.264 by libx264")
+
+
+def check_opengl() -> Iterator[Finding]:
+    """OpenGL for the overlay: vendor and renderer, and whether it is software."""
+    from app.errors import BodycastError
+    from app.renderers.moderngl_renderer import create_context, is_software
+
+    try:
+        context = create_context()
+    except BodycastError as error:
+        mend = "the overlay is drawn on the CPU; scripts/system_libraries.sh installs Mesa"
+        yield Finding("OpenGL", "note", str(error), mend)
+        return
+    info = {key: str(context.info[key]) for key in ("GL_VENDOR", "GL_RENDERER", "GL_VERSION")}
+    context.release()
+    detail = f"{info['GL_RENDERER']}, {info['GL_VENDOR']}, OpenGL {info['GL_VERSION']}"
+    if is_software(info["GL_RENDERER"]):
+        yield Finding("OpenGL", "ok", f"{detail} (in software, on the CPU)")
+    else:
+        yield Finding("OpenGL", "ok", detail)
+
+
+def check_display() -> Iterator[Finding]:
+    """Whether a window can be opened."""
+    from app.sinks.window import display_problem
+
+    problem = display_problem()
+    yield Finding("window", "note" if problem else "ok", problem or "can be opened")
+
+
+def check_cameras() -> Iterator[Finding]:
+    """Camera devices; none is opened, since that lights their lamp and disturbs whoever is using them."""
+    if not sys.platform.startswith("linux"):
+        yield Finding("cameras", "ok", "not listed on this system; try: python run_webcam.py 0")
+        return
+    devices = sorted(Path("/dev").glob("video*"))
+    if not devices:
+        yield Finding(
+            "cameras", "note", "none (/dev/video* is empty)", "files and streams work: run_webcam.py FILE|URL"
+        )
+        return
+    names = [f"{device} {_camera_name(device)}".strip() for device in devices]
+    closed = [str(device) for device in devices if not os.access(device, os.R_OK | os.W_OK)]
+    if closed:
+        detail = f"no permission to open {', '.join(closed)}"
+        yield Finding("cameras", "problem", detail, "sudo usermod -aG video $USER, then log in again")
+    else:
+        yield Finding("cameras", "ok", ", ".join(names))
+
+
+def check_body() -> Iterator[Finding]:
+    """The embedded body."""
+    from hmr.body.body_files import BodyFileError
+    from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+
+    try:
+        body = BodyModel.load(EMBEDDED_BODY)
+    except BodyFileError as error:
+        mend = "git checkout -- assets/body"
+        yield Finding("body", "problem", str(error), mend, essential=True)
+        return
+    yield Finding("body", "ok", f"{body.name}, {body.vertex_count} vertices, {len(body.faces)} faces")
+
+
+def check_models() -> Iterator[Finding]:
+    """Every model package, with its hashes."""
+    from app.model_packages import model_folders
+    from engines.errors import PackageError
+    from engines.package import METADATA_FILE, load_package
+
+    networks = 0
+    for folder in model_folders():
+        for path in sorted(folder.glob(f"*/{METADATA_FILE}")):
+            try:
+                package = load_package(path.parent)
+            except PackageError as error:
+                mend = f"remove {path.parent}, or restore it (git checkout -- assets/models)"
+                yield Finding("model package", "problem", str(error), mend)
+                continue
+            networks += package.info.task == "hmr"
+            size_mb = package.model_path.stat().st_size / 1e6
+            detail = f"{package.info.name} ({package.info.task}, {size_mb:.0f} MB, {package.info.licence}), hashes fit"
+            yield Finding("model package", "ok", detail)
+    if networks == 0:
+        looked = ", ".join(str(folder) for folder in model_folders())
+        detail = f"no network that recovers bodies in {looked}"
+        yield Finding("model package", "problem", detail, "git checkout -- assets/models", essential=True)
+
+
+def check_detector() -> Iterator[Finding]:
+    """What finds new people."""
+    from app.errors import UsageError
+    from app.model_packages import installed_packages
+
+    try:
+        packages = installed_packages("detector")
+    except UsageError as error:
+        yield Finding("people detector", "problem", str(error), "remove or restore that package")
+        return
+    if packages:
+        yield Finding("people detector", "ok", packages[0].info.name)
+    else:
+        mend = "python -m app get-detector (needs requirements/export.txt once; YOLO is AGPL-3.0)"
+        yield Finding(
+            "people detector", "note", "OpenCV's HOG, the embedded one: misses people who are not upright", mend
+        )
+
+
+def check_tracker() -> Iterator[Finding]:
+    """The tracker's package."""
+    found = _version("trackers")
+    yield Finding("tracker", "ok", f"trackers {found}") if found else _missing("tracker", "trackers", essential=True)
+
+
+def check_export() -> Iterator[Finding]:
+    """What exporting models needs; a live run does not."""
+    missing = [name for name in ("torch", "timm", "onnx", "onnxscript") if find_spec(name) is None]
+    if missing:
+        yield Finding("export", "note", f"not installed: {', '.join(missing)}", "pip install -r requirements.txt")
+    else:
+        yield Finding("export", "ok", f"torch {_version('torch')}, onnx {_version('onnx')}")
+
+
+def check_disk() -> Iterator[Finding]:
+    """Room for results here, and a data folder that can be written."""
+    from app.model_packages import bodycast_home
+
+    home = bodycast_home()
+    places = (("results", Path.cwd()), ("data folder", next(path for path in (home, *home.parents) if path.exists())))
+    for name, place in places:
+        free = shutil.disk_usage(place).free
+        detail = f"{place}: {free / 1e9:.0f} GB free"
+        if not os.access(place, os.W_OK):
+            mend = "go to a folder that you may write to" if name == "results" else "set BODYCAST_HOME to such a folder"
+            yield Finding(name, "problem", f"{place} cannot be written", mend)
+        elif free < _LEAST_FREE_BYTES:
+            yield Finding(name, "note", detail, "an hour of 1280x720 overlay takes about 2 GB")
+        else:
+            yield Finding(name, "ok", detail)
+
+
+CHECKS: tuple[Check, ...] = (
+    check_python,
+    check_processor,
+    check_gpu,
+    check_onnxruntime,
+    check_other_engines,
+    check_opencv,
+    check_video,
+    check_opengl,
+    check_display,
+    check_cameras,
+    check_body,
+    check_models,
+    check_detector,
+    check_tracker,
+    check_export,
+    check_disk,
+)
+
+
+def run_check(check: Check) -> list[Finding]:
+    """The findings of one check; an error inside it is a finding too, so that the others still run."""
+    findings: list[Finding] = []
+    try:
+        findings.extend(check())
+    except Exception as error:
+        detail = f"the check itself failed: {type(error).__name__}: {_first_line(error)}"
+        findings.append(Finding(check.__name__.removeprefix("check_"), "problem", detail, "please report this line"))
+    return findings
+
+
+def _missing(name: str, package: str, essential: bool) -> Finding:
+    mend = "pip install -r requirements/live.txt"
+    return Finding(name, "problem", f"{package} is not installed", mend, essential)
+
+
+def _version(package: str) -> str:
+    """Version of an installed distribution, empty if there is none."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _camera_name(device: Path) -> str:
+    name = Path("/sys/class/video4linux") / device.name / "name"
+    return f"({name.read_text(encoding='utf-8', errors='replace').strip()})" if name.is_file() else ""
+
+
+def _output(*command: str) -> str:
+    """Standard output of a program, empty where it is missing, fails or hangs."""
+    if shutil.which(command[0]) is None:
+        return ""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except subprocess.TimeoutExpired:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _first_line(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else type(error).__name__

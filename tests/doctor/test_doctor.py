@@ -1,0 +1,143 @@
+"""The doctor: it finds what is there, says what mends the rest, and never falls over."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app import doctor, doctor_checks
+from app.doctor_checks import CHECKS, ONE_NODE_GRAPH, Finding, run_check, try_provider
+
+
+def findings_of(name: str) -> list[Finding]:
+    return run_check(getattr(doctor_checks, f"check_{name}"))
+
+
+def test_every_check_runs_here_and_every_problem_comes_with_its_mending() -> None:
+    findings = [finding for check in CHECKS for finding in run_check(check)]
+    names = {finding.name for finding in findings}
+    assert {"Python", "processor", "OpenCV", "video files", "OpenGL", "body", "tracker"} <= names
+    for finding in findings:
+        assert "the check itself failed" not in finding.detail, finding
+        assert finding.detail and "\n" not in finding.detail
+        if finding.state == "problem":
+            assert finding.mend, finding
+
+
+def test_the_one_node_graph_is_what_its_comment_says() -> None:
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load_from_string(ONE_NODE_GRAPH)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Neg"]
+    assert model.opset_import[0].version == 17
+
+
+def test_the_cpu_provider_computes_and_an_unknown_one_says_why_not() -> None:
+    assert try_provider("CPUExecutionProvider") == ""
+    assert "without NonsenseExecutionProvider" in try_provider("NonsenseExecutionProvider")
+
+
+def test_a_provider_that_falls_back_quietly_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import onnxruntime
+
+    class Fallen:
+        def __init__(self, *_: object, **__: object) -> None: ...
+
+        def run(self, *_: object) -> list[np.ndarray]:
+            return [np.array([-2.0], np.float32)]
+
+        def get_providers(self) -> list[str]:
+            return ["CPUExecutionProvider"]
+
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["DmlExecutionProvider"])
+    monkeypatch.setattr(onnxruntime, "InferenceSession", Fallen)
+    assert "did not load" in try_provider("DmlExecutionProvider")
+
+
+def test_both_onnxruntime_packages_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_checks, "_version", lambda package: "1.31.1" if "onnxruntime" in package else "")
+    clash = findings_of("onnxruntime")[0]
+    assert clash.state == "problem" and "overwrite" in clash.detail and "uninstall" in clash.mend
+
+
+def test_no_onnxruntime_at_all_is_essential(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_checks, "_version", lambda package: "")
+    (finding,) = findings_of("onnxruntime")
+    assert finding.essential and finding.state == "problem" and "live.txt" in finding.mend
+
+
+def test_opencv_without_hog_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cv2
+
+    monkeypatch.delattr(cv2, "HOGDescriptor")
+    (finding,) = findings_of("opencv")
+    assert finding.essential and "opencv-python<5" in finding.mend
+
+
+def test_a_damaged_model_package_is_named_and_the_others_are_still_read(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    import app.model_packages
+
+    broken = tmp_path / "broken"
+    broken.mkdir()
+    (broken / "package.json").write_text("{")
+    monkeypatch.setattr(app.model_packages, "model_folders", lambda: (tmp_path,))
+    findings = findings_of("models")
+    assert [finding.state for finding in findings] == ["problem", "problem"]
+    assert "broken" in findings[0].mend and findings[1].essential
+
+
+def test_a_missing_body_is_essential(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    import hmr.body.body_model
+
+    monkeypatch.setattr(hmr.body.body_model, "EMBEDDED_BODY", tmp_path / "none.npz")
+    (finding,) = findings_of("body")
+    assert finding.state == "problem" and finding.essential and "none.npz" in finding.detail
+
+
+def test_a_check_that_breaks_is_a_finding() -> None:
+    def check_weather() -> Iterator[Finding]:
+        yield Finding("sky", "ok", "blue")
+        raise RuntimeError("hail\nand thunder")
+
+    sky, weather = run_check(check_weather)
+    assert sky.state == "ok"
+    assert weather.name == "weather" and weather.state == "problem" and weather.detail.endswith("hail")
+
+
+@pytest.mark.parametrize(
+    ("state", "essential", "code"), [("problem", True, 1), ("problem", False, 0), ("note", True, 0)]
+)
+def test_the_exit_code_tells_whether_anything_can_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], state: str, essential: bool, code: int
+) -> None:
+    def check_one() -> Iterator[Finding]:
+        yield Finding("engine", state, "it is what it is", "turn it", essential)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(doctor_checks, "CHECKS", (check_one,))
+    assert doctor.main([]) == code
+    out = capsys.readouterr().out
+    assert "it is what it is" in out and "-> turn it" in out
+    assert ("cannot run here: engine" in out) == bool(code)
+
+
+def test_json_is_a_list_of_findings() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "app", "doctor", "--json"],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    found = json.loads(done.stdout)
+    assert {"name", "state", "detail", "mend", "essential"} == set(found[0])
+    fatal = any(entry["essential"] and entry["state"] == "problem" for entry in found)
+    assert done.returncode == int(fatal)
