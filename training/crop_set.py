@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from torch.nn import functional as F
 
 from hmr.body.joints import MIRROR
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
+from training.crop_camera import ray_rotation
 from training.synthetic.generate import FIELDS
 
 
@@ -56,6 +57,9 @@ def mirrored(batch: Batch) -> Batch:
     camera = torch.stack([s, -tx - 2 / (STORED_HEIGHT * s), ty], dim=1)
     x = batch.image_wh[:, 0] - batch.centre_px[:, 0] + batch.size_px / STORED_HEIGHT
     centre = torch.stack([x, batch.centre_px[:, 1]], dim=1)
+    root = _SIGN[:, None] * (ray_rotation(batch) @ batch.pose[:, 0]) * _SIGN
+    moved = replace(batch, centre_px=centre)
+    pose[:, 0] = ray_rotation(moved).transpose(1, 2) @ root
     return Batch(
         batch.images.flip(-1), _PART_MIRROR[batch.parts.flip(-1)], pose, batch.betas, camera, joints, centre,
         batch.size_px, batch.focal_px, batch.image_wh, batch.score,

@@ -8,8 +8,8 @@ from torch import Tensor, nn
 
 from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm
 from hmr.body.torch_body import TorchBody
+from training.crop_camera import full_translation, in_crop, ray_rotation
 from training.crop_set import Batch, CropSet
-from training.losses import full_translation, in_crop, ray_rotation
 
 
 def good_rows(crops: CropSet, limit: int | None = None) -> np.ndarray:
