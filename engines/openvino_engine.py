@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -29,7 +30,7 @@ class OpenVinoEngine(Engine):
         self._request: Any = None
 
     def _open(self) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
-        openvino = require("openvino", "live.txt")
+        openvino = import_openvino()
         core = openvino.Core()
         self._check_cpu(core)
         options = {
@@ -78,6 +79,17 @@ class OpenVinoBf16Engine(OpenVinoEngine):
             raise EngineUnavailableError(
                 f"this CPU has no bfloat16 arithmetic (it has {', '.join(sorted(able))}); use --engine openvino"
             )
+
+
+def import_openvino() -> Any:
+    """The library, without its telemetry: with it, every import sends an event to its maker, unasked.
+
+    Raises: EngineUnavailableError where OpenVINO is not installed.
+    """
+    if "openvino_telemetry" not in sys.modules:
+        # What is None here cannot be imported; OpenVINO then takes its own empty stand-in.
+        cast("dict[str, Any]", sys.modules)["openvino_telemetry"] = None
+    return require("openvino", "live.txt")
 
 
 def _graph_tensor(port: Any) -> GraphTensor:
