@@ -71,7 +71,7 @@ def build_run(config: RunConfig) -> BuiltRun:
             package_sha256=estimator.package.sha256,
             engine=estimator.describe(),
             body=body.name,
-            detector=detector.name,
+            detector=detector.describe(),
             smoother=smoother.name,
             lag_s=smoother.lag_s,
             source=source.info.name,

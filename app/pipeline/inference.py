@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from app.following import Confirmed, Follower
+from app.following import Follower
 from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
 from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
+from app.pipeline.steadying import Steady, Steadying, Unsteady
 from app.pipeline.timing import StageTimes, timed
 from app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
 from app.scene_cut import SceneCutDetector
@@ -38,45 +39,61 @@ class Inference:
         self._follower = Follower(stages.tracker, options.follow)
         self._schedule = DetectionSchedule(options.detect_every_s)
         self._cuts = SceneCutDetector()
+        self._steadying = Steadying(stages.smoother)
         self._shot_began_s = -math.inf
         # Last, because it may start a thread.
         self._detection: DetectionRunner = (
             DetectInBackground(stages.detector) if stages.source.info.live else DetectAtOnce(stages.detector)
         )
 
-    def process(self, frame: Frame) -> Inferred:
-        """Everything known about the people in `frame`."""
+    def process(self, frame: Frame) -> list[Inferred]:
+        """Everything known about the people in `frame`, or, with a smoother that has a lag, in the frame before it
+        whose answer has come. At a cut, all frames that still waited come first."""
         stage_s: dict[str, float] = {}
         intrinsics = camera_of(frame, self._options)
         with timed("detect", stage_s):
+            before_cut = self._look_for_cut(frame)
             self._detect(frame)
         with timed("follow", stage_s):
             tracks = self._follower.boxes_for(frame)
         raw = self._estimate(frame, tracks, intrinsics, stage_s)
         with timed("body", stage_s):
-            raw_bodies = pose_bodies(self._stages.body, raw, intrinsics)
+            bodies = pose_bodies(self._stages.body, raw, intrinsics)
         with timed("follow", stage_s):
-            confirmed = self._follower.confirm(raw, raw_bodies, intrinsics)
-        estimates = replace(raw.select(confirmed.rows), id=confirmed.id)
-        with timed("smooth", stage_s):
-            smoothed = self._stages.smoother.update(estimates, frame.time_s)
-        with timed("body", stage_s):
-            bodies = self._pose_smoothed(estimates, smoothed, raw_bodies, confirmed, intrinsics)
-        self._times.add_all(stage_s)
-        return Inferred(frame, smoothed, bodies, confirmed.xyxy, intrinsics, stage_s)
+            confirmed = self._follower.confirm(raw, bodies, intrinsics)
+        rows = confirmed.rows
+        unsteady = Unsteady(
+            frame=frame,
+            estimates=replace(raw.select(rows), id=confirmed.id),
+            bodies=PosedBodies(bodies.vertices[rows], bodies.joints[rows], bodies.joints_px[rows]),
+            xyxy=confirmed.xyxy,
+            intrinsics=intrinsics,
+            stage_s=stage_s,
+        )
+        return before_cut + [self._pose(steady) for steady in self._steadying.push(unsteady)]
+
+    def finish(self) -> list[Inferred]:
+        """The frames that still wait for their smoother, at the end of the source."""
+        return [self._pose(steady) for steady in self._steadying.finish()]
 
     def close(self) -> None:
         """End the detector and the engine. May be called twice."""
         self._detection.close()
         self._stages.estimator.close()
 
+    def _look_for_cut(self, frame: Frame) -> list[Inferred]:
+        """At a cut, forget everybody; gives the frames of the shot that has ended."""
+        if not self._cuts.is_cut(frame.image):
+            return []
+        finished = self.finish()
+        self._follower.reset()
+        self._steadying.reset()
+        self._schedule.reset()
+        self._shot_began_s = frame.time_s
+        return finished
+
     def _detect(self, frame: Frame) -> None:
-        """Look for a cut, start a detection when one is due, take the answer of one that has finished."""
-        if self._cuts.is_cut(frame.image):
-            self._follower.reset()
-            self._stages.smoother.reset()
-            self._schedule.reset()
-            self._shot_began_s = frame.time_s
+        """Start a detection when one is due, take the answer of one that has finished."""
         if self._schedule.due(frame.time_s, len(self._follower), self._follower.last_loss_s) and self._detection.submit(
             frame
         ):
@@ -103,19 +120,15 @@ class Inference:
         )
         return estimates if finite.all() else estimates.select(finite)
 
-    def _pose_smoothed(
-        self,
-        estimates: BodyEstimates,
-        smoothed: BodyEstimates,
-        raw_bodies: PosedBodies,
-        confirmed: Confirmed,
-        intrinsics: Intrinsics,
-    ) -> PosedBodies:
-        """The smoothed people's bodies; where the smoother changed nothing, those already posed."""
-        if smoothed is not estimates:
-            return pose_bodies(self._stages.body, smoothed, intrinsics)
-        rows = confirmed.rows
-        return PosedBodies(raw_bodies.vertices[rows], raw_bodies.joints[rows], raw_bodies.joints_px[rows])
+    def _pose(self, steady: Steady) -> Inferred:
+        """Skin the smoothed people; where the smoother changed nothing, they are skinned already."""
+        unsteady, estimates = steady.of, steady.estimates
+        bodies = unsteady.bodies
+        if estimates is not unsteady.estimates:
+            with timed("body", unsteady.stage_s):
+                bodies = pose_bodies(self._stages.body, estimates, unsteady.intrinsics)
+        self._times.add_all(unsteady.stage_s)
+        return Inferred(unsteady.frame, estimates, bodies, unsteady.xyxy, unsteady.intrinsics, unsteady.stage_s)
 
 
 def camera_of(frame: Frame, options: PipelineOptions) -> Intrinsics:

@@ -140,13 +140,16 @@ class Pipeline:
             with self.times.measure("wait"):
                 frame = next(frames, None)
             if frame is None:
-                return
+                break
             self._frames_in += 1
             with self.times.measure("frame"):
-                inferred = inference.process(frame)
-            self._people = len(inferred.estimates)
-            if not self._to_draw.put(inferred):
-                return
+                finished = inference.process(frame)
+            for inferred in finished:
+                self._people = len(inferred.estimates)
+                if not self._to_draw.put(inferred):
+                    return
+        for inferred in inference.finish():
+            self._to_draw.put(inferred)
 
     def _end_inference(self, inference: Inference) -> None:
         self._to_draw.end()

@@ -79,6 +79,9 @@ class Gate:
         self.closed_in = ""
         self.error: Exception | None = None
 
+    def describe(self) -> str:
+        return self.name
+
     def detect(self, frame: Frame) -> Detections:
         assert self.open.wait(5.0)
         if self.error is not None:

@@ -46,9 +46,6 @@ ALLOWED = {
 }
 """Package -> whose modules its files may import anywhere, inside functions too."""
 
-LAZILY_ALLOWED = {"app": ("export",)}
-"""Allowed inside functions only: `get-detector` calls the exporter when it is asked to export."""
-
 
 @dataclass(frozen=True)
 class Import:
@@ -103,8 +100,6 @@ def test_a_package_imports_only_whom_it_may(package: str) -> None:
     bad: list[str] = []
     for entry in imports_in(package):
         if not within(entry.module, OURS) or within(entry.module, ALLOWED[package]):
-            continue
-        if entry.lazy and within(entry.module, LAZILY_ALLOWED.get(package, ())):
             continue
         bad.append(str(entry))
     assert bad == []

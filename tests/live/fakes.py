@@ -63,6 +63,9 @@ class FakeDetector:
         self._delay_s = delay_s
         self._fail_at = fail_at
 
+    def describe(self) -> str:
+        return self.name
+
     def detect(self, frame: Frame) -> Detections:
         self.asked_s.append(frame.time_s)
         self.threads.add(threading.current_thread().name)

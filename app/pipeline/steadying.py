@@ -1,0 +1,96 @@
+"""The smoother's place in the pipeline: its late answers are paired with the frames that they are about.
+
+A smoother with a lag answers at time t about the bodies at t - lag. The pictures wait for those answers, so that
+meshes and picture agree; at a cut and at the end the waiting frames are finished with the last bodies held still.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+
+from app.pipeline.timing import timed
+from app.records import F32, BodyEstimates, Frame, PosedBodies
+from app.smoothers.base import Smoother
+from hmr.geometry.camera import Intrinsics
+
+_ROUNDING_S = 1e-3
+_USUAL_STEP_S = 1 / 30
+
+
+@dataclass(frozen=True, slots=True)
+class Unsteady:
+    """A frame and its people as the network gave them; rows of `estimates`, `bodies` and `xyxy` agree."""
+
+    frame: Frame
+    estimates: BodyEstimates
+    bodies: PosedBodies
+    xyxy: F32
+    intrinsics: Intrinsics
+    stage_s: dict[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class Steady:
+    """`estimates` are those of `of`, smoothed, in the same rows."""
+
+    of: Unsteady
+    estimates: BodyEstimates
+
+
+class Steadying:
+    """Frames in, the same frames out in order with steadied people, `lag_s` later."""
+
+    def __init__(self, smoother: Smoother) -> None:
+        self._smoother = smoother
+        self._waiting: deque[Unsteady] = deque()
+        self._step_s = _USUAL_STEP_S
+
+    def push(self, unsteady: Unsteady) -> list[Steady]:
+        """Take one frame; gives those whose answers have come: this one, for a smoother without a lag."""
+        if self._waiting:
+            self._step_s = max(unsteady.frame.time_s - self._waiting[-1].frame.time_s, _ROUNDING_S)
+        self._waiting.append(unsteady)
+        with timed("smooth", unsteady.stage_s):
+            answer = self._smoother.update(unsteady.estimates, unsteady.frame.time_s)
+        return self._due(answer, unsteady.frame.time_s)
+
+    def finish(self) -> list[Steady]:
+        """The frames that still wait. The last people are held still until all answers are there."""
+        steady: list[Steady] = []
+        if not self._waiting:
+            return steady
+        last = self._waiting[-1]
+        time_s = last.frame.time_s
+        while self._waiting:
+            time_s += self._step_s
+            steady += self._due(self._smoother.update(last.estimates, time_s), time_s)
+        return steady
+
+    def reset(self) -> None:
+        """A cut in the film: call `finish` first."""
+        self._waiting.clear()
+        self._smoother.reset()
+
+    def _due(self, answer: BodyEstimates, time_s: float) -> list[Steady]:
+        about_s = time_s - self._smoother.lag_s + _ROUNDING_S
+        steady: list[Steady] = []
+        while self._waiting and self._waiting[0].frame.time_s <= about_s:
+            unsteady = self._waiting.popleft()
+            steady.append(Steady(unsteady, _for_people_of(unsteady.estimates, answer)))
+        return steady
+
+
+def _for_people_of(unsteady: BodyEstimates, answer: BodyEstimates) -> BodyEstimates:
+    """The answer's rows for the people of an earlier frame; who has left since keeps what the network gave."""
+    if np.array_equal(unsteady.id, answer.id):
+        return answer
+    row_of = {person: row for row, person in enumerate(answer.id.tolist())}
+    pose, betas, transl_m = unsteady.pose.copy(), unsteady.betas.copy(), unsteady.transl_m.copy()
+    for row, person in enumerate(unsteady.id.tolist()):
+        if person in row_of:
+            source = row_of[person]
+            pose[row], betas[row], transl_m[row] = answer.pose[source], answer.betas[source], answer.transl_m[source]
+    return BodyEstimates(unsteady.id, pose, betas, transl_m, unsteady.score, unsteady.token)
