@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import resource
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
+import pytest
 
 from app.motion_file import MotionMeta
 from app.records import U8, BodyEstimates, Frame, FrameResult, PosedBodies
@@ -71,6 +71,7 @@ def result_of(
 @contextmanager
 def disk_of(size: int) -> Iterator[None]:
     """No file can grow beyond `size` bytes in here: the system's own way of a full disk, for this process alone."""
+    resource = pytest.importorskip("resource")
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
     try:

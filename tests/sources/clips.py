@@ -99,7 +99,7 @@ class FakeCapture:
 
     def grab(self) -> bool:
         if self.hang_after is not None and self.count >= self.hang_after:
-            self.released.wait(5.0)
+            self.released.wait(0.5)
             return False
         time.sleep(self.interval_s)
         if self.lost_after is not None and self.count >= self.lost_after:
