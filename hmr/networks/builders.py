@@ -133,6 +133,7 @@ def build_deformable(
     taps: block counts; left out, the middle and the last block, as the paper's 16 and 32 of ViT-H.
     """
     encoder = flat_encoder(size, image_hw, drop_path)
+    encoder.last_norm = nn.Identity()  # the taps are raw block outputs
     depth = len(encoder.blocks)
     taps = (depth // 2, depth) if taps is None else tuple(taps)
     channels = [encoder.feature_info[-1][0]] * len(taps)
