@@ -7,77 +7,18 @@ followed ones and pull back those whose mesh has drifted away. Pure logic: no en
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from app.followed_person import FollowedPerson, FollowOptions, covered_fraction, in_picture
 from app.records import F32, F64, I32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
 from app.trackers.base import Tracker
 from hmr.geometry import boxes
 from hmr.geometry.camera import Intrinsics
 
 _NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
-
-
-@dataclass(frozen=True, slots=True)
-class FollowOptions:
-    """When to believe a mesh. Times in seconds, sizes in pixels, the rest are ratios."""
-
-    max_people: int = 10
-    padding: float = 0.05  # of the mesh box on every side: clothes and hair lie outside the naked mesh
-    min_score: float = 0.3
-    low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
-    unconfirmed_score: float = 0.5
-    max_missed: int = 8  # detections in a row that miss a person scored below unconfirmed_score
-    match_iou: float = 0.2
-    drift_iou: float = 0.35  # matched, yet overlapping less than this: the detector is believed
-    twin_iou: float = 0.6
-    twin_joints: float = 0.06  # mean joint distance over the box diagonal
-    twin_s: float = 0.15
-    max_predict_s: float = 0.25
-    velocity_s: float = 0.08  # time constant of the velocity average
-    min_size_px: float = 12.0
-    memory_s: float = 1.0  # how long old boxes are kept, for detections that arrive late
-
-    def __post_init__(self) -> None:
-        if self.max_people < 1:
-            raise ValueError(f"max_people must be at least 1, got {self.max_people}")
-
-
-@dataclass(slots=True)
-class _Person:
-    """One followed person. `key` is internal; `id` is what users see, 0 until the first mesh is believed."""
-
-    key: int
-    id: int
-    born_s: float
-    time_s: float
-    box: F64
-    detected_s: float
-    detected_box: F64
-    velocity: F64 = field(default_factory=lambda: np.zeros(4))
-    tracker_id: int = 0
-    score: float = 1.0
-    low_since_s: float | None = None
-    doubt_since_s: float | None = None
-    missed: int = 0
-    believed_s: float = -np.inf  # when the mesh was last believed
-    joints_px: F32 | None = None
-    history: deque[tuple[float, F64]] = field(default_factory=lambda: deque[tuple[float, F64]](maxlen=120))
-
-    def remember(self, time_s: float, box: F64, memory_s: float) -> None:
-        self.time_s, self.box = time_s, box
-        self.history.append((time_s, box))
-        while len(self.history) > 1 and time_s - self.history[0][0] > memory_s:
-            self.history.popleft()
-
-    def box_at(self, time_s: float) -> F64:
-        """The remembered box nearest in time."""
-        if not self.history:
-            return self.box
-        return min(self.history, key=lambda entry: abs(entry[0] - time_s))[1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +36,7 @@ class Follower:
     def __init__(self, tracker: Tracker, options: FollowOptions | None = None) -> None:
         self._tracker = tracker
         self._options = options or FollowOptions()
-        self._people: list[_Person] = []
+        self._people: list[FollowedPerson] = []
         self._new: list[tuple[F64, float]] = []
         self._id_of_track: dict[int, int] = {}
         self._twins: dict[tuple[int, int], float] = {}
@@ -130,7 +71,7 @@ class Follower:
                 continue
             matched = np.flatnonzero(owner == person_index)
             if len(matched):
-                self._confirm_by_detector(person, found[matched[0]], time_s)
+                person.confirm_by_detector(found[matched[0]], time_s, self._options)
             else:
                 person.missed += 1
         self._new = [
@@ -146,8 +87,8 @@ class Follower:
         """
         self._time_s, self._image_wh = frame.time_s, frame.image_wh
         for person in list(self._people):
-            person_box = self._predict(person, frame.time_s)
-            if not self._in_picture(person_box):
+            person_box = person.predicted(frame.time_s, self._options)
+            if not in_picture(person_box, self._image_wh, self._options.min_size_px):
                 self._end(person)
                 continue
             person.remember(frame.time_s, person_box, self._options.memory_s)
@@ -172,10 +113,10 @@ class Follower:
             if key in by_key:
                 person = by_key.pop(key)
                 person.joints_px = bodies.joints_px[row]
-                self._move_to_mesh(person, mesh_xyxy[row].astype(np.float64))
+                person.move_to_mesh(mesh_xyxy[row].astype(np.float64), self._time_s, self._image_wh, self._options)
                 self._judge(person, float(estimates.score[row]))
         for person in by_key.values():  # the engine had no usable answer for these
-            self._doubt(person)
+            person.doubt(self._time_s)
             self._judge(person, person.score)
         self._end_twins()
         return self._confirmed(estimates)
@@ -208,7 +149,7 @@ class Follower:
         followed = np.array([person.box_at(time_s) for person in self._people])
         overlap = boxes.iou_matrix(found, followed)
         # A detector often boxes only part of a person: a box that lies inside a followed one belongs to it too.
-        inside = _covered_fraction(found, followed)
+        inside = covered_fraction(found, followed)
         likeness = np.where(inside > 0.8, np.maximum(overlap, 0.5 * inside * (overlap > 0.05)), overlap)
         likeness = np.where(likeness >= self._options.match_iou, likeness, 0.0)
         while likeness.max(initial=0.0) > 0:
@@ -225,40 +166,17 @@ class Follower:
         followed = np.array([person.box_at(time_s) for person in self._people])
         return bool(boxes.iou_matrix(box[None], followed).max() > self._options.twin_iou)
 
-    def _confirm_by_detector(self, person: _Person, found: F64, time_s: float) -> None:
-        person.missed = 0
-        then = person.box_at(time_s)
-        moved = _centre(person.box) - _centre(then)
-        person.detected_s, person.detected_box = time_s, found + np.tile(moved, 2)
-        overlap = float(boxes.iou_matrix(found[None], then[None])[0, 0])
-        inside = float(_covered_fraction(found[None], then[None])[0, 0])
-        # A box within the mesh's may be the part of a person that can be seen, unless it is a small part of the mesh.
-        part_of_it = inside > 0.8 and overlap > 0.2
-        if overlap < self._options.drift_iou and not part_of_it:
-            person.box, person.velocity = person.detected_box, np.zeros(4)
-
-    def _predict(self, person: _Person, time_s: float) -> F64:
-        """The box at `time_s`, at most a quarter of its size away and a tenth larger or smaller."""
-        ahead_s = min(max(time_s - person.time_s, 0.0), self._options.max_predict_s)
-        centre, size = _centre(person.box), _size(person.box)
-        step = np.clip(person.velocity[:2] * ahead_s, -0.25 * size, 0.25 * size)
-        grown = size + np.clip(person.velocity[2:] * ahead_s, -0.1 * size, 0.1 * size)
-        return _box(centre + step, grown)
-
-    def _in_picture(self, box: F64) -> bool:
-        seen = boxes.clip(box, self._image_wh).astype(np.float64)
-        large_enough = bool(np.all(_size(seen) >= self._options.min_size_px))
-        return large_enough and float(boxes.area(seen)) > 0.05 * float(boxes.area(box))
-
-    def _admit(self) -> list[tuple[_Person, float]]:
+    def _admit(self) -> list[tuple[FollowedPerson, float]]:
         """Make people of the new detections: largest first, while there is room."""
         largest_first = sorted(self._new, key=lambda entry: -float(boxes.area(entry[0])))
         self._new = []
-        newcomers: list[tuple[_Person, float]] = []
+        newcomers: list[tuple[FollowedPerson, float]] = []
         for box, score in largest_first:
-            if len(self._people) >= self._options.max_people or not self._in_picture(box):
+            if len(self._people) >= self._options.max_people or not in_picture(
+                box, self._image_wh, self._options.min_size_px
+            ):
                 continue
-            person = _Person(
+            person = FollowedPerson(
                 key=self._next_key,
                 id=0,
                 born_s=self._time_s,
@@ -273,7 +191,7 @@ class Follower:
             newcomers.append((person, score))
         return newcomers
 
-    def _update_tracker(self, newcomers: list[tuple[_Person, float]]) -> None:
+    def _update_tracker(self, newcomers: list[tuple[FollowedPerson, float]]) -> None:
         """Feed the tracker; a newcomer whom it knows as somebody lost a moment ago gets his old id back."""
         score_of = {person.key: score for person, score in newcomers}
         fed = np.array([person.box for person in self._people], np.float32).reshape(-1, 4)
@@ -290,50 +208,7 @@ class Follower:
                 person.id = known
                 followed_ids.add(known)
 
-    def _doubt(self, person: _Person) -> None:
-        """No mesh to believe in this frame: stay, or take the detector's box if it is newer than the last good mesh."""
-        person.velocity = np.zeros(4)
-        if person.doubt_since_s is None:
-            person.doubt_since_s = self._time_s
-        if person.detected_s > person.believed_s:
-            person.box = person.detected_box
-
-    def _move_to_mesh(self, person: _Person, mesh: F64) -> None:
-        """Take the mesh's box if it can be believed."""
-        seen = boxes.clip(boxes.pad(mesh, self._options.padding), self._image_wh).astype(np.float64)
-        first = len(person.history) <= 1
-        if not self._believable(seen, person.box, first):
-            self._doubt(person)
-            return
-        person.doubt_since_s, person.believed_s = None, self._time_s
-        if not first:
-            self._update_velocity(person, seen)
-        person.box = seen
-        person.history[-1] = (self._time_s, seen)
-
-    def _believable(self, mesh: F64, before: F64, first: bool) -> bool:
-        if not np.all(np.isfinite(mesh)) or not np.all(_size(mesh) >= self._options.min_size_px):
-            return False
-        width, height = _size(mesh)
-        ratio = float(boxes.area(mesh)) / max(float(boxes.area(before)), 1.0)
-        limit = 6.0 if first else 3.0
-        jump = np.abs(_centre(mesh) - _centre(before)).max() / _size(before).max()
-        return 1 / 6 <= height / width <= 8 and 1 / limit <= ratio <= limit and bool(jump <= 0.5)
-
-    def _update_velocity(self, person: _Person, seen: F64) -> None:
-        """Exponential average, in time, of the box's velocity (px/s): centre and size."""
-        if len(person.history) < 2:
-            return
-        before_s, before = person.history[-2]
-        elapsed_s = self._time_s - before_s
-        if elapsed_s <= 0 or elapsed_s > self._options.max_predict_s:
-            person.velocity = np.zeros(4)
-            return
-        now = np.concatenate([_centre(seen) - _centre(before), _size(seen) - _size(before)]) / elapsed_s
-        weight = 1.0 - float(np.exp(-elapsed_s / self._options.velocity_s))
-        person.velocity = person.velocity + weight * (now - person.velocity)
-
-    def _judge(self, person: _Person, score: float) -> None:
+    def _judge(self, person: FollowedPerson, score: float) -> None:
         """End a track whose score stays low, whose mesh cannot be believed, or that the detector keeps missing."""
         options, now = self._options, self._time_s
         person.score = score
@@ -354,7 +229,7 @@ class Follower:
         twins: dict[tuple[int, int], float] = {}
         for older_index, older in enumerate(self._people):
             for younger in self._people[older_index + 1 :]:
-                if self._are_twins(older, younger):
+                if older.is_twin_of(younger, self._options):
                     pair = (older.key, younger.key)
                     twins[pair] = self._twins.get(pair, self._time_s)
         self._twins = twins
@@ -363,15 +238,7 @@ class Follower:
                 if person.key == younger_key and (person.id == 0 or self._time_s - since_s >= self._options.twin_s):
                     self._end(person)
 
-    def _are_twins(self, one: _Person, other: _Person) -> bool:
-        if one.joints_px is None or other.joints_px is None:
-            return False
-        if float(boxes.iou_matrix(one.box[None], other.box[None])[0, 0]) < self._options.twin_iou:
-            return False
-        apart = float(np.linalg.norm(one.joints_px - other.joints_px, axis=1).mean())
-        return apart < self._options.twin_joints * float(np.linalg.norm(_size(one.box)))
-
-    def _end(self, person: _Person) -> None:
+    def _end(self, person: FollowedPerson) -> None:
         self._people.remove(person)
         if person.id:
             self._last_loss_s = self._time_s
@@ -387,23 +254,3 @@ def mesh_boxes(vertices: F32, intrinsics: Intrinsics) -> F32:
     high = np.stack([np.fmax.reduce(x, axis=1), np.fmax.reduce(y, axis=1)], axis=-1)
     focal, centre = np.array([intrinsics.fx, intrinsics.fy]), np.array([intrinsics.cx, intrinsics.cy])
     return np.concatenate([low * focal + centre, high * focal + centre], axis=-1).astype(np.float32)
-
-
-def _covered_fraction(inner: F64, outer: F64) -> F64:
-    """Share of each inner box (N,4) that lies in each outer box (M,4): (N,M) in 0..1."""
-    low = np.maximum(inner[:, None, :2], outer[None, :, :2])
-    high = np.minimum(inner[:, None, 2:], outer[None, :, 2:])
-    overlap = np.prod(np.maximum(high - low, 0.0), axis=-1)
-    return overlap / np.maximum(boxes.area(inner)[:, None], 1e-9)
-
-
-def _centre(box: F64) -> F64:
-    return 0.5 * (box[:2] + box[2:])
-
-
-def _size(box: F64) -> F64:
-    return box[2:] - box[:2]
-
-
-def _box(centre: F64, size: F64) -> F64:
-    return np.concatenate([centre - 0.5 * size, centre + 0.5 * size])

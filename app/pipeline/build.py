@@ -12,7 +12,7 @@ import numpy as np
 
 from app.config import RunConfig
 from app.errors import UsageError
-from app.following import FollowOptions
+from app.followed_person import FollowOptions
 from app.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
 from app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
 from app.presets import PRESETS

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from app.detectors.base import Detector
-from app.following import FollowOptions
+from app.followed_person import FollowOptions
 from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
 from app.renderers.base import Renderer
 from app.sinks.base import Sink

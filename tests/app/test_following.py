@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from app.following import Confirmed, Follower, FollowOptions, mesh_boxes
+from app.followed_person import FollowOptions
+from app.following import Confirmed, Follower, mesh_boxes
 from app.records import F32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
 from hmr.geometry.camera import Intrinsics
 from tests.live.fakes import FakeTracker

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from app.errors import RunError
-from app.following import FollowOptions
+from app.followed_person import FollowOptions
 from app.pipeline.stages import PipelineOptions, Stages
 from app.records import F32, I32, U8, BodyEstimates, CropBatch, Detections, Frame, FrameResult, Tracks
 from app.sources.array_source import open_array_source

@@ -1,0 +1,171 @@
+"""One followed person: where his box is, how it moves, which meshes and detections it believes."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from app.records import F32, F64
+from hmr.geometry import boxes
+
+
+@dataclass(frozen=True, slots=True)
+class FollowOptions:
+    """When to believe a mesh. Times in seconds, sizes in pixels, the rest are ratios."""
+
+    max_people: int = 10
+    padding: float = 0.05  # of the mesh box on every side: clothes and hair lie outside the naked mesh
+    min_score: float = 0.3
+    low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
+    unconfirmed_score: float = 0.5
+    max_missed: int = 8  # detections in a row that miss a person scored below unconfirmed_score
+    match_iou: float = 0.2
+    drift_iou: float = 0.35  # matched, yet overlapping less than this: the detector is believed
+    twin_iou: float = 0.6
+    twin_joints: float = 0.06  # mean joint distance over the box diagonal
+    twin_s: float = 0.15
+    max_predict_s: float = 0.25
+    velocity_s: float = 0.08  # time constant of the velocity average
+    min_size_px: float = 12.0
+    memory_s: float = 1.0  # how long old boxes are kept, for detections that arrive late
+
+    def __post_init__(self) -> None:
+        if self.max_people < 1:
+            raise ValueError(f"max_people must be at least 1, got {self.max_people}")
+
+
+@dataclass(slots=True)
+class FollowedPerson:
+    """The state of one track. `key` is internal; `id` is what users see, 0 until the first mesh is believed.
+
+    `box` (4,) xyxy px is where the person is at `time_s`; `history` holds the boxes of the last `memory_s`.
+    """
+
+    key: int
+    id: int
+    born_s: float
+    time_s: float
+    box: F64
+    detected_s: float
+    detected_box: F64
+    velocity: F64 = field(default_factory=lambda: np.zeros(4))  # of centre and size, px/s
+    tracker_id: int = 0
+    score: float = 1.0
+    low_since_s: float | None = None
+    doubt_since_s: float | None = None
+    missed: int = 0
+    believed_s: float = -np.inf  # when a mesh was last believed
+    joints_px: F32 | None = None
+    history: deque[tuple[float, F64]] = field(default_factory=lambda: deque[tuple[float, F64]](maxlen=120))
+
+    def remember(self, time_s: float, box: F64, memory_s: float) -> None:
+        """The person is at `box` at `time_s`."""
+        self.time_s, self.box = time_s, box
+        self.history.append((time_s, box))
+        while len(self.history) > 1 and time_s - self.history[0][0] > memory_s:
+            self.history.popleft()
+
+    def box_at(self, time_s: float) -> F64:
+        """The remembered box nearest in time."""
+        if not self.history:
+            return self.box
+        return min(self.history, key=lambda entry: abs(entry[0] - time_s))[1]
+
+    def predicted(self, time_s: float, options: FollowOptions) -> F64:
+        """The box at `time_s`, at most a quarter of its size away and a tenth larger or smaller."""
+        ahead_s = min(max(time_s - self.time_s, 0.0), options.max_predict_s)
+        centre, size = box_centre(self.box), box_size(self.box)
+        step = np.clip(self.velocity[:2] * ahead_s, -0.25 * size, 0.25 * size)
+        grown = size + np.clip(self.velocity[2:] * ahead_s, -0.1 * size, 0.1 * size)
+        return np.concatenate([centre + step - 0.5 * grown, centre + step + 0.5 * grown])
+
+    def move_to_mesh(self, mesh: F64, time_s: float, image_wh: tuple[int, int], options: FollowOptions) -> None:
+        """Take the mesh's box (4,), padded and clipped, if it can be believed."""
+        seen = boxes.clip(boxes.pad(mesh, options.padding), image_wh).astype(np.float64)
+        first = len(self.history) <= 1
+        if not self._believable(seen, first, options.min_size_px):
+            self.doubt(time_s)
+            return
+        self.doubt_since_s, self.believed_s = None, time_s
+        if not first:
+            self._update_velocity(seen, time_s, options)
+        self.box = seen
+        self.history[-1] = (time_s, seen)
+
+    def doubt(self, time_s: float) -> None:
+        """No mesh to believe in: stay, or take the detector's box if it is newer than the last good mesh."""
+        self.velocity = np.zeros(4)
+        if self.doubt_since_s is None:
+            self.doubt_since_s = time_s
+        if self.detected_s > self.believed_s:
+            self.box = self.detected_box
+
+    def confirm_by_detector(self, found: F64, time_s: float, options: FollowOptions) -> None:
+        """The detector saw the person at `found` at `time_s`, perhaps a little ago; far from the mesh, it is right."""
+        self.missed = 0
+        then = self.box_at(time_s)
+        moved = box_centre(self.box) - box_centre(then)
+        self.detected_s, self.detected_box = time_s, found + np.tile(moved, 2)
+        overlap = float(boxes.iou_matrix(found[None], then[None])[0, 0])
+        inside = float(covered_fraction(found[None], then[None])[0, 0])
+        # A box within the mesh's may be the part of a person that can be seen, unless it is a small part of the mesh.
+        part_of_it = inside > 0.8 and overlap > 0.2
+        if overlap < options.drift_iou and not part_of_it:
+            self.box, self.velocity = self.detected_box, np.zeros(4)
+
+    def is_twin_of(self, other: FollowedPerson, options: FollowOptions) -> bool:
+        """Whether both meshes lie on one person: the boxes overlap and the joints agree one by one."""
+        if self.joints_px is None or other.joints_px is None:
+            return False
+        if float(boxes.iou_matrix(self.box[None], other.box[None])[0, 0]) < options.twin_iou:
+            return False
+        apart = float(np.linalg.norm(self.joints_px - other.joints_px, axis=1).mean())
+        return apart < options.twin_joints * float(np.linalg.norm(box_size(self.box)))
+
+    def _believable(self, mesh: F64, first: bool, min_size_px: float) -> bool:
+        """Neither jumped nor collapsed nor exploded since the last box; the first one follows a detector's box,
+        which may be far looser than a mesh."""
+        if not np.all(np.isfinite(mesh)) or not np.all(box_size(mesh) >= min_size_px):
+            return False
+        width, height = box_size(mesh)
+        ratio = float(boxes.area(mesh)) / max(float(boxes.area(self.box)), 1.0)
+        limit = 6.0 if first else 3.0
+        jump = np.abs(box_centre(mesh) - box_centre(self.box)).max() / box_size(self.box).max()
+        return 1 / 6 <= height / width <= 8 and 1 / limit <= ratio <= limit and bool(jump <= 0.5)
+
+    def _update_velocity(self, seen: F64, time_s: float, options: FollowOptions) -> None:
+        """Exponential average, in time, of the velocity of centre and size."""
+        before_s, before = self.history[-2]
+        elapsed_s = time_s - before_s
+        if elapsed_s <= 0 or elapsed_s > options.max_predict_s:
+            self.velocity = np.zeros(4)
+            return
+        change = np.concatenate([box_centre(seen) - box_centre(before), box_size(seen) - box_size(before)])
+        weight = 1.0 - float(np.exp(-elapsed_s / options.velocity_s))
+        self.velocity = self.velocity + weight * (change / elapsed_s - self.velocity)
+
+
+def box_centre(box: F64) -> F64:
+    """(4,) xyxy -> (2,)."""
+    return 0.5 * (box[:2] + box[2:])
+
+
+def box_size(box: F64) -> F64:
+    """(4,) xyxy -> (2,) wh."""
+    return box[2:] - box[:2]
+
+
+def in_picture(box: F64, image_wh: tuple[int, int], min_size_px: float) -> bool:
+    """Whether enough of the box (4,) is in the picture to look at."""
+    seen = boxes.clip(box, image_wh).astype(np.float64)
+    return bool(np.all(box_size(seen) >= min_size_px)) and float(boxes.area(seen)) > 0.05 * float(boxes.area(box))
+
+
+def covered_fraction(inner: F64, outer: F64) -> F64:
+    """Share of each inner box (N,4) that lies in each outer box (M,4): (N,M) in 0..1."""
+    low = np.maximum(inner[:, None, :2], outer[None, :, :2])
+    high = np.minimum(inner[:, None, 2:], outer[None, :, 2:])
+    overlap = np.prod(np.maximum(high - low, 0.0), axis=-1)
+    return overlap / np.maximum(boxes.area(inner)[:, None], 1e-9)
