@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import RunError, UsageError, require
+from app.detectors.quiet_ultralytics import import_ultralytics
+from app.errors import RunError, UsageError
 from app.records import Detections, Frame
 
 
@@ -25,7 +26,7 @@ class UltralyticsDetector:
             raise UsageError(
                 f"no weight file {path}; fetch and convert it once with: python -m app get-detector --model {path.name}"
             )
-        yolo: Any = require("ultralytics", "export.txt").YOLO
+        yolo: Any = import_ultralytics().YOLO
         try:
             self._model: Any = yolo(str(path))
         except Exception as error:  # ultralytics raises whatever unpickling raises
