@@ -1,0 +1,21 @@
+"""Official checkpoints into our networks: weights only, every key accounted for.
+
+    report = load_checkpoint(build("hmr2-h"), "epoch=35-step=1000000.ckpt", "hmr2")
+
+`reading` opens a file without running what is in it, `layouts` says what each published layout holds, `loading` fits
+one to a network. A key that is missing, unexpected or of another shape is an error that names it.
+"""
+
+from hmr.checkpoints.layouts import LAYOUTS, Layout
+from hmr.checkpoints.loading import CheckpointMismatch, LoadReport, load_checkpoint
+from hmr.checkpoints.reading import UnsafeCheckpoint, read_state
+
+__all__ = [
+    "LAYOUTS",
+    "CheckpointMismatch",
+    "Layout",
+    "LoadReport",
+    "UnsafeCheckpoint",
+    "load_checkpoint",
+    "read_state",
+]
