@@ -1,0 +1,138 @@
+"""A torch module as one ONNX file, and proof that it computes the same.
+
+torch's dynamo exporter, written out explicitly (its default has changed between releases), weights inside the file,
+only the batch dynamic. Opset 20 is the first with Gelu as one operator: ONNX Runtime then fuses it with its bias, and
+TensorRT, OpenVINO and ONNX Runtime all read it.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import numpy as np
+import onnx
+import torch
+from torch import Tensor, nn
+
+from engines.package import Tensors
+
+OPSET = 20
+MAX_BATCH = 64
+
+
+class ParityError(ValueError):
+    """The exported graph does not compute what the module computes."""
+
+
+def to_onnx(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    opset: int = OPSET,
+) -> bytes:
+    """The module as a serialised, checked ONNX graph whose first axes are dynamic.
+
+    inputs: examples, all with the same number of rows, at least two (a batch of one would be taken for a constant).
+    Names and stack traces of the exporting machine are taken out.
+    """
+    if any(len(tensor) < 2 for tensor in inputs):
+        raise ValueError("example inputs need at least two rows, or the batch becomes a constant")
+    module.eval()
+    batch = torch.export.Dim("N", min=1, max=MAX_BATCH)
+    with torch.no_grad(), _quiet():
+        program = torch.onnx.export(
+            module,
+            tuple(inputs),
+            dynamo=True,
+            opset_version=opset,
+            input_names=list(input_names),
+            output_names=list(output_names),
+            dynamic_shapes=_dynamic_shapes(module, inputs, batch),
+            external_data=False,
+            verbose=False,
+        )
+    assert program is not None
+    model = program.model_proto
+    _strip(model)
+    onnx.checker.check_model(model)
+    return model.SerializeToString()
+
+
+def check_parity(
+    model: bytes, module: nn.Module, batches: Sequence[Sequence[Tensor]], names: Sequence[str], tolerance: float
+) -> dict[str, float]:
+    """Largest absolute difference, by output name, between ONNX Runtime and torch over all batches.
+
+    Raises: ParityError naming the output, the difference and the tolerance, or a value that is not finite.
+    """
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    inputs = [node.name for node in session.get_inputs()]
+    worst = dict.fromkeys(names, 0.0)
+    for batch in batches:
+        expected = run_torch(module, batch, names)
+        feed = {name: tensor.numpy() for name, tensor in zip(inputs, batch, strict=True)}
+        for name, actual in zip(names, session.run(list(names), feed), strict=True):
+            if actual.shape != expected[name].shape:
+                raise ParityError(f"{name}: ONNX Runtime gives {actual.shape}, torch {expected[name].shape}")
+            difference = float(np.abs(actual - expected[name]).max(initial=0.0))
+            if not np.isfinite(difference):
+                raise ParityError(f"{name}: values that are not finite at a batch of {len(batch[0])}")
+            worst[name] = max(worst[name], difference)
+    for name, difference in worst.items():
+        if difference > tolerance:
+            raise ParityError(f"{name}: ONNX Runtime and torch differ by {difference:.2e}, allowed are {tolerance:.0e}")
+    return worst
+
+
+def run_torch(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) -> Tensors:
+    """Outputs of the module by name, as numpy arrays."""
+    with torch.no_grad():
+        outputs = module.eval()(*inputs)
+    return {name: tensor.numpy() for name, tensor in zip(names, outputs, strict=True)}
+
+
+def _dynamic_shapes(module: nn.Module, inputs: Sequence[Tensor], batch: object) -> tuple[object, ...]:
+    """One entry for each parameter of `forward`; a `*rest` parameter takes a tuple."""
+    parameters = inspect.signature(module.forward).parameters.values()
+    plain = [p for p in parameters if p.kind is not inspect.Parameter.VAR_POSITIONAL]
+    entries: list[object] = [{0: batch} for _ in inputs[: len(plain)]]
+    if len(inputs) > len(plain):
+        entries.append(tuple({0: batch} for _ in inputs[len(plain) :]))
+    return tuple(entries)
+
+
+def _strip(model: onnx.ModelProto) -> None:
+    """Remove what the exporter notes about the machine: file names, stack traces, module paths."""
+    graphs = [model.graph, *model.functions]
+    for graph in graphs:
+        for item in (graph, *graph.node, *getattr(graph, "value_info", ())):
+            item.doc_string = ""
+            del item.metadata_props[:]
+    for item in (*model.graph.input, *model.graph.output, *model.graph.initializer):
+        item.doc_string = ""
+        del item.metadata_props[:]
+    model.doc_string = ""
+    del model.metadata_props[:]
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Hold back the exporter's warnings about itself."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
