@@ -73,7 +73,7 @@ def _flat_specs() -> Iterator[ModelSpec]:
     figures = {
         "hmr2-h": PaperFigures("FH", 670.2, 122.6, "3DPW 69.8 / PA 44.4, EMDB 100.7 mm, 65.2 fps"),
         "hmr2-h-fast": PaperFigures("FH", 591.5, 52.8, "3DPW 65.8 / PA 41.2, EMDB 91.9 mm, 150 fps, with diffusion"),
-        "hmr2-s": PaperFigures("TH release", 23.97, 4.16),
+        "hmr2-s": PaperFigures("TH", 23.97, 4.16, "from the sizes in the released checkpoint; nothing is printed"),
         "camerahmr-h": PaperFigures("FH", 737.1, 144.0, "with its field-of-view network; 3DPW 62.1, EMDB 73.3 mm"),
         "camerahmr-h-fast": PaperFigures("FH", 619.0, 70.7, "with its field-of-view network; EMDB 71.6 mm, 103 fps"),
     }
