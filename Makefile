@@ -44,7 +44,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 bench: $(VENV)/.installed | libraries
-	$(BIN)/python -m evaluation bench
+	$(BIN)/python -m evaluation stages
 
 doctor: $(DEMO_VENV)/.installed | libraries
 	$(DEMO_BIN)/python -m app doctor

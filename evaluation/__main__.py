@@ -13,6 +13,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare our networks with the official implementations' tensors",
     ),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
+    "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
     "models": ("evaluation.models", "parameters, cost and time of every encoder and decoder"),
 }
 
