@@ -22,7 +22,8 @@ class FollowOptions:
     unconfirmed_score: float = 0.5
     max_missed: int = 8  # detections in a row that miss a person scored below unconfirmed_score
     match_iou: float = 0.2
-    drift_iou: float = 0.35  # matched, yet overlapping less than this: the detector is believed
+    drift_iou: float = 0.35  # matched, yet overlapping less than this: the network looks at the detector's box too
+    rival_margin: float = 0.1  # and believes that one if it scores so much better
     twin_iou: float = 0.6
     twin_joints: float = 0.06  # mean joint distance over the box diagonal
     twin_s: float = 0.15
@@ -36,9 +37,10 @@ class FollowOptions:
             raise ValueError(f"max_people must be at least 1, got {self.max_people}")
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class FollowedPerson:
     """The state of one track. `key` is internal; `id` is what users see, 0 until the first mesh is believed.
+    `rival_of`: key of the person whom this one may turn out to be, for its first frame only.
 
     `box` (4,) xyxy px is where the person is at `time_s`; `history` holds the boxes of the last `memory_s`.
     """
@@ -56,6 +58,7 @@ class FollowedPerson:
     low_since_s: float | None = None
     doubt_since_s: float | None = None
     missed: int = 0
+    rival_of: int = 0
     believed_s: float = -np.inf  # when a mesh was last believed
     joints_px: F32 | None = None
     history: deque[tuple[float, F64]] = field(default_factory=lambda: deque[tuple[float, F64]](maxlen=120))
@@ -102,18 +105,27 @@ class FollowedPerson:
         if self.detected_s > self.believed_s:
             self.box = self.detected_box
 
-    def confirm_by_detector(self, found: F64, time_s: float, options: FollowOptions) -> None:
-        """The detector saw the person at `found` at `time_s`, perhaps a little ago; far from the mesh, it is right."""
-        self.missed = 0
+    def confirm_by_detector(self, found: F64, time_s: float, options: FollowOptions) -> bool:
+        """The detector saw the person at `found` (4,) at `time_s`, perhaps a little ago: does the mesh agree?"""
         then = self.box_at(time_s)
-        moved = box_centre(self.box) - box_centre(then)
-        self.detected_s, self.detected_box = time_s, found + np.tile(moved, 2)
         overlap = float(boxes.iou_matrix(found[None], then[None])[0, 0])
         inside = float(covered_fraction(found[None], then[None])[0, 0])
         # A box within the mesh's may be the part of a person that can be seen, unless it is a small part of the mesh.
-        part_of_it = inside > 0.8 and overlap > 0.2
-        if overlap < options.drift_iou and not part_of_it:
-            self.box, self.velocity = self.detected_box, np.zeros(4)
+        agrees = overlap >= options.drift_iou or (inside > 0.8 and overlap > options.match_iou)
+        if agrees:
+            self.missed = 0
+            self.detected_s, self.detected_box = time_s, self.moved_since(found, time_s)
+        return agrees
+
+    def moved_since(self, found: F64, time_s: float) -> F64:
+        """A box (4,) of the frame at `time_s`, moved as the person has moved since."""
+        return found + np.tile(box_centre(self.box) - box_centre(self.box_at(time_s)), 2)
+
+    def is_apart_from(self, other: FollowedPerson, options: FollowOptions) -> bool:
+        """Whether the two boxes are so far from each other that they must be two people."""
+        overlap = float(boxes.iou_matrix(self.box[None], other.box[None])[0, 0])
+        inside = float(covered_fraction(self.box[None], other.box[None])[0, 0])
+        return overlap < options.match_iou and inside < 0.5
 
     def is_twin_of(self, other: FollowedPerson, options: FollowOptions) -> bool:
         """Whether both meshes lie on one person: the boxes overlap and the joints agree one by one."""

@@ -22,6 +22,15 @@ _NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
 
 
 @dataclass(frozen=True, slots=True)
+class NewBox:
+    """A detection that may become a person. `rival_of`: key of the person it may show instead of where his mesh is."""
+
+    box: F64
+    score: float
+    rival_of: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Confirmed:
     """What `confirm` keeps: `rows` (K,) of the estimates it was given, the people's ids, and their boxes (K,4)."""
 
@@ -37,7 +46,7 @@ class Follower:
         self._tracker = tracker
         self._options = options or FollowOptions()
         self._people: list[FollowedPerson] = []
-        self._new: list[tuple[F64, float]] = []
+        self._new: list[NewBox] = []
         self._id_of_track: dict[int, int] = {}
         self._twins: dict[tuple[int, int], float] = {}
         self._next_key = 1
@@ -66,16 +75,17 @@ class Follower:
         """Take the detector's boxes of the frame at `time_s`, which may be a little in the past."""
         found = detections.xyxy.astype(np.float64)
         owner = self._match(found, time_s)
+        rivals: list[NewBox] = []
         for person_index, person in enumerate(self._people):
             if person.born_s > time_s:
                 continue
             matched = np.flatnonzero(owner == person_index)
-            if len(matched):
-                person.confirm_by_detector(found[matched[0]], time_s, self._options)
-            else:
+            if not len(matched):
                 person.missed += 1
-        self._new = [
-            (found[row], float(detections.score[row]))
+            elif not person.confirm_by_detector(found[matched[0]], time_s, self._options):
+                rivals.append(NewBox(person.moved_since(found[matched[0]], time_s), 1.0, rival_of=person.key))
+        self._new = rivals + [
+            NewBox(found[row], float(detections.score[row]))
             for row in np.flatnonzero(owner < 0)
             if not self._covered(found[row], time_s)
         ]
@@ -118,6 +128,7 @@ class Follower:
         for person in by_key.values():  # the engine had no usable answer for these
             person.doubt(self._time_s)
             self._judge(person, person.score)
+        self._settle_rivals()
         self._end_twins()
         return self._confirmed(estimates)
 
@@ -166,47 +177,69 @@ class Follower:
         followed = np.array([person.box_at(time_s) for person in self._people])
         return bool(boxes.iou_matrix(box[None], followed).max() > self._options.twin_iou)
 
-    def _admit(self) -> list[tuple[FollowedPerson, float]]:
-        """Make people of the new detections: largest first, while there is room."""
-        largest_first = sorted(self._new, key=lambda entry: -float(boxes.area(entry[0])))
+    def _admit(self) -> list[FollowedPerson]:
+        """Make people of the new boxes: largest first, while there is room. A rival needs no room: he or the person
+        whom he questions is gone after this frame."""
+        largest_first = sorted(self._new, key=lambda new: -float(boxes.area(new.box)))
         self._new = []
-        newcomers: list[tuple[FollowedPerson, float]] = []
-        for box, score in largest_first:
-            if len(self._people) >= self._options.max_people or not in_picture(
-                box, self._image_wh, self._options.min_size_px
-            ):
+        newcomers: list[FollowedPerson] = []
+        keys = {person.key for person in self._people}
+        for new in largest_first:
+            room = new.rival_of in keys or len(self._people) < self._options.max_people
+            if not room or not in_picture(new.box, self._image_wh, self._options.min_size_px):
                 continue
             person = FollowedPerson(
                 key=self._next_key,
                 id=0,
                 born_s=self._time_s,
                 time_s=self._time_s,
-                box=box,
+                box=new.box,
                 detected_s=self._time_s,
-                detected_box=box,
+                detected_box=new.box,
+                score=new.score,
+                rival_of=new.rival_of if new.rival_of in keys else 0,
             )
-            person.remember(self._time_s, box, self._options.memory_s)
+            person.remember(self._time_s, new.box, self._options.memory_s)
             self._next_key += 1
             self._people.append(person)
-            newcomers.append((person, score))
+            newcomers.append(person)
         return newcomers
 
-    def _update_tracker(self, newcomers: list[tuple[FollowedPerson, float]]) -> None:
+    def _update_tracker(self, newcomers: list[FollowedPerson]) -> None:
         """Feed the tracker; a newcomer whom it knows as somebody lost a moment ago gets his old id back."""
-        score_of = {person.key: score for person, score in newcomers}
-        fed = np.array([person.box for person in self._people], np.float32).reshape(-1, 4)
-        score = np.array([score_of.get(person.key, 1.0) for person in self._people], np.float32)
-        tracks = self._tracker.update(Detections(fed, score), self._time_s)
+        fed = [person for person in self._people if not person.rival_of]
+        xyxy = np.array([person.box for person in fed], np.float32).reshape(-1, 4)
+        score = np.array([person.score if person in newcomers else 1.0 for person in fed], np.float32)
+        tracks = self._tracker.update(Detections(xyxy, score), self._time_s)
         for row in range(len(tracks)):
-            difference = np.abs(fed - tracks.xyxy[row]).max(axis=1)
+            difference = np.abs(xyxy - tracks.xyxy[row]).max(axis=1)
             if len(difference) and float(difference.min()) < 0.5:
-                self._people[int(difference.argmin())].tracker_id = int(tracks.id[row])
+                fed[int(difference.argmin())].tracker_id = int(tracks.id[row])
         followed_ids = {person.id for person in self._people if person.id}
-        for person, _ in newcomers:
+        for person in newcomers:
             known = self._id_of_track.get(person.tracker_id, 0)
             if known and known not in followed_ids:
                 person.id = known
                 followed_ids.add(known)
+
+    def _settle_rivals(self) -> None:
+        """The detector saw a followed person elsewhere than his mesh is; the network has now looked at both places.
+
+        Whoever looks clearly more like a person goes on under the person's id. Otherwise the rival is somebody else if
+        his mesh lies apart, and was no good detection if it does not.
+        """
+        by_key = {person.key: person for person in self._people}
+        for rival in [person for person in self._people if person.rival_of]:
+            person = by_key.get(rival.rival_of)
+            rival.rival_of = 0
+            if person is None or person not in self._people:
+                continue
+            if rival.score > person.score + self._options.rival_margin:
+                rival.id, rival.tracker_id, rival.born_s = person.id, person.tracker_id, person.born_s
+                self._people.remove(rival)
+                self._people[self._people.index(person)] = rival
+            elif len(self._people) > self._options.max_people or not rival.is_apart_from(person, self._options):
+                self._people.remove(rival)
 
     def _judge(self, person: FollowedPerson, score: float) -> None:
         """End a track whose score stays low, whose mesh cannot be believed, or that the detector keeps missing."""
