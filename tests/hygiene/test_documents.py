@@ -1,0 +1,118 @@
+"""What the documents say is there is there: links, files, commands, flags; and nothing in the tree names a machine."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from app.__main__ import COMMANDS
+from app.command_line import flags_of
+from app.config import RunConfig
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("assets/**/*.md")])
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE_PATH = re.compile(
+    r"`((?:app|engines|export|hmr|training|evaluation|assets|docs|tests|requirements|scripts)/[\w./-]+)`"
+)
+SHELL = re.compile(r"```(?:sh|bash|console)\n(.*?)```", re.DOTALL)
+INLINE_COMMAND = re.compile(r"`((?:python (?:-m |run_webcam)|make )[^`]*)`")
+# Written so that this file does not find itself.
+MACHINE_PATHS = re.compile(
+    "|".join(("/" + "work/", "/" + "tmp/", "/" + "home/[a-z]", "/" + "root/", "/" + "Users/[a-z]"))
+)
+
+
+def documents() -> list[pytest.param]:  # type: ignore[valid-type]
+    return [pytest.param(path, id=path.relative_to(REPOSITORY).as_posix()) for path in DOCUMENTS]
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """Every command of a document, split into words; placeholders in capitals stay as they are."""
+    lines = [line for block in SHELL.findall(text) for line in block.splitlines()]
+    lines += INLINE_COMMAND.findall(text)
+    commands: list[list[str]] = []
+    for line in lines:
+        words = line.split("#")[0].split()
+        if words:
+            commands.append(words)
+    return commands
+
+
+@pytest.mark.parametrize("path", documents())
+def test_links_lead_somewhere(path: Path) -> None:
+    for target in LINK.findall(path.read_text(encoding="utf-8")):
+        if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
+            assert (path.parent / target.split("#")[0]).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", documents())
+def test_files_that_are_named_exist(path: Path) -> None:
+    if path.is_relative_to(REPOSITORY / "docs" / "adding_a_stage.md"):
+        pytest.skip("names a file that the reader is to write")
+    for name in CODE_PATH.findall(path.read_text(encoding="utf-8")):
+        assert (REPOSITORY / name).exists(), f"{path.name} names {name}"
+
+
+@pytest.mark.parametrize("path", documents())
+def test_commands_exist(path: Path) -> None:
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    flags = flags_of(RunConfig)
+    for words in commands_of(path.read_text(encoding="utf-8")):
+        if words[0] == "make":
+            for target in words[1:]:
+                if "=" not in target and re.fullmatch(r"[a-z-]+", target):
+                    assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+        elif words[:2] == ["python", "run_webcam.py"]:
+            for word in words[2:]:
+                if word.startswith("--") and word != "--help":
+                    assert any(word.split("=")[0] in (flag, _negated(flag)) for flag in flags), " ".join(words)
+        elif words[:3] == ["python", "-m", "app"] and len(words) > 3:
+            assert words[3] in COMMANDS or words[3].isupper() or words[3].startswith("-"), " ".join(words)
+        elif words[:2] == ["python", "-m"] and len(words) > 2:
+            module = REPOSITORY / words[2].replace(".", "/")
+            if words[2].split(".")[0] in {entry.name for entry in REPOSITORY.iterdir()}:
+                assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), " ".join(words)
+        elif words[:3] == ["pip", "install", "-r"]:
+            assert (REPOSITORY / words[3]).is_file(), " ".join(words)
+
+
+def _negated(flag: str) -> str:
+    return "--no-" + flag.removeprefix("--")
+
+
+@pytest.mark.parametrize("name", ["evaluation", "training", "export"])
+def test_tools_that_documents_call_answer_help(name: str) -> None:
+    if not (REPOSITORY / name / "__main__.py").is_file():
+        pytest.skip(f"{name} has no command line")
+    done = subprocess.run(
+        [sys.executable, "-m", name, "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr[-1000:]
+
+
+def test_nothing_names_this_machine() -> None:
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=REPOSITORY, capture_output=True, text=True, check=False
+    ).stdout.splitlines()
+    text_files = [
+        name for name in listed if Path(name).suffix in {".py", ".md", ".toml", ".txt", ".sh", ".json", ".yaml", ""}
+    ]
+    if not text_files:
+        pytest.skip("not a git checkout")
+    # The patterns of .gitignore look like paths of a machine, but begin at the repository.
+    for name in sorted(set(text_files) - {".gitignore"}):
+        path = REPOSITORY / name
+        if path.is_file():
+            found = MACHINE_PATHS.search(path.read_text(encoding="utf-8", errors="replace"))
+            assert found is None, f"{name} names {found[0] if found else ''}"
+
+
+def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
+    ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
+    readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+    assert "make test" in ci and "make test" in readme
