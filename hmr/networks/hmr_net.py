@@ -131,8 +131,8 @@ class ExportedHmr(nn.Module):
     `masks` where `with_mask`, then `box_info` where the decoder takes it.
     """
 
-    mean: Tensor
-    std: Tensor
+    scale: Tensor
+    shift: Tensor
 
     def __init__(self, net: HmrNet, with_mask: bool = False) -> None:
         super().__init__()
@@ -140,8 +140,9 @@ class ExportedHmr(nn.Module):
             raise ValueError("with_mask needs a network with token merging")
         self.net = net
         self.with_mask = with_mask
-        self.register_buffer("mean", 255 * torch.tensor(IMAGENET_MEAN), persistent=False)
-        self.register_buffer("std", 255 * torch.tensor(IMAGENET_STD), persistent=False)
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", (mean / std).view(3, 1, 1), persistent=False)
 
     @property
     def input_names(self) -> tuple[str, ...]:
@@ -159,7 +160,9 @@ class ExportedHmr(nn.Module):
 
         crops (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, non-zero where the person is; box_info (N, 3) float.
         """
-        images = ((crops.to(self.mean.dtype) - self.mean) / self.std).permute(0, 3, 1, 2)
+        # Normalised plane by plane: along the last axis it costs ONNX Runtime ten times as much. Cast first: TensorRT
+        # transposes no bytes.
+        images = crops.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift
         inputs = dict(zip(self.input_names[1:], extra, strict=True))
         masks = inputs.get("masks")
         mask = None if masks is None else masks.to(images.dtype)  # TensorRT compares no uint8
