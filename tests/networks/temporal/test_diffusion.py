@@ -120,7 +120,7 @@ def test_resampling_keeps_the_ends():
 
 
 @pytest.mark.trt
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_exports_with_a_fixed_window_and_a_free_batch(tmp_path, steps):
     model = tiny(steps=steps).drop_encoder()
     build_with_tensorrt_rtx(export_and_compare(model, [torch.randn(3, 6, 12)], ["motion"], tmp_path))

@@ -104,7 +104,7 @@ class Decode(nn.Module):
 
 
 @pytest.mark.trt
-@pytest.mark.parametrize("variant", ["cross_attention", "all_encoder"])
+@pytest.mark.parametrize("variant", ["cross_attention", pytest.param("all_encoder", marks=pytest.mark.slow)])
 def test_decoder_exports(tmp_path, variant):
     path = export_and_compare(Decode(tiny(variant)), [torch.randn(3, 3, 16)], ["motion"], tmp_path)
     build_with_tensorrt_rtx(path)
