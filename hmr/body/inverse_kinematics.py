@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from hmr.body.joints import PARENTS, Joint
 from hmr.geometry.nearest_rotation import nearest_rotation, nearest_rotation_svd
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ Rule = Literal["adaptive", "naive"]
 RootFit = Literal["closed_form", "svd"]
 
 SKELETON_29_PARENTS: tuple[int, ...] = (
-    *(-1, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9, 12, 13, 14, 16, 17, 18, 19, 20, 21),
-    *(15, 22, 23, 10, 11),
+    *(int(parent) for parent in PARENTS),
+    *(Joint.HEAD, Joint.LEFT_HAND, Joint.RIGHT_HAND, Joint.LEFT_FOOT, Joint.RIGHT_FOOT),
 )
 """SMPL's 24, then head (24), left and right middle finger tip (25, 26), left and right big toe (27, 28)."""
 
@@ -60,7 +61,6 @@ _LEVELS: tuple[tuple[int, ...], ...] = (
     (20, 21),
     (22, 23),
 )
-_SPINE, _LEFT_HIP, _RIGHT_HIP = 3, 1, 2
 ADAPTIVE_LIMIT_M = 0.015
 _GUARD = 1e-8
 
@@ -275,7 +275,7 @@ def _adaptive_bone(xp: ModuleType, rest_bone: Array, target_bone: Array, from_po
 
 
 def _root_bones(rest: Array, target: Array) -> tuple[Array, Array]:
-    children = [_SPINE, _LEFT_HIP, _RIGHT_HIP]
+    children = [Joint.SPINE1, Joint.LEFT_HIP, Joint.RIGHT_HIP]
     return rest[..., children, :] - rest[..., [0], :], target[..., children, :] - target[..., [0], :]
 
 

@@ -64,6 +64,17 @@ def test_crop_to_full_and_back(box, s, tx, ty, focal):
     np.testing.assert_allclose(cam.cam_full_to_crop(transl, *args), camera, rtol=1e-6, atol=1e-6)
 
 
+@given(boxes, st.floats(0.2, 3), st.floats(-1, 1), st.floats(-400, 400), st.floats(-300, 300))
+def test_a_shifted_principal_point_moves_the_body_not_its_image(box, s, tx, dx, dy):
+    camera, wh, focal = np.array([[s, tx, -0.3]]), (1280, 720), 1200.0
+    args = (camera, np.array([box[:2]]), np.array([box[2]]), wh, focal)
+    centred, principal = np.array([640.0, 360.0]), np.array([640.0 + dx, 360.0 + dy])
+    usual, shifted = cam.cam_crop_to_full(*args), cam.cam_crop_to_full(*args, principal_px=principal)
+    np.testing.assert_allclose(
+        cam.project(shifted, focal, principal), cam.project(usual, focal, centred), rtol=1e-6, atol=1e-4
+    )
+
+
 def test_full_camera_puts_the_origin_where_the_crop_camera_says():
     """The body's origin projects to the same image pixel through either camera."""
     camera, wh, focal = np.array([[0.9, 0.15, -0.2]]), (1280, 720), 1468.6
