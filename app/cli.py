@@ -74,7 +74,7 @@ def run(config: RunConfig) -> int:
     from app.progress import announce, print_results, progress_bar
 
     built = build_run(config)
-    announce(built.parts, built.stages.warnings())
+    announce(built.parts, built.stages.warnings(), config.results.window)
     pipeline = Pipeline(built.stages, built.options)
     try:
         with stop_signals(pipeline) as caught, progress_bar(visible=not config.results.window) as on_progress:

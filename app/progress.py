@@ -25,8 +25,8 @@ STAGE_NOTES = {
 }
 
 
-def announce(parts: PartsReport, warnings: Sequence[str]) -> None:
-    """Say what is about to run, on stderr."""
+def announce(parts: PartsReport, warnings: Sequence[str], window: bool) -> None:
+    """Say what is about to run and how to end it, on stderr."""
     console = Console(stderr=True, highlight=False, soft_wrap=True)
     width, height = parts.image_wh
     rate = "" if parts.source_fps is None else f", {parts.source_fps:g} fps"
@@ -42,6 +42,8 @@ def announce(parts: PartsReport, warnings: Sequence[str]) -> None:
         console.print(f"{label:<9} {text}", markup=False)
     for warning in warnings:
         console.print(f"note      {warning}", markup=False)
+    if window or parts.source_live:
+        console.print(f"{'q in the window' if window else 'Ctrl-C'} ends the run")
 
 
 @contextmanager

@@ -66,6 +66,7 @@ class Pipeline:
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
         self._frames_in = 0
+        self._dropped_before = 0
         self._frames_out = 0
         self._people = 0
         self._renderer_name = "none"
@@ -135,6 +136,8 @@ class Pipeline:
     # -- inference thread
 
     def _infer_all(self, inference: Inference) -> None:
+        # What a live source showed while the rest of the program was still being made is not counted as lost.
+        self._dropped_before = self._stages.source.dropped
         frames = iter(self._stages.source)
         while True:
             with self.times.measure("wait"):
@@ -193,7 +196,7 @@ class Pipeline:
             xyxy=inferred.xyxy,
             intrinsics=inferred.intrinsics,
             overlay=overlay,
-            dropped=self._stages.source.dropped + self._to_draw.dropped,
+            dropped=self._source_dropped() + self._to_draw.dropped,
             stage_s=inferred.stage_s,
         )
 
@@ -280,8 +283,11 @@ class Pipeline:
             return f"error in {failure.where}: {failure.error}"
         return self._stop_reason or "end of source"
 
+    def _source_dropped(self) -> int:
+        return self._stages.source.dropped - self._dropped_before
+
     def _dropped(self) -> dict[str, int]:
-        counts = {"source": self._stages.source.dropped, "drawing": self._to_draw.dropped}
+        counts = {"source": self._source_dropped(), "drawing": self._to_draw.dropped}
         counts.update((name, queue.dropped) for name, queue in self._to_sinks.items())
         return counts
 

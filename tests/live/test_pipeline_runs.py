@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 
 import numpy as np
 
@@ -109,14 +110,13 @@ def test_slow_drawing_of_a_live_source_drops_results_rather_than_queueing_them()
     summary = Pipeline(world.stages()).run()
     assert summary.dropped["drawing"] > 0
     assert summary.frames_out + summary.dropped["drawing"] == summary.frames_in
-    assert summary.frames_in + summary.dropped["source"] == 60
 
 
 def test_a_slow_engine_of_a_live_source_gets_the_newest_frame() -> None:
     world = World(images=walk(60), live=True, fps=200.0, estimator=FakeEstimator(delay_s=0.02))
     summary = Pipeline(world.stages()).run()
     assert summary.dropped["source"] > 0
-    assert summary.frames_in + summary.dropped["source"] == 60
+    assert 50 < summary.frames_in + summary.dropped["source"] <= 60
     assert world.sinks[0].kept[-1][0] >= 57
 
 
@@ -184,3 +184,11 @@ def test_stage_times_are_there_for_every_stage() -> None:
     )
     assert summary["estimate"].count == 12
     assert summary["frame"].p50_ms <= summary["frame"].p95_ms <= summary["frame"].p99_ms
+
+
+def test_what_a_camera_shows_before_the_run_begins_is_not_counted_as_dropped() -> None:
+    world = World(images=walk(80), live=True, fps=200.0)
+    pipeline = Pipeline(world.stages())
+    time.sleep(0.2)
+    summary = pipeline.run()
+    assert summary.frames_in + summary.dropped["source"] < 60

@@ -1,0 +1,56 @@
+"""The embedded model on the demo clip, whose truth is known: what a newcomer sees first must work."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from app.motion_file import Motion, read_motion
+from app.presets import PRESETS
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PACKAGE = REPOSITORY / "assets" / "models" / PRESETS["fast"].model
+DEMO = REPOSITORY / "assets" / "demo"
+
+pytestmark = pytest.mark.skipif(
+    not (PACKAGE / "package.json").is_file() or not (DEMO / "demo.mp4").is_file(),
+    reason="the embedded model or the demo clip is not in this copy",
+)
+
+
+@pytest.fixture(scope="module")
+def motion(tmp_path_factory: pytest.TempPathFactory) -> Motion:
+    """One run over the demo clip; no overlay, which has tests of its own."""
+    out = tmp_path_factory.mktemp("demo") / "out"
+    command = [sys.executable, "run_webcam.py", "demo", "--no-window", "--renderer", "none", "--output", str(out)]
+    done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return read_motion(out / "motion.npz")
+
+
+def test_both_people_are_followed_under_one_id_each(motion: Motion) -> None:
+    truth = read_motion(DEMO / "demo.npz")
+    frames_of = {person: set(motion.frame[motion.person_id == person].tolist()) for person in (1, 2)}
+    for person in (1, 2):
+        there = set(truth.frame[truth.person_id == person].tolist())
+        assert len(frames_of[person] & there) > 0.75 * len(there)
+    strangers = int((motion.person_id > 2).sum())
+    assert strangers < 0.05 * len(motion.person_id)
+
+
+def test_the_meshes_lie_on_the_people(motion: Motion) -> None:
+    truth = read_motion(DEMO / "demo.npz")
+    row_of = {key: row for row, key in enumerate(zip(truth.frame.tolist(), truth.person_id.tolist(), strict=True))}
+    apart: list[float] = []
+    for row, key in enumerate(zip(motion.frame.tolist(), motion.person_id.tolist(), strict=True)):
+        if key in row_of:
+            truth_row = row_of[key]
+            height = float(truth.bbox_xyxy[truth_row, 3] - truth.bbox_xyxy[truth_row, 1])
+            distance = np.linalg.norm(motion.joints_2d[row] - truth.joints_2d[truth_row], axis=1).mean()
+            apart.append(float(distance) / height)
+    assert len(apart) > 300
+    assert np.median(apart) < 0.1, "the median joint is a tenth of the person's height away"
