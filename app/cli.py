@@ -79,8 +79,11 @@ def run(config: RunConfig) -> int:
     try:
         with stop_signals(pipeline) as caught, progress_bar(visible=not config.results.window) as on_progress:
             summary = pipeline.run(on_progress)
-    except BaseException as error:
-        built.report.abort(f"{type(error).__name__}: {error}")
+    except KeyboardInterrupt:
+        built.report.abort("stopped by a second signal", 128 + signal.SIGINT)
+        raise
+    except Exception as error:
+        built.report.abort(str(error), getattr(error, "exit_code", 1))
         raise
     exit_code = 1 if summary.failure else 128 + caught[0] if caught else 0
     built.report.finish(summary, pipeline.times.summary(), tuple(built.stages.warnings()), exit_code)

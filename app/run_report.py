@@ -123,9 +123,9 @@ class ReportFile:
         )
         self._write()
 
-    def abort(self, reason: str) -> None:
-        """The run ended while it was starting; says so if a report had been begun."""
-        self._report = replace(self._report, exit_reason=reason, exit_code=1)
+    def abort(self, reason: str, exit_code: int) -> None:
+        """The run ended without a summary, as when it could not be started; says so if a report had been begun."""
+        self._report = replace(self._report, exit_reason=reason, exit_code=exit_code)
         if self._begun:
             self._write()
 

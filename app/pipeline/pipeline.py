@@ -91,6 +91,9 @@ class Pipeline:
             self._start_sinks(workers)
             self._start_inference(workers)
             self._attend(showing, workers, on_progress)
+        except BaseException:
+            self._abandon_queues()
+            raise
         finally:
             hanging = self._shut_down(showing, workers)
         return RunSummary(
@@ -260,6 +263,12 @@ class Pipeline:
         """How far the run is. From any thread."""
         return Progress(self._frames_out, self._stages.source.info.frame_count, self._rate.fps, self._people)
 
+    def _abandon_queues(self) -> None:
+        """Throw away what waits: the run could not be started, or the user has asked twice for its end."""
+        self._to_draw.close()
+        for queue in list(self._to_sinks.values()):
+            queue.close()
+
     def _shut_down(self, showing: Showing | None, workers: list[Worker]) -> tuple[str, ...]:
         """Close everything whatever happened; every wait is bounded. Gives the names of threads that still hang."""
         self._stages.source.close()
@@ -270,9 +279,7 @@ class Pipeline:
         for worker in reversed(workers):  # inference first: what it leaves behind lets the others end
             worker.join(max(deadline_s - time.monotonic(), 0.1))
         hanging = tuple(worker.name for worker in workers if worker.alive)
-        for queue in self._to_sinks.values():
-            queue.close()
-        if "inference" not in hanging:
+        if not any(worker.name == "inference" for worker in workers):  # that thread closes them, once it has begun
             self._stages.detector.close()
             self._stages.estimator.close()
         return hanging

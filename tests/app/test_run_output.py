@@ -120,11 +120,11 @@ def test_a_report_says_running_until_it_is_finished(tmp_path: Path) -> None:
 
 
 def test_an_aborted_start_is_told_only_if_a_report_was_begun(tmp_path: Path) -> None:
-    ReportFile(tmp_path, {}, PARTS).abort("no OpenGL")
+    ReportFile(tmp_path, {}, PARTS).abort("no OpenGL", 1)
     assert list(tmp_path.iterdir()) == []
     report = ReportFile(tmp_path, {}, PARTS)
     report.begin()
-    report.abort("no OpenGL")
+    report.abort("no OpenGL", 1)
     assert report_in(tmp_path)["exit_reason"] == "no OpenGL"
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from app.errors import RunError, UsageError
-from app.pipeline.pipeline import Pipeline
+from app.pipeline.pipeline import Pipeline, Progress
 from app.pipeline.stages import PipelineOptions
 from tests.live.fakes import (
     IMAGE_WH,
@@ -191,3 +191,28 @@ def test_memory_stays_bounded(live: bool) -> None:
     picture_bytes = IMAGE_WH[0] * IMAGE_WH[1] * 3
     # Some 20 places in queues hold a picture and its overlay each; the fakes need a little room of their own.
     assert peak < 80 * picture_bytes
+
+
+def test_a_second_signal_throws_away_what_waits_and_still_closes_everything() -> None:
+    slow = MemorySink(delay_s=0.05)
+    world = World(images=walk(2000), sinks=[slow])
+    pipeline = Pipeline(world.stages())
+
+    def interrupt(progress: Progress) -> None:
+        if progress.frames_out >= 5:
+            raise KeyboardInterrupt
+
+    start_s = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(interrupt)
+    assert time.monotonic() - start_s < 5.0
+    assert slow.closes == 1
+    assert world.estimator.closed
+    assert world.detector.closed
+
+
+def test_an_error_in_the_background_detector_does_not_leave_its_thread() -> None:
+    world = World(images=walk(100), live=True, fps=200.0, detector=FakeDetector(delay_s=0.05, fail_at=1))
+    summary = Pipeline(world.stages(), PipelineOptions(detect_every_s=0.0)).run()
+    assert summary.failure is not None
+    assert world.detector.closed
