@@ -32,11 +32,11 @@ class LossWeights:
     vertices: float = 5.0
     root: float = 1.0
     pose: float = 1.0
-    betas: float = 0.02
+    betas: float = 0.05
     camera: float = 1.0
     score: float = 0.2
-    heatmap: float = 20.0
-    parts: float = 0.5
+    heatmap: float = 40.0
+    parts: float = 2.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,8 @@ class Recipe:
     weights: LossWeights = field(default_factory=LossWeights)
     weight_decay: float = 0.05
     warmup_steps: int = 200
-    clip_norm: float = 20.0
+    clip_norm: float = 10.0
+    ramp: float = 0.2  # share of the time over which the body's terms grow from a tenth to their weight
     ema: float = 0.998
     flip: float = 0.5
     seed: int = 0

@@ -105,9 +105,10 @@ class Training:
                     trainee.resize(phase.image_hw)
                 seed = self.recipes[0].seed + self.trainees[0].steps
                 batches = self.train.batches(phase.batch, phase.image_hw, seed, self.recipes[0].flip)
+            body_scale = min(1.0, 0.1 + 0.9 * self.spent_s / budget / max(self.recipes[0].ramp, 1e-9))
             batch = next(batches).to(self.trainees[0].device)
             for trainee in self.trainees:
-                terms = trainee.step(batch, phase, within)
+                terms = trainee.step(batch, phase, within, body_scale)
                 for name, value in terms.items():
                     key = f"{trainee.recipe.name}/{name}"
                     means[key] = means.get(key, value) * SMOOTHING + value * (1 - SMOOTHING)

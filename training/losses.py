@@ -19,6 +19,7 @@ from training.crop_camera import full_translation, in_crop, ray_rotation
 from training.crop_set import Batch
 
 SURFACE_POINTS = 300
+BACKGROUND_WEIGHT = 0.4
 
 
 class HelperHeads(nn.Module):
@@ -63,9 +64,13 @@ class HmrLoss(nn.Module):
         self.body = surface_subset(TorchBody.load())
 
     def forward(
-        self, prediction: SmplPrediction, helper: tuple[Tensor, Tensor] | None, batch: Batch
+        self,
+        prediction: SmplPrediction,
+        helper: tuple[Tensor, Tensor] | None,
+        batch: Batch,
+        body_scale: float = 1.0,
     ) -> tuple[Tensor, dict[str, float]]:
-        """`helper`: logits of HelperHeads, or None."""
+        """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body (not helper, score)."""
         good = batch.score
         norm = good.sum().clamp_min(1)
 
@@ -98,7 +103,8 @@ class HmrLoss(nn.Module):
             terms["score"] = F.binary_cross_entropy(prediction.score.float().clamp(1e-6, 1 - 1e-6), good)
         if helper is not None:
             terms |= self._helper_terms(helper, truth, batch, good, norm)
-        total = sum(getattr(self.weights, name) * value for name, value in terms.items())
+        scale = {"score": 1.0, "heatmap": 1.0, "parts": 1.0}
+        total = sum(getattr(self.weights, n) * scale.get(n, body_scale) * value for n, value in terms.items())
         assert isinstance(total, Tensor)
         return total, {name: float(value.detach()) for name, value in terms.items()}
 
@@ -110,8 +116,10 @@ class HmrLoss(nn.Module):
         rows, columns = heat.shape[-2:]
         target = heatmap_targets(truth, rows, columns)
         per_row = F.binary_cross_entropy_with_logits(heat, target, reduction="none").flatten(1).mean(1)
+        part_weights = torch.ones(NUM_JOINTS + 1, device=parts.device)
+        part_weights[0] = BACKGROUND_WEIGHT
         coarse = F.interpolate(batch.parts[:, None].float(), (rows, columns), mode="nearest").long()[:, 0]
         return {
             "heatmap": (per_row * good).sum() / norm,
-            "parts": F.cross_entropy(parts, coarse),
+            "parts": F.cross_entropy(parts, coarse, weight=part_weights),
         }

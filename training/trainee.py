@@ -47,7 +47,7 @@ class Trainee:
                 no_decay = parameter.dim() < 2 or "relative_position" in name or "pos_embed" in name
                 (plain if no_decay else decayed).append(parameter)
         groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.98))
+        return torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95))
 
     def resize(self, image_hw: tuple[int, int]) -> None:
         """Go on at another input size: same weights in a network built for it; the optimiser's moments are kept."""
@@ -63,7 +63,7 @@ class Trainee:
         self.optimiser = self._optimiser()
         self.optimiser.load_state_dict(moments)
 
-    def step(self, batch: Batch, phase: Phase, progress: float) -> dict[str, float]:
+    def step(self, batch: Batch, phase: Phase, progress: float, body_scale: float = 1.0) -> dict[str, float]:
         """One update; `progress` 0..1 within the phase. Returns the loss terms, `total` among them."""
         self.net.train()
         rate = phase.lr_end + (phase.lr - phase.lr_end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
@@ -75,7 +75,7 @@ class Trainee:
             helper = self.helper(features)
             prediction = self.net.smpl_head(features)
         with torch.autocast(self.device.type, enabled=False):
-            total, terms = self.loss(prediction, helper, batch)
+            total, terms = self.loss(prediction, helper, batch, body_scale)
         self.optimiser.zero_grad(set_to_none=True)
         total.backward()
         norm = nn.utils.clip_grad_norm_([*self.net.parameters(), *self.helper.parameters()], self.recipe.clip_norm)
