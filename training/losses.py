@@ -70,7 +70,7 @@ class HmrLoss(nn.Module):
         batch: Batch,
         body_scale: float = 1.0,
     ) -> tuple[Tensor, dict[str, float]]:
-        """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body (not helper, score)."""
+        """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body alone."""
         good = batch.score
         norm = good.sum().clamp_min(1)
 
