@@ -98,6 +98,13 @@ def get_detector(args: Sequence[str], prog: str) -> int:
     return main(args, prog)
 
 
+def licences(args: Sequence[str], prog: str) -> int:
+    """`licences`."""
+    from app.licences import main
+
+    return main(args, prog)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A sub-command: the line that the overview shows, and what runs it with its arguments and its full name."""
@@ -112,6 +119,7 @@ COMMANDS: dict[str, Command] = {
     "export-motion": Command("convert motion.npz to .bvh, .glb, .csv or .npz", export_motion),
     "convert-body": Command("convert SMPL's .pkl to the .npz that --body takes", convert_body),
     "get-detector": Command("fetch YOLO11n once and make a detector package of it", get_detector),
+    "licences": Command("list the licences of what a run would use", licences),
 }
 
 
