@@ -83,7 +83,7 @@ def fetch(model: str) -> Path:
     try:
         found = Path(downloads.attempt_download_asset(str(target)))
     except Exception as error:  # requests, urllib and ultralytics each raise their own
-        raise RunError(f"{model} could not be fetched: {str(error).partition(chr(10))[0]}") from error
+        raise RunError(f"{model} could not be fetched: {_plain(error)}") from error
     if not found.is_file():
         raise RunError(f"{model} could not be fetched; is the network there, and does Ultralytics publish this name?")
     return found
@@ -95,3 +95,8 @@ def parse_hw(text: str) -> tuple[int, int]:
     if match is None:
         raise UsageError(f"--input {text!r}: expected HEIGHTxWIDTH such as 384x640")
     return int(match[1]), int(match[2])
+
+
+def _plain(error: Exception) -> str:
+    """The first line of an error, without the pictures that ultralytics puts before it."""
+    return str(error).partition("\n")[0].encode("ascii", "ignore").decode().strip()
