@@ -29,16 +29,16 @@ GOLDEN_FILE = "golden.npz"
 BATCH = "N"
 """The only symbol a shape may hold, and only as its first axis: height and width are fixed, the batch is not."""
 
-TASKS = ("hmr", "detector", "segmenter", "smoother")
+TASKS = ("hmr", "pose", "detector", "segmenter", "smoother")
 DTYPES = ("uint8", "int32", "int64", "float16", "float32")
 PRECISIONS = ("fp32", "fp16", "int8")
 NORMALISATIONS = ("in-graph", "none")
-CROP_RULES = ("hmr2-square", "letterbox", "none")
+CROP_RULES = ("hmr2-square", "udp", "letterbox", "none")
 FOCAL_CONVENTIONS = ("weak-perspective-crop", "none")
 ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
 """What the root rotation is relative to: the ray through the crop's centre, or the camera (HMR2.0's convention)."""
 
-JOINT_SETS = ("smpl-24", "none")
+JOINT_SETS = ("smpl-24", "coco-17", "none")
 
 
 @dataclass(frozen=True, slots=True)

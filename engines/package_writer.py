@@ -34,12 +34,14 @@ def write_package(
     golden_inputs: Mapping[str, Tensor],
     golden_outputs: Mapping[str, Tensor],
     *,
+    further_files: Mapping[str, bytes] | None = None,
     overwrite: bool = False,
 ) -> ModelPackage:
     """Write the folder `out` and read it back.
 
     model: the serialised ONNX graph, or a file to copy; weights must be inside (no external data).
-    golden_*: one example, tensors by name. The folder appears complete or not at all.
+    golden_*: one example, tensors by name. further_files: what else belongs to the package, by plain file name; hashed
+    like the rest. The folder appears complete or not at all.
 
     Raises: PackageError where `out` exists and `overwrite` is false, or where `info` would not be read back.
     """
@@ -56,7 +58,12 @@ def write_package(
         arrays |= {f"out/{name}": array for name, array in golden_outputs.items()}
         with (staging / GOLDEN_FILE).open("wb") as file:
             np.savez_compressed(file, allow_pickle=False, **arrays)
-        files = {name: sha256_of(staging / name) for name in (MODEL_FILE, GOLDEN_FILE)}
+        further = dict(further_files or {})
+        for name, content in further.items():
+            if Path(name).name != name or name in (MODEL_FILE, GOLDEN_FILE, METADATA_FILE):
+                raise PackageError(f"{name}: a further file needs a plain name of its own")
+            (staging / name).write_bytes(content)
+        files = {name: sha256_of(staging / name) for name in (MODEL_FILE, GOLDEN_FILE, *further)}
         document = _document(info, files)
         parse_metadata(json.loads(json.dumps(document)), str(out / METADATA_FILE))
         (staging / METADATA_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
