@@ -22,6 +22,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--validate-every", type=float, default=300.0, help="seconds of training between checks")
     parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint in --out")
     args = parser.parse_args(argv)
+    from training import distributed
     from training.config import load_recipe
     from training.loop import RunOptions, Training
 
@@ -42,8 +43,11 @@ def main(argv: list[str] | None = None) -> int:
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    for name, scores in training.run().items():
-        print(name, {key: round(value, 2) for key, value in scores.items()})
+    try:
+        for name, scores in training.run().items():
+            print(name, {key: round(value, 2) for key, value in scores.items()})
+    finally:
+        distributed.stop()
     return 0
 
 

@@ -12,8 +12,8 @@ RECIPES = Path(__file__).parent / "recipes"
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training at one input size. `share` of the whole time; learning rate falls on a cosine from `lr`
-    to `lr_end` within it."""
+    """A stretch of training at one input size. `share` of the whole time; Muon's learning rate (see optimiser.py)
+    falls on a cosine from `lr` to `lr_end` within it."""
 
     image_hw: tuple[int, int]
     share: float
@@ -49,9 +49,9 @@ class Recipe:
     arguments: dict[str, Any] = field(default_factory=dict)
     weights: LossWeights = field(default_factory=LossWeights)
     weight_decay: float = 0.05
-    warmup_steps: int = 200
+    warmup_steps: int = 100
     clip_norm: float = 10.0
-    ramp: float = 0.2  # share of the time over which the body's terms grow from a tenth to their weight
+    ramp: float = 0.4  # share of the time over which the body's terms grow from a tenth to their weight
     ema: float = 0.998
     flip: float = 0.5
     seed: int = 0

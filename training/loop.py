@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from training import distributed
 from training.config import Phase, Recipe
 from training.crop_set import Batch, CropSet, mean_parameters
 from training.trainee import Trainee, save
@@ -56,7 +57,7 @@ class Training:
         self.train, self.test = CropSet(options.train), CropSet(options.test)
         options.out.mkdir(parents=True, exist_ok=True)
         mean = mean_parameters(self.train)
-        device = torch.device(options.device)
+        device = distributed.start(options.device)
         self.trainees = [Trainee(recipe, mean, device) for recipe in recipes]
         self.spent_s = 0.0
         self.history: list[dict[str, float | str]] = []
@@ -85,9 +86,11 @@ class Training:
         """Train until the budget is spent; returns the final scores on the whole test set by recipe name."""
         budget = self.options.minutes * 60
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not sys.stderr.isatty()) as progress:
+        with Progress(*columns, disable=not sys.stderr.isatty() or distributed.rank() > 0) as progress:
             bar = progress.add_task("training", total=budget, completed=self.spent_s)
             self._loop(budget, lambda text: progress.update(bar, completed=self.spent_s, description=text))
+        if distributed.rank() > 0:
+            return {}
         self._save()
         return self._finish()
 
@@ -96,17 +99,23 @@ class Training:
         next_check = self.spent_s + self.options.validate_every_s
         current: Phase | None = None
         batches: Iterator[Batch] = iter(())
-        while self.spent_s < budget:
+        device = self.trainees[0].device
+        while True:
+            # Process 0 keeps the time, so that all change phases, and stop, at the same step.
+            self.spent_s = distributed.from_first(self.spent_s, device)
+            if self.spent_s >= budget:
+                return
             began = time.monotonic()
             phase, within = phase_at(self.recipes[0], self.spent_s / budget)
             if phase is not current:
                 current = phase
                 for trainee in self.trainees:
                     trainee.resize(phase.image_hw)
-                seed = self.recipes[0].seed + self.trainees[0].steps
-                batches = self.train.batches(phase.batch, phase.image_hw, seed, self.recipes[0].flip)
+                seed = self.recipes[0].seed + self.trainees[0].steps + 7919 * distributed.rank()
+                size = max(1, phase.batch // distributed.world())
+                batches = self.train.batches(size, phase.image_hw, seed, self.recipes[0].flip)
             body_scale = min(1.0, 0.1 + 0.9 * self.spent_s / budget / max(self.recipes[0].ramp, 1e-9))
-            batch = next(batches).to(self.trainees[0].device)
+            batch = next(batches).to(device)
             for trainee in self.trainees:
                 terms = trainee.step(batch, phase, within, body_scale)
                 for name, value in terms.items():
@@ -116,7 +125,7 @@ class Training:
             first = self.recipes[0].name
             loss = means[f"{first}/total"]
             report(f"{phase.image_hw[0]}x{phase.image_hw[1]} step {self.trainees[0].steps} loss {loss:.3f}")
-            if self.spent_s >= next_check:
+            if self.spent_s >= next_check and distributed.rank() == 0:
                 next_check = self.spent_s + self.options.validate_every_s
                 self._log(means)
                 self._save()

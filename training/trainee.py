@@ -14,7 +14,10 @@ from hmr.networks import registry
 from hmr.networks.hmr_net import HmrNet
 from training.config import Phase, Recipe
 from training.crop_set import Batch
+from training.distributed import average_gradients
+from training.initialise import convolution_like
 from training.losses import HelperHeads, HmrLoss
+from training.optimiser import HybridOptimiser
 
 
 class Trainee:
@@ -26,6 +29,7 @@ class Trainee:
         self.device = device
         self.image_hw = recipe.phases[0].image_hw
         self.net = self._build(self.image_hw).to(device)
+        convolution_like(self.net.backbone)
         for name, value in mean.items():
             getattr(self.net.smpl_head, name).copy_(value)
         channels = self.net.backbone.feature_info[-1][0]
@@ -40,14 +44,8 @@ class Trainee:
         assert isinstance(net, HmrNet)
         return net
 
-    def _optimiser(self) -> torch.optim.AdamW:
-        plain, decayed = [], []
-        for module in (self.net, self.helper):
-            for name, parameter in module.named_parameters():
-                no_decay = parameter.dim() < 2 or "relative_position" in name or "pos_embed" in name
-                (plain if no_decay else decayed).append(parameter)
-        groups = [{"params": decayed, "weight_decay": self.recipe.weight_decay}, {"params": plain, "weight_decay": 0.0}]
-        return torch.optim.AdamW(groups, lr=1e-4, betas=(0.9, 0.95))
+    def _optimiser(self) -> HybridOptimiser:
+        return HybridOptimiser([self.net, self.helper], self.recipe.weight_decay)
 
     def resize(self, image_hw: tuple[int, int]) -> None:
         """Go on at another input size: same weights in a network built for it; the optimiser's moments are kept."""
@@ -68,17 +66,18 @@ class Trainee:
         self.net.train()
         rate = phase.lr_end + (phase.lr - phase.lr_end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
         rate *= min(1.0, (self.steps + 1) / self.recipe.warmup_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        self.optimiser.set_rate(rate)
         with torch.autocast(self.device.type, torch.bfloat16):
             features = self.net.backbone(batch.images)[-1]
             helper = self.helper(features)
             prediction = self.net.smpl_head(features)
         with torch.autocast(self.device.type, enabled=False):
             total, terms = self.loss(prediction, helper, batch, body_scale)
-        self.optimiser.zero_grad(set_to_none=True)
+        self.optimiser.zero_grad()
         total.backward()
-        norm = nn.utils.clip_grad_norm_([*self.net.parameters(), *self.helper.parameters()], self.recipe.clip_norm)
+        parameters = [*self.net.parameters(), *self.helper.parameters()]
+        average_gradients(parameters)
+        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
         if not torch.isfinite(norm):
             raise FloatingPointError(f"{self.recipe.name}: the gradient is not finite at step {self.steps}: {terms}")
         self.optimiser.step()

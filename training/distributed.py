@@ -1,0 +1,65 @@
+"""Several processes that train one network together: each takes its own batches, gradients are averaged.
+
+`torchrun --nproc-per-node N -m training ...` starts them, one a GPU, or one a CPU core (which beats one process of N
+threads). Without torchrun everything here is a no-op.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+
+def start(device: str) -> torch.device:
+    """Join the group that torchrun announces, if any; the device of this process."""
+    if "WORLD_SIZE" not in os.environ or not dist.is_available():
+        return torch.device(device)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device.startswith("cuda") else "gloo")
+    if device == "cuda":
+        return torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+    return torch.device(device)
+
+
+def stop() -> None:
+    """Leave the group."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def rank() -> int:
+    """0 in the process that validates, logs and saves."""
+    return dist.get_rank() if dist.is_available() and dist.is_initialized() else 0
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+@torch.no_grad()
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Replace each gradient by its mean over the processes, in one message."""
+    if world() == 1:
+        return
+    gradients = [p.grad for p in parameters if p.grad is not None]
+    flat = torch.cat([g.flatten() for g in gradients])
+    dist.all_reduce(flat)
+    flat /= world()
+    at = 0
+    for gradient in gradients:
+        gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
+        at += gradient.numel()
+
+
+def from_first(value: float, device: torch.device) -> float:
+    """The value that process 0 has; keeps clocks and decisions the same everywhere."""
+    if world() == 1:
+        return value
+    message: Tensor = torch.tensor([value], dtype=torch.float64, device=device)
+    dist.broadcast(message, 0)
+    return float(message.item())
