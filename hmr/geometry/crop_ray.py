@@ -1,9 +1,9 @@
 """The frame in which a crop shows a body: the camera turned towards the crop's centre.
 
 A crop hides where in the picture it was cut. Under perspective a person at the picture's edge shows another side than
-the same person in the middle, so the orientation that a crop-based network can know is relative to the ray through the
-crop's centre (cf. CLIFF, Li et al. 2022, section 3, on what a crop cannot tell). HMR2.0 leaves this out: its root orientation
-is taken as it is. A model package says which of both its engine gives (`orientation_frame`).
+the same person in the middle, so the orientation that a crop-based network can know is relative to the ray through
+the crop's centre (cf. CLIFF, Li et al. 2022, section 3, on what a crop cannot tell). HMR2.0 leaves this out: its root
+orientation is taken as it is. A model package says which of both its engine gives (`orientation_frame`).
 """
 
 from __future__ import annotations
