@@ -45,7 +45,7 @@ class Trainee:
         return net
 
     def _optimiser(self) -> HybridOptimiser:
-        return HybridOptimiser([self.net, self.helper], self.recipe.weight_decay)
+        return HybridOptimiser([self.net.backbone, self.helper], [self.net.smpl_head], self.recipe.weight_decay)
 
     def resize(self, image_hw: tuple[int, int]) -> None:
         """Go on at another input size: same weights in a network built for it; the optimiser's moments are kept."""
