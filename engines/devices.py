@@ -4,8 +4,15 @@ from __future__ import annotations
 
 import ctypes
 import os
+import platform
 import sys
+from dataclasses import dataclass
 from pathlib import Path
+
+_DRIVER_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
+
+# CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR of the driver's header.
+_COMPUTE_CAPABILITY_ATTRIBUTES = (75, 76)
 
 
 def usable_cores() -> int:
@@ -44,11 +51,10 @@ def cuda_devices() -> tuple[int, str]:
 
     Asks the driver itself, since libraries list CUDA where there is no GPU.
     """
-    library = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
     try:
-        driver = ctypes.CDLL(library)
+        driver = ctypes.CDLL(_DRIVER_LIBRARY)
     except OSError:
-        return 0, f"no NVIDIA driver ({library} is not there)"
+        return 0, f"no NVIDIA driver ({_DRIVER_LIBRARY} is not there)"
     status = int(driver.cuInit(0))
     if status != 0:
         return 0, f"the NVIDIA driver does not start (cuInit returned {status})"
@@ -57,3 +63,49 @@ def cuda_devices() -> tuple[int, str]:
     if status != 0:
         return 0, f"the NVIDIA driver lists no devices (cuDeviceGetCount returned {status})"
     return count.value, f"{count.value} CUDA device{'' if count.value == 1 else 's'}"
+
+
+@dataclass(frozen=True, slots=True)
+class CudaGpu:
+    """One NVIDIA GPU. compute_capability: "8.6". driver: the newest CUDA version that the driver serves, "13.0"."""
+
+    name: str
+    compute_capability: str
+    memory_bytes: int
+    driver: str
+
+
+def cuda_gpus() -> tuple[CudaGpu, ...]:
+    """The GPUs that the driver lists; none where there is no driver."""
+    if cuda_devices()[0] == 0:
+        return ()
+    driver = ctypes.CDLL(_DRIVER_LIBRARY)
+    version = ctypes.c_int(0)
+    driver.cuDriverGetVersion(ctypes.byref(version))
+    serves = f"{version.value // 1000}.{version.value % 1000 // 10}"
+    gpus: list[CudaGpu] = []
+    for ordinal in range(cuda_devices()[0]):
+        device = ctypes.c_int(0)
+        driver.cuDeviceGet(ctypes.byref(device), ordinal)
+        name = ctypes.create_string_buffer(256)
+        driver.cuDeviceGetName(name, len(name), device)
+        memory = ctypes.c_size_t(0)
+        driver.cuDeviceTotalMem_v2(ctypes.byref(memory), device)
+        capability: list[int] = []
+        for attribute in _COMPUTE_CAPABILITY_ATTRIBUTES:
+            number = ctypes.c_int(0)
+            driver.cuDeviceGetAttribute(ctypes.byref(number), attribute, device)
+            capability.append(number.value)
+        text = ".".join(map(str, capability))
+        gpus.append(CudaGpu(name.value.decode(errors="replace"), text, memory.value, serves))
+    return tuple(gpus)
+
+
+def cpu_name() -> str:
+    """The processor's model name, as far as the system tells it."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        for line in cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()

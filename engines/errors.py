@@ -13,3 +13,7 @@ class PackageError(EngineError):
 
 class EngineUnavailableError(EngineError):
     """The engine, or the device it was asked to run on, is not there. The message lists what is."""
+
+
+class PlanError(EngineUnavailableError):
+    """No built TensorRT plan fits this machine, or one is damaged. The message says what to build."""

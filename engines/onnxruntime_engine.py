@@ -1,4 +1,4 @@
-"""ONNX Runtime on the CPU or, through IO binding, on CUDA.
+"""ONNX Runtime on the CPU or, through IO binding and recorded CUDA graphs, on CUDA.
 
 ONNX Runtime falls back to the CPU without a word where CUDA does not start. Here that is an error: the providers of
 the finished session are compared with the request.
@@ -9,7 +9,10 @@ from __future__ import annotations
 import io
 from collections.abc import Mapping
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from typing import Any, cast
+
+import numpy as np
 
 from engines.base import BATCH_BUCKETS, Engine, GraphTensor
 from engines.devices import cuda_devices, usable_cores
@@ -29,6 +32,16 @@ _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 
+@dataclass(frozen=True)
+class _DeviceBuffers:
+    """What one batch size keeps on the GPU."""
+
+    inputs: dict[str, Any]
+    outputs: dict[str, Any]
+    binding: Any
+    run_options: Any
+
+
 class OnnxRuntimeEngine(Engine):
     """Runs the package's ONNX graph with ONNX Runtime."""
 
@@ -39,7 +52,9 @@ class OnnxRuntimeEngine(Engine):
         if device not in ("cpu", "cuda"):
             raise EngineError(f"onnxruntime runs on cpu or cuda, not on {device!r}")
         self._session: Any = None
-        self._device_inputs: dict[tuple[int, ...], dict[str, Any]] = {}
+        self.uses_cuda_graphs = False
+        """Whether runs replay a recorded CUDA graph; known once it is open."""
+        self._device_buffers: dict[int, _DeviceBuffers] = {}
 
     @property
     def batch_buckets(self) -> tuple[int, ...]:
@@ -63,10 +78,7 @@ class OnnxRuntimeEngine(Engine):
         # core at 100 % between frames, where drawing and decoding need it.
         options.intra_op_num_threads = self.threads or usable_cores()
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        try:
-            session = ort.InferenceSession(str(self.package.model_path), options, providers=self._providers())
-        except Exception as error:  # its exception classes share no public base
-            raise EngineError(f"{self.package.model_path}: onnxruntime cannot open it: {_first_line(error)}") from error
+        session = self._new_session(ort, options)
         actual = cast("list[str]", session.get_providers())
         if actual[0] != wanted:
             raise EngineUnavailableError(
@@ -88,34 +100,72 @@ class OnnxRuntimeEngine(Engine):
             raise EngineError(f"{self.describe()}: {_first_line(error)}") from error
         return dict(zip(names, cast("list[Tensor]", values), strict=True))
 
+    def _new_session(self, ort: Any, options: Any) -> Any:
+        """A session; on CUDA with recorded graphs, or without them where the graph has nodes that CUDA does not run."""
+        try:
+            if self.device == "cuda":
+                try:
+                    session = self._session_of(ort, options, recorded=True)
+                    self.uses_cuda_graphs = True
+                    return session
+                except Exception:  # its exception classes share no public base
+                    self.uses_cuda_graphs = False
+            return self._session_of(ort, options, recorded=False)
+        except Exception as error:  # likewise
+            raise EngineError(f"{self.package.model_path}: onnxruntime cannot open it: {_first_line(error)}") from error
+
+    def _session_of(self, ort: Any, options: Any, recorded: bool) -> Any:
+        return ort.InferenceSession(str(self.package.model_path), options, providers=self._providers(recorded))
+
     def _run_cuda(self, session: Any, inputs: Mapping[str, Tensor], names: list[str]) -> list[Tensor]:
-        """Inputs go into buffers that stay on the device, one set for each batch size."""
+        """Inputs and outputs have buffers that stay on the device, one set and one recorded graph for each size.
+
+        A recorded graph replays with the addresses it was recorded with, so outputs are bound to fixed memory too.
+        """
         ort = require("onnxruntime", "live.txt")
-        key = tuple(len(array) for array in inputs.values() if array.ndim)
-        buffers = self._device_inputs.get(key)
+        rows = next((len(inputs[spec.name]) for spec in self.package.info.inputs if spec.batched), 1)
+        buffers = self._device_buffers.get(rows)
         if buffers is None:
-            buffers = {name: ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0) for name, array in inputs.items()}
-            self._device_inputs[key] = buffers
+            buffers = self._device_buffers[rows] = self._bind(ort, session, inputs, rows)
         else:
             for name, array in inputs.items():
-                buffers[name].update_inplace(array)
+                buffers.inputs[name].update_inplace(array)
+        session.run_with_iobinding(buffers.binding, buffers.run_options)
+        return [cast("Tensor", buffers.outputs[name].numpy()) for name in names]
+
+    def _bind(self, ort: Any, session: Any, inputs: Mapping[str, Tensor], rows: int) -> _DeviceBuffers:
+        values = {name: ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0) for name, array in inputs.items()}
+        outputs = {
+            spec.name: ort.OrtValue.ortvalue_from_shape_and_type(spec.concrete(rows), np.dtype(spec.dtype), "cuda", 0)
+            for spec in self.package.info.outputs
+        }
         binding = session.io_binding()
-        for name, value in buffers.items():
+        for name, value in values.items():
             binding.bind_ortvalue_input(name, value)
-        for name in names:
-            binding.bind_output(name, "cuda", 0)
-        session.run_with_iobinding(binding)
-        return cast("list[Tensor]", binding.copy_outputs_to_cpu())
+        for name, value in outputs.items():
+            binding.bind_ortvalue_output(name, value)
+        run_options = ort.RunOptions()
+        if self.uses_cuda_graphs:
+            # The first run with a new number records, later ones replay.
+            run_options.add_run_config_entry("gpu_graph_id", str(rows))
+        return _DeviceBuffers(values, outputs, binding, run_options)
 
     def _close(self) -> None:
-        self._device_inputs.clear()
+        self._device_buffers.clear()
         self._session = None
 
-    def _providers(self) -> list[Any]:
+    def _providers(self, recorded: bool) -> list[Any]:
         if self.device == "cpu":
             return [_CPU]
-        # HEURISTIC: an exhaustive search costs seconds for each batch size and gains nothing on these small graphs.
-        return [(_CUDA, {"device_id": "0", "cudnn_conv_algo_search": "HEURISTIC"}), _CPU]
+        cuda = {
+            "device_id": "0",
+            # An exhaustive search costs seconds for each batch size and gains nothing on these small graphs.
+            "cudnn_conv_algo_search": "HEURISTIC",
+            # Memory grows by what is asked for, not in doubling steps: other programs use the GPU too.
+            "arena_extend_strategy": "kSameAsRequested",
+            "enable_cuda_graph": "1" if recorded else "0",
+        }
+        return [(_CUDA, cuda), _CPU]
 
     @staticmethod
     def _preload_cuda(ort: Any) -> str:

@@ -7,6 +7,8 @@ from typing import Any
 
 from engines.errors import EngineUnavailableError
 
+_PIP = "pip install -r requirements/"
+
 
 def require(module: str, requirements: str) -> Any:
     """The module, untyped, since these libraries ship no or partial stubs.
@@ -18,6 +20,6 @@ def require(module: str, requirements: str) -> Any:
     except ModuleNotFoundError as error:
         if error.name is None or not module.startswith(error.name):
             raise
-        raise EngineUnavailableError(
-            f"the package {error.name!r} is not installed: pip install -r requirements/{requirements}"
-        ) from error
+        # The full TensorRT is in no requirements file: it comes from an index of its own.
+        way = "docs/dependencies.md says where it comes from" if error.name == "tensorrt" else _PIP + requirements
+        raise EngineUnavailableError(f"the package {error.name!r} is not installed: {way}") from error

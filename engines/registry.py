@@ -7,10 +7,11 @@ from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from time import perf_counter
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
+from engines import choices
 from engines.base import Engine
 from engines.devices import cuda_devices
 from engines.errors import EngineError, EngineUnavailableError
@@ -19,13 +20,13 @@ from engines.package import ModelPackage, load_package
 
 @dataclass(frozen=True, slots=True)
 class EngineEntry:
-    """Where an engine's class is, what it runs on, and the library it needs."""
+    """Where an engine's class is, what it runs on, the library it needs, and the distributions that bring that."""
 
     module: str
     attribute: str
     devices: tuple[str, ...]
     library: str
-    requirements: str
+    distributions: tuple[str, ...]
 
     def load(self) -> type[Engine]:
         """Import the class."""
@@ -36,16 +37,21 @@ class EngineEntry:
         return find_spec(self.library) is not None
 
 
+_ORT = ("onnxruntime-gpu", "onnxruntime")
+_RTX = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
+_TRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
+
 ENGINES: dict[str, EngineEntry] = {
-    "onnxruntime": EngineEntry(
-        "engines.onnxruntime_engine", "OnnxRuntimeEngine", ("cpu", "cuda"), "onnxruntime", "live.txt"
-    ),
-    "openvino": EngineEntry("engines.openvino_engine", "OpenVinoEngine", ("cpu",), "openvino", "live.txt"),
-    "openvino-bf16": EngineEntry("engines.openvino_engine", "OpenVinoBf16Engine", ("cpu",), "openvino", "live.txt"),
+    "onnxruntime": EngineEntry("engines.onnxruntime_engine", "OnnxRuntimeEngine", ("cpu", "cuda"), "onnxruntime", _ORT),
+    "openvino": EngineEntry("engines.openvino_engine", "OpenVinoEngine", ("cpu",), "openvino", ("openvino",)),
+    "openvino-bf16": EngineEntry("engines.openvino_engine", "OpenVinoBf16Engine", ("cpu",), "openvino", ("openvino",)),
+    "tensorrt": EngineEntry("engines.tensorrt_engine", "TensorRtEngine", ("cuda",), "tensorrt", _TRT),
+    "tensorrt-rtx": EngineEntry("engines.tensorrt_engine", "TensorRtRtxEngine", ("cuda",), "tensorrt_rtx", _RTX),
+    "torch": EngineEntry("engines.torch_engine", "TorchEngine", ("cpu", "cuda"), "torch", ("torch",)),
 }
 
-_CPU_CANDIDATES = ("onnxruntime", "openvino")
-"""What "auto" races on the CPU: engines that compute in the package's own precision."""
+_CANDIDATES = {"cpu": ("onnxruntime", "openvino"), "cuda": ("tensorrt", "tensorrt-rtx", "onnxruntime")}
+"""What "auto" races: engines that compute in the package's own precision, without torch."""
 
 _RACE_RUNS = 7
 
@@ -82,35 +88,64 @@ def open_engine(
 
 
 def _open_on_cuda(package: ModelPackage, engine: str, threads: int | None) -> Engine:
-    names = [name for name, entry in ENGINES.items() if "cuda" in entry.devices]
-    if engine not in ("auto", *names):
-        raise EngineUnavailableError(f"{engine} does not run on cuda; {', '.join(names)} can")
-    opened = ENGINES[names[0] if engine == "auto" else engine].load()(package, "cuda", threads=threads).open()
-    opened.reason = cuda_devices()[1]
-    return opened
+    why = cuda_devices()[1]
+    if engine == "auto":
+        return _open_fastest(package, "cuda", threads, why)
+    _check_runs_on(engine, "cuda")
+    return _open_named(package, engine, "cuda", threads, why)
 
 
 def _open_on_cpu(package: ModelPackage, engine: str, threads: int | None, why: str) -> Engine:
-    if engine != "auto":
-        opened = ENGINES[engine].load()(package, "cpu", threads=threads).open()
-        opened.reason = why
-        return opened
-    names = [name for name in _CPU_CANDIDATES if ENGINES[name].installed()]
+    if engine == "auto":
+        return _open_fastest(package, "cpu", threads, why)
+    if "cpu" not in ENGINES[engine].devices and not why.startswith("asked"):
+        raise EngineUnavailableError(f"{engine} runs on an NVIDIA GPU only: {why}")
+    _check_runs_on(engine, "cpu")
+    return _open_named(package, engine, "cpu", threads, why)
+
+
+def _check_runs_on(engine: str, device: str) -> None:
+    if device not in ENGINES[engine].devices:
+        able = [name for name, entry in ENGINES.items() if device in entry.devices]
+        raise EngineUnavailableError(f"{engine} does not run on {device}; {', '.join(able)} can")
+
+
+def _open_named(package: ModelPackage, engine: str, device: str, threads: int | None, why: str) -> Engine:
+    opened = ENGINES[engine].load()(package, device, threads=threads).open()
+    opened.reason = why
+    return opened
+
+
+def _open_fastest(package: ModelPackage, device: str, threads: int | None, why: str) -> Engine:
+    """The engine that was fastest when it was measured on this machine; measured now where it never was."""
+    names = [name for name in _CANDIDATES[device] if ENGINES[name].installed()]
     if not names:
         raise EngineUnavailableError(
-            "neither onnxruntime nor openvino is installed: pip install -r requirements/live.txt"
+            f"none of {', '.join(_CANDIDATES[device])} is installed: pip install -r requirements/live.txt"
         )
-    return _fastest(package, names, threads, why)
+    libraries = {name: ENGINES[name].distributions for name in names}
+    measured_under = choices.conditions(package, device, threads, libraries)
+    remembered = choices.recall(measured_under)
+    if remembered is not None:
+        reason = f"{why}; timed here on {remembered.measured}: {remembered.describe()}"
+        try:
+            return _open_named(package, remembered.engine, device, threads, reason)
+        except EngineUnavailableError:
+            # Whatever went away since then, the race finds out and says it.
+            pass
+    return _race(package, names, device, threads, why, measured_under)
 
 
-def _fastest(package: ModelPackage, names: list[str], threads: int | None, why: str) -> Engine:
-    """Open each, keep the one with the shortest single-row run: which one wins depends on the CPU and the graph."""
+def _race(
+    package: ModelPackage, names: list[str], device: str, threads: int | None, why: str, measured_under: dict[str, Any]
+) -> Engine:
+    """Open each, keep the one with the shortest single-row run: which one wins depends on machine and graph."""
     best: Engine | None = None
     times_ms: dict[str, float] = {}
     failures: list[str] = []
     for name in names:
         try:
-            candidate = ENGINES[name].load()(package, "cpu", threads=threads).open()
+            candidate = ENGINES[name].load()(package, device, threads=threads).open()
         except EngineUnavailableError as error:
             failures.append(f"{name}: {error}")
             continue
@@ -123,8 +158,14 @@ def _fastest(package: ModelPackage, names: list[str], threads: int | None, why: 
             candidate.close()
     if best is None:
         raise EngineUnavailableError("; ".join(failures))
-    race = ", ".join(f"{name} {time_ms:.1f} ms" for name, time_ms in times_ms.items())
-    best.reason = "; ".join([why, *([f"timed here: {race}"] if len(times_ms) > 1 else []), *failures])
+    reasons = [why]
+    if len(times_ms) > 1:
+        reasons.append(f"timed here: {', '.join(f'{name} {time_ms:.1f} ms' for name, time_ms in times_ms.items())}")
+        try:
+            choices.remember(measured_under, best.name, times_ms)
+        except OSError as error:
+            reasons.append(f"not remembered: {error}")
+    best.reason = "; ".join([*reasons, *failures])
     return best
 
 

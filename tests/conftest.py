@@ -14,6 +14,14 @@ settings.load_profile("default")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True)
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's own cache of plans and choices; programs it starts inherit this."""
+    folder = tmp_path / "user-cache"
+    monkeypatch.setenv("BODYCAST_CACHE", str(folder))
+    return folder
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """Root of the repository."""

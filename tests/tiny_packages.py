@@ -79,11 +79,28 @@ def affine_model(output: str = "y", width: int = 3) -> bytes:
     )
 
 
-def affine_package(out: Path, model: bytes | None = None, **changes: Any) -> ModelPackage:
+def affine_package(
+    out: Path, model: bytes | None = None, further_files: dict[str, bytes] | None = None, **changes: Any
+) -> ModelPackage:
     """`info(**changes)` around `affine_model()`, with its true golden values."""
     x = np.arange(6, dtype=np.float32).reshape(2, 3)
     y = 2 * x + 1
-    return write_package(out, info(**changes), model or affine_model(), {"x": x}, {"y": y, "z": y.sum(axis=1)})
+    golden = {"y": y, "z": y.sum(axis=1)}
+    return write_package(out, info(**changes), model or affine_model(), {"x": x}, golden, further_files=further_files)
+
+
+def affine_program(output: str = "y", width: int = 3) -> bytes:
+    """The graph of `affine_model` as a torch program. Needs torch."""
+    import torch
+
+    from export.torch_program import torch_program
+
+    class Affine(torch.nn.Module):
+        def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+            y = 2 * x + 1
+            return y, y.sum(dim=1)
+
+    return torch_program(Affine(), [torch.zeros(2, width)], ["x"], [output, "z"])
 
 
 def hmr_info(input_hw: tuple[int, int] = (256, 192), token_width: int = TOKEN_WIDTH, **changes: Any) -> PackageInfo:

@@ -10,9 +10,11 @@ import pytest
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
 from engines.base import Engine
+from engines.devices import cuda_gpus
 from engines.errors import EngineError, EngineUnavailableError, PackageError
+from engines.package import ModelPackage
 from engines.registry import ENGINES, check_golden, open_engine
-from tests.tiny_packages import affine_model, affine_package
+from tests.tiny_packages import affine_model, affine_package, affine_program
 
 CASES = [(name, device) for name, entry in ENGINES.items() for device in entry.devices]
 
@@ -23,14 +25,32 @@ def engine_case(request: pytest.FixtureRequest) -> tuple[str, str]:
     name, device = request.param
     if not ENGINES[name].installed():
         pytest.skip(f"{ENGINES[name].library} is not installed")
+    if name == "torch":
+        pytest.importorskip("torch", reason="needs requirements/export.txt")
     return name, device
+
+
+def package_for(
+    engine: str, folder: Path, output: str = "y", width: int = 3, damaged: bytes | None = None
+) -> ModelPackage:
+    """The tiny package with whatever else an engine runs: a torch program, or a plan for each GPU that is here."""
+    program = damaged or affine_program(output, width) if engine == "torch" else None
+    further = {"model.pt2": program} if program else None
+    package = affine_package(folder, model=damaged or affine_model(output, width), further_files=further)
+    if engine.startswith("tensorrt"):
+        from export.tensorrt_plan import BuildOptions, build_plan
+
+        runtime = "rtx" if engine == "tensorrt-rtx" else "tensorrt"
+        for gpu in cuda_gpus():
+            build_plan(package, BuildOptions(gpu.compute_capability, runtime))
+    return package
 
 
 @pytest.fixture
 def engine(engine_case: tuple[str, str], tmp_path: Path) -> Engine:
     name, device = engine_case
     try:
-        opened = open_engine(affine_package(tmp_path / "tiny"), name, device)
+        opened = open_engine(package_for(name, tmp_path / "tiny"), name, device)
     except EngineUnavailableError as error:
         pytest.skip(str(error))
     yield opened
@@ -105,19 +125,19 @@ def test_lifecycle(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize(
-    ("model", "message"),
+    ("output", "width", "message"),
     [
-        (affine_model(output="renamed"), r"expected \['y', 'z'\], the graph has \['renamed', 'z'\]"),
-        (affine_model(width=4), r"expected x float32 \(N, 3\), the graph has float32"),
+        ("renamed", 3, r"expected \['y', 'z'\], the graph has \['renamed', 'z'\]"),
+        ("y", 4, r"expected x float32 \(N, 3\), the graph has float32"),
     ],
     ids=["renamed output", "other width"],
 )
 def test_a_graph_that_is_not_what_the_package_says(
-    engine_case: tuple[str, str], tmp_path: Path, model: bytes, message: str
+    engine_case: tuple[str, str], tmp_path: Path, output: str, width: int, message: str
 ) -> None:
     name, device = engine_case
-    package = affine_package(tmp_path / "tiny", model=model)
     try:
+        package = package_for(name, tmp_path / "tiny", output, width)
         with pytest.raises(PackageError, match=message):
             open_engine(package, name, device)
     except EngineUnavailableError as error:
@@ -126,12 +146,12 @@ def test_a_graph_that_is_not_what_the_package_says(
 
 def test_a_file_that_is_no_graph(engine_case: tuple[str, str], tmp_path: Path) -> None:
     name, device = engine_case
-    package = affine_package(tmp_path / "tiny", model=b"this is no graph")
     try:
-        open_engine(package, name, device)
+        open_engine(package_for(name, tmp_path / "tiny", damaged=b"this is no graph"), name, device)
     except EngineUnavailableError as error:
         pytest.skip(str(error))
     except EngineError as error:
-        assert "model.onnx" in str(error) and "cannot open" in str(error)
+        file = "model.pt2" if name == "torch" else "model.onnx"
+        assert file in str(error) and "cannot open" in str(error)
     else:
         pytest.fail("opened a file that is no graph")

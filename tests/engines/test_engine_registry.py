@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines import registry
+from engines import choices, registry
+from engines.base import Engine
 from engines.devices import cuda_devices, usable_cores
 from engines.errors import EngineUnavailableError, PackageError
 from engines.registry import ENGINES, open_engine
-from tests.tiny_packages import affine_package
+from tests.tiny_packages import affine_model, affine_package
 
 
 def test_auto_on_the_cpu_says_why(tmp_path: Path) -> None:
@@ -25,13 +27,76 @@ def test_auto_on_the_cpu_says_why(tmp_path: Path) -> None:
             assert "onnxruntime" in engine.reason and "openvino" in engine.reason and " ms" in engine.reason
 
 
+def needs_two_engines() -> None:
+    for name in ("onnxruntime", "openvino"):
+        if not ENGINES[name].installed():
+            pytest.skip(f"{name} is not installed")
+
+
 def test_auto_takes_the_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    if not ENGINES["openvino"].installed():
-        pytest.skip("openvino is not installed")
+    needs_two_engines()
     for slow, expected in (("openvino", "onnxruntime"), ("onnxruntime", "openvino")):
+        monkeypatch.setenv("BODYCAST_CACHE", str(tmp_path / f"cache-{slow}"))
         monkeypatch.setattr(registry, "_time_ms", lambda engine, slow=slow: 9.0 if engine.name == slow else 1.0)
         with open_engine(affine_package(tmp_path / slow), "auto", "cpu") as engine:
             assert engine.name == expected
+
+
+def counted_race(monkeypatch: pytest.MonkeyPatch, slow: str = "onnxruntime") -> list[str]:
+    timed: list[str] = []
+
+    def time_ms(engine: Engine) -> float:
+        timed.append(engine.name)
+        return 9.0 if engine.name == slow else 1.0
+
+    monkeypatch.setattr(registry, "_time_ms", time_ms)
+    return timed
+
+
+def test_auto_measures_once_and_says_that_it_remembers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_two_engines()
+    timed = counted_race(monkeypatch)
+    package = affine_package(tmp_path / "p")
+    with open_engine(package, "auto", "cpu") as first:
+        assert first.name == "openvino" and "timed here: " in first.reason
+    assert timed == ["onnxruntime", "openvino"]
+    with open_engine(package, "auto", "cpu") as second:
+        assert second.name == "openvino"
+        assert "timed here on 20" in second.reason and "onnxruntime 9.0 ms, openvino 1.0 ms" in second.reason
+    assert len(timed) == 2
+
+
+@pytest.mark.parametrize("change", ["threads", "graph", "version", "damaged", "gone"])
+def test_auto_measures_again_where_anything_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user_cache: Path, change: str
+) -> None:
+    needs_two_engines()
+    timed = counted_race(monkeypatch)
+    package = affine_package(tmp_path / "p")
+    open_engine(package, "auto", "cpu").close()
+    (kept,) = (user_cache / "choices").iterdir()
+    threads = None
+    if change == "threads":
+        threads = usable_cores() + 1
+    elif change == "graph":
+        package = affine_package(tmp_path / "q", model=affine_model() + b"\x12\x00")
+    elif change == "version":
+        monkeypatch.setattr(choices, "_version", lambda names: "another version")
+    elif change == "damaged":
+        kept.write_text('{"engine": 3')
+    else:
+        monkeypatch.setitem(ENGINES, "openvino", replace(ENGINES["openvino"], library="not_there"))
+    open_engine(package, "auto", "cpu", threads=threads).close()
+    assert len(timed) == (2 if change == "gone" else 4)
+
+
+def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_two_engines()
+    counted_race(monkeypatch)
+    (tmp_path / "file").write_text("in the way")
+    monkeypatch.setenv("BODYCAST_CACHE", str(tmp_path / "file"))
+    with open_engine(affine_package(tmp_path / "p"), "auto", "cpu") as engine:
+        assert engine.name == "openvino" and "not remembered: " in engine.reason
 
 
 @pytest.mark.skipif(cuda_devices()[0] > 0, reason="this machine has a CUDA device")
@@ -49,7 +114,9 @@ def test_unknown_names_list_the_known(tmp_path: Path) -> None:
         open_engine(package, "onxruntime")
     with pytest.raises(EngineUnavailableError, match="no device 'gpu'; there are auto, cpu, cuda"):
         open_engine(package, device="gpu")
-    with pytest.raises(EngineUnavailableError, match="openvino does not run on cuda; onnxruntime can"):
+    with pytest.raises(
+        EngineUnavailableError, match=r"openvino does not run on cuda; onnxruntime, tensorrt, .*torch can"
+    ):
         open_engine(package, "openvino", "cuda")
     with pytest.raises(PackageError, match="no such model package"):
         open_engine(tmp_path / "absent")

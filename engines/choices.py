@@ -1,0 +1,87 @@
+"""What `--engine auto` found fastest on this machine for a package, remembered so that it is measured once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, cast
+
+from engines.devices import cpu_name, cuda_gpus, usable_cores
+from engines.package import ModelPackage
+from engines.plans import PlanError, installed_plans
+from engines.user_cache import cache_folder, write_whole
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """engine: the fastest. times_ms: a run with one row, by engine. measured: the day."""
+
+    engine: str
+    times_ms: dict[str, float]
+    measured: str
+
+    def describe(self) -> str:
+        """The times, for people."""
+        return ", ".join(f"{name} {time_ms:.1f} ms" for name, time_ms in self.times_ms.items())
+
+
+def conditions(
+    package: ModelPackage, device: str, threads: int | None, libraries: Mapping[str, tuple[str, ...]]
+) -> dict[str, Any]:
+    """All that a measurement depends on: where any of it changes, it is made again.
+
+    libraries: candidate engine -> distributions that may bring its library.
+    """
+    gpus = cuda_gpus() if device == "cuda" else ()
+    plans = [plan.key.stem for plan in installed_plans(package) if not isinstance(plan, PlanError)]
+    return {
+        "graph": package.sha256,
+        "device": device,
+        "threads": threads or usable_cores(),
+        "processor": cpu_name(),
+        "gpus": [f"{gpu.name}, CUDA {gpu.driver}" for gpu in gpus],
+        "plans": sorted(plans) if device == "cuda" else [],
+        "libraries": {engine: _version(names) for engine, names in libraries.items()},
+    }
+
+
+def recall(measured_under: Mapping[str, Any]) -> Choice | None:
+    """The remembered choice; None where nothing was measured under these conditions, or what was kept is unreadable."""
+    try:
+        document = cast("dict[str, Any]", json.loads(_path(measured_under).read_text(encoding="utf-8")))
+        times = {str(name): float(time_ms) for name, time_ms in document["times_ms"].items()}
+        choice = Choice(str(document["engine"]), times, str(document["measured"]))
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        # A cache that cannot be read is an empty one: it is measured again and written anew.
+        return None
+    return choice if choice.engine in measured_under["libraries"] else None
+
+
+def remember(measured_under: Mapping[str, Any], engine: str, times_ms: Mapping[str, float]) -> None:
+    """Keep a measurement. Raises OSError where the cache cannot be written."""
+    document = {
+        "conditions": dict(measured_under),
+        "engine": engine,
+        "times_ms": {name: round(time_ms, 3) for name, time_ms in times_ms.items()},
+        "measured": date.today().isoformat(),
+    }
+    write_whole(_path(measured_under), json.dumps(document, indent=2).encode())
+
+
+def _path(measured_under: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(json.dumps(measured_under, sort_keys=True).encode()).hexdigest()
+    return cache_folder() / "choices" / f"{digest[:24]}.json"
+
+
+def _version(distributions: tuple[str, ...]) -> str:
+    for name in distributions:
+        try:
+            return f"{name} {version(name)}"
+        except PackageNotFoundError:
+            continue
+    return "not installed"
