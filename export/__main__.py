@@ -1,82 +1,52 @@
-"""`python -m export package CHECKPOINT --out DIR`: a training checkpoint to a model package."""
+"""`python -m export COMMAND ...`: weights to model packages, packages to plans, and how exact they are."""
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
+from importlib import import_module
 
-from engines.errors import PackageError
+from engines.errors import EngineError
 
-
-def package(arguments: argparse.Namespace) -> int:
-    """Write the package and print what it is and how exact it is."""
-    from export.checkpoint import load_checkpoint
-    from export.hmr_package import export_hmr_package
-    from hmr.networks import registry
-    from hmr.networks.hmr_net import ExportedHmr
-
-    if arguments.out.exists() and not arguments.overwrite:
-        raise PackageError(f"{arguments.out} exists; pass --overwrite to replace it")
-    checkpoint = load_checkpoint(arguments.checkpoint)
-    net = checkpoint.net
-    written = export_hmr_package(
-        ExportedHmr(net),
-        arguments.out,
-        name=arguments.name or arguments.out.name,
-        architecture=checkpoint.model,
-        arguments=checkpoint.arguments,
-        input_hw=net.image_hw,
-        body=arguments.body,
-        metrics=checkpoint.metrics,
-        training_data=checkpoint.training,
-        licence=arguments.licence,
-        paper=arguments.paper or registry.find(checkpoint.model).paper.source or "none",
-        orientation_frame=arguments.orientation_frame,
-        overwrite=arguments.overwrite,
-    )
-    size_mb = written.model_path.stat().st_size / 1e6
-    print(f"{written.folder}: {checkpoint.model}, {net.image_hw[0]}x{net.image_hw[1]}, {size_mb:.1f} MB")
-    for name, value in written.info.metrics.items():
-        print(f"  {name}: {value:.3g}")
-    return 0
+# command -> (module with `main(argv) -> int`, one line of help)
+COMMANDS: dict[str, tuple[str, str]] = {
+    "package": ("export.package_command", "a checkpoint, a registered network or a detector to a model package"),
+    "parity": ("export.parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
+    "tensorrt": ("export.tensorrt_command", "a package to TensorRT plans, for this GPU or ahead of time for others"),
+}
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    top = argparse.ArgumentParser(prog="python -m export", description="Weights in, model packages out.")
-    commands = top.add_subparsers(dest="command", required=True)
-    make = commands.add_parser("package", help="a training checkpoint to a model package")
-    make.add_argument("checkpoint", type=Path, help="written by the training loop")
-    make.add_argument("--out", type=Path, required=True, help="folder to write, e.g. assets/models/hmr-swin-t-s2")
-    make.add_argument("--name", help="name of the package; the folder's where left out")
-    make.add_argument("--body", default="bodycast-adult", help="body whose shape basis the network learned")
-    make.add_argument("--licence", default="Apache-2.0", help="licence of the weights")
-    make.add_argument("--paper", help="what the architecture comes from; the registry's word where left out")
-    make.add_argument(
-        "--orientation-frame",
-        choices=("crop-ray", "camera"),
-        default="crop-ray",
-        help="what the root rotation is relative to: the crop's ray (trained here) or the camera (HMR2.0)",
-    )
-    make.add_argument("--overwrite", action="store_true", help="replace the folder if it is there")
-    make.set_defaults(run=package)
-    return top
+def usage() -> str:
+    """The text of `--help`."""
+    width = max(map(len, COMMANDS))
+    lines = [f"  {name:<{width}}  {help_line}" for name, (_, help_line) in COMMANDS.items()]
+    return "usage: python -m export COMMAND [options]\n\ncommands (each has its own --help):\n" + "\n".join(lines)
 
 
-def main(args: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None) -> int:
     """Run a command; gives the exit code. Errors are one line."""
-    arguments = parser().parse_args(args)
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if not arguments or arguments[0] in ("-h", "--help"):
+        print(usage())
+        return 0 if arguments else 2
+    if arguments[0] not in COMMANDS:
+        print(
+            f"export: no command {arguments[0]!r}; there are {', '.join(COMMANDS)}. See --help.",
+            file=sys.stderr,
+        )
+        return 2
     try:
-        return int(arguments.run(arguments))
+        return int(import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except ModuleNotFoundError as error:
         print(
             f"error: the package {error.name!r} is not installed: pip install -r requirements/export.txt",
             file=sys.stderr,
         )
-    except (ValueError, OSError, PackageError) as error:
+    except (ValueError, OSError, EngineError) as error:
         print(f"error: {error}", file=sys.stderr)
+    except KeyboardInterrupt:
+        print("error: stopped; nothing was written", file=sys.stderr)
+        return 130
     return 1
 
 

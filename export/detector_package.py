@@ -5,19 +5,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
-from engines.package import BATCH, ModelPackage, PackageInfo, TensorSpec
-from engines.package_writer import write_package
-from export.onnx_graph import OPSET, check_parity, run_torch, to_onnx
+from engines.package import BATCH, ModelPackage, TensorSpec
+from export.exportable import Exportable
+from export.network_package import Options, Words, export_package
 
 INPUT_HW = (384, 640)
 """Height and width: a 16:9 picture at 640 px, in multiples of the network's stride of 32."""
 
-_OUTPUTS = ("boxes", "scores")
-_BOX_TOLERANCE_PX = 0.05
+_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
 
 
 class PersonYolo(nn.Module):
@@ -45,12 +42,32 @@ class PersonYolo(nn.Module):
 
 
 def export_detector_package(
-    weights: Path, out: Path, *, name: str, input_hw: tuple[int, int] = INPUT_HW, overwrite: bool = False
+    weights: Path,
+    out: Path,
+    *,
+    name: str,
+    input_hw: tuple[int, int] = INPUT_HW,
+    overwrite: bool = False,
+    options: Options | None = None,
 ) -> ModelPackage:
     """Convert a local ultralytics `.pt` file to a detector package.
 
     Raises: ValueError (no class "person", sides not in multiples of 32), ParityError, PackageError (`out` exists).
     """
+    words = Words(
+        name=name,
+        architecture=weights.stem,
+        arguments={"input_hw": list(input_hw)},
+        licence="AGPL-3.0",
+        training_data="COCO, by Ultralytics" if weights.stem.startswith("yolo") else "unknown",
+        paper="Ultralytics YOLO",
+    )
+    options = options or Options(overwrite=overwrite)
+    return export_package(detector_exportable(weights, input_hw), out, words, options)[0]
+
+
+def detector_exportable(weights: Path, input_hw: tuple[int, int] = INPUT_HW) -> Exportable:
+    """The network of a local ultralytics `.pt` file, people only. Raises: ValueError, see `export_detector_package`."""
     if any(side % 32 or side <= 0 for side in input_hw):
         raise ValueError(f"height and width must be multiples of 32, got {input_hw[0]}x{input_hw[1]}")
     from ultralytics import YOLO
@@ -61,40 +78,11 @@ def export_detector_package(
     if person is None:
         raise ValueError(f"{weights}: the model has no class 'person', it has {', '.join(list(classes.values())[:10])}")
     network = yolo.model.float().eval().fuse(verbose=False)
-    module = PersonYolo(network, person).eval()
-    model = to_onnx(module, [_pictures(2, input_hw)], ["images"], _OUTPUTS)
-    parity = check_parity(model, module, [[_pictures(rows, input_hw)] for rows in (1, 3)], _OUTPUTS, _BOX_TOLERANCE_PX)
-    golden = _pictures(1, input_hw)
-    outputs = run_torch(module, [golden], _OUTPUTS)
-    candidates = outputs["scores"].shape[1]
-    info = PackageInfo(
-        name=name,
-        task="detector",
-        architecture=weights.stem,
-        arguments={"input_hw": list(input_hw)},
-        inputs=(TensorSpec("images", "uint8", (BATCH, *input_hw, 3), "1", "RGB pictures, letterboxed"),),
-        outputs=(
-            TensorSpec("boxes", "float32", (BATCH, candidates, 4), "px", "xyxy in the letterboxed picture"),
-            TensorSpec("scores", "float32", (BATCH, candidates), "1", "how probable a person is"),
-        ),
+    return Exportable(
+        PersonYolo(network, person).eval(),
+        "detector",
+        (TensorSpec("images", "uint8", (BATCH, *input_hw, 3), "1", "RGB pictures, letterboxed"),),
+        _OUTPUTS,
         normalisation="in-graph",
         crop_rule="letterbox",
-        focal_convention="none",
-        orientation_frame="none",
-        body="none",
-        joint_set="none",
-        opset=OPSET,
-        precision="fp32",
-        paper="Ultralytics YOLO",
-        licence="AGPL-3.0",
-        training_data="COCO, by Ultralytics" if weights.stem.startswith("yolo") else "unknown",
-        metrics={f"onnx_difference_{key}": value for key, value in parity.items()},
     )
-    return write_package(out, info, model, {"images": golden.numpy()}, outputs, overwrite=overwrite)
-
-
-def _pictures(rows: int, input_hw: tuple[int, int]) -> Tensor:
-    """Smooth random pictures."""
-    coarse = torch.from_numpy(np.random.default_rng(rows).uniform(0, 255, (rows, 3, 12, 20)).astype(np.float32))
-    pictures = nn.functional.interpolate(coarse, input_hw, mode="bilinear").permute(0, 2, 3, 1)
-    return pictures.round().to(torch.uint8).contiguous()

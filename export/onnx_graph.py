@@ -120,6 +120,8 @@ def _strip(model: onnx.ModelProto) -> None:
     for item in (*model.graph.input, *model.graph.output, *model.graph.initializer):
         item.doc_string = ""
         del item.metadata_props[:]
+    # Shapes of inner tensors are those of before the exporter's own folding: some contradict the weights.
+    del model.graph.value_info[:]
     model.doc_string = ""
     del model.metadata_props[:]
 

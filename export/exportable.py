@@ -1,0 +1,196 @@
+"""A module with all that its package says about its tensors: the common door of every kind of network.
+
+Networks that read pixels take uint8 RGB and normalise inside the graph; names and shapes are those of
+docs/model_package.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from engines.package import BATCH, TensorSpec
+from export.parity_crops import crops_of
+from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
+from hmr.networks.pose_net import PoseNet
+from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
+from hmr.networks.temporal.motion_vae import MotionVae
+
+COCO_KEYPOINTS = 17
+HMR_OUTPUTS = {
+    "pose": ("1", "rotation matrices relative to the parent joint, root first, SMPL order"),
+    "betas": ("1", "shape in the basis of the body"),
+    "camera": ("1", "weak perspective of the square crop: s, tx, ty (HMR2.0)"),
+    "score": ("1", "how probable it is that the crop shows a person"),
+    "token": ("1", "the decoder's output token, a per-person feature for temporal models"),
+}
+MOTION_MEANING = "29 joints in metres, then cosine and sine of 23 bone twists, for every frame"
+
+
+@dataclass(frozen=True)
+class Exportable:
+    """module: inputs in the order of `inputs` -> outputs in the order of `outputs`.
+
+    outputs: name -> (unit, meaning); shapes are taken from a run. The rest: words of package.json.
+    """
+
+    module: nn.Module
+    task: str
+    inputs: tuple[TensorSpec, ...]
+    outputs: Mapping[str, tuple[str, str]]
+    normalisation: str = "none"
+    crop_rule: str = "none"
+    focal_convention: str = "none"
+    joint_set: str = "none"
+
+    @property
+    def input_names(self) -> tuple[str, ...]:
+        """In order."""
+        return tuple(spec.name for spec in self.inputs)
+
+    @property
+    def output_names(self) -> tuple[str, ...]:
+        """In order."""
+        return tuple(self.outputs)
+
+    def examples(self, rows: int, kind: str = "random") -> list[Tensor]:
+        """Inputs that a network of this kind may get; the same ones at every call. kind: "fixed" or "random"."""
+        return [torch.from_numpy(example_input(spec, rows, kind)) for spec in self.inputs]
+
+
+class ExportedPose(nn.Module):
+    """uint8 crops (N, H, W, 3) RGB -> heat maps (N, keypoints, H / 4, W / 4), normalisation inside."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: PoseNet) -> None:
+        super().__init__()
+        self.net = net
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", (mean / std).view(3, 1, 1), persistent=False)
+
+    def forward(self, crops: Tensor) -> tuple[Tensor]:
+        """See the class."""
+        return (self.net(crops.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift),)
+
+
+class ExportedDiffusion(nn.Module):
+    """features (N, F, C) -> motion (N, F, 133)."""
+
+    def __init__(self, net: DiffusionDecoder) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        """See the class."""
+        return (self.net(features),)
+
+
+class ExportedVae(nn.Module):
+    """motion (N, F, 133) -> its reconstruction (N, F, 133) and latents' mean (N, n, d)."""
+
+    def __init__(self, net: MotionVae) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, motion: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        reconstruction, latents = self.net(motion)
+        return reconstruction, latents.mean
+
+
+def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) -> Exportable:
+    """The exportable form of a registered network. frames: the window of a motion VAE, which does not say it.
+
+    Raises: ValueError for a module of no known kind, or a mask for a network that merges no tokens.
+    """
+    if with_mask and not isinstance(net, HmrNet):
+        raise ValueError("--with-mask is for networks that recover bodies and merge tokens")
+    if isinstance(net, HmrNet):
+        return _hmr(net, with_mask)
+    if isinstance(net, PoseNet):
+        return _pose(net)
+    if isinstance(net, DiffusionDecoder):
+        features = TensorSpec(
+            "features", "float32", (BATCH, net.frames, net.denoiser.condition_width), "1", "per-frame tokens of a clip"
+        )
+        return Exportable(ExportedDiffusion(net), "smoother", (features,), {"motion": ("m", MOTION_MEANING)})
+    if isinstance(net, MotionVae):
+        motion = TensorSpec("motion", "float32", (BATCH, frames, net.features), "m", MOTION_MEANING)
+        outputs = {"reconstruction": ("m", MOTION_MEANING), "latents": ("1", "mean of the clip's latents")}
+        return Exportable(ExportedVae(net), "smoother", (motion,), outputs)
+    raise ValueError(f"no rule to export a {type(net).__name__}")
+
+
+def _hmr(net: HmrNet, with_mask: bool) -> Exportable:
+    module = ExportedHmr(net, with_mask)
+    height, width = (int(side) for side in net.image_hw)
+    known = {
+        "crops": TensorSpec("crops", "uint8", (BATCH, height, width, 3), "1", "RGB crops"),
+        "masks": TensorSpec("masks", "uint8", (BATCH, height, width), "1", "non-zero where the person is"),
+        "box_info": TensorSpec(
+            "box_info", "float32", (BATCH, 3), "1", "box centre from the principal point and box size, over the focal"
+        ),
+    }
+    return Exportable(
+        module,
+        "hmr",
+        tuple(known[name] for name in module.input_names),
+        HMR_OUTPUTS,
+        normalisation="in-graph",
+        crop_rule="hmr2-square",
+        focal_convention="weak-perspective-crop",
+        joint_set="smpl-24",
+    )
+
+
+def _pose(net: PoseNet) -> Exportable:
+    height, width = net.image_hw
+    crops = TensorSpec("crops", "uint8", (BATCH, height, width, 3), "1", "RGB crops")
+    keypoints = int(net(torch.zeros(1, 3, height, width)).shape[1])
+    return Exportable(
+        ExportedPose(net),
+        "pose",
+        (crops,),
+        {"heatmaps": ("1", "one map a keypoint, stride 4; hmr/networks/heads/udp_decoding.py reads them")},
+        normalisation="in-graph",
+        crop_rule="udp",
+        joint_set="coco-17" if keypoints == COCO_KEYPOINTS else "none",
+    )
+
+
+def example_input(spec: TensorSpec, rows: int, kind: str) -> np.ndarray:
+    """`rows` rows of a plausible input: pictures, a disc for a mask, standard normal numbers for the rest."""
+    shape = spec.concrete(rows)
+    makers: dict[str, Callable[[], np.ndarray]] = {
+        "crops": lambda: crops_of(kind, rows, shape[1:3]),
+        "images": lambda: crops_of(kind, rows, shape[1:3]),
+        "masks": lambda: _discs(rows, shape[1:3]),
+        "box_info": lambda: _box_info(rows, kind),
+    }
+    if spec.name in makers:
+        return makers[spec.name]()
+    return _generator(kind).normal(size=shape).astype(np.float32)
+
+
+def _generator(kind: str) -> np.random.Generator:
+    return np.random.default_rng({"fixed": 7, "random": 8}[kind])
+
+
+def _discs(rows: int, hw: tuple[int, ...]) -> np.ndarray:
+    y, x = np.mgrid[: hw[0], : hw[1]]
+    radius = np.linspace(0.15, 0.45, rows)[:, None, None] * min(hw)
+    inside = (y - hw[0] / 2) ** 2 + (x - hw[1] / 2) ** 2 < radius**2
+    return (255 * inside).astype(np.uint8)
+
+
+def _box_info(rows: int, kind: str) -> np.ndarray:
+    box = _generator(kind).uniform(-0.5, 0.5, (rows, 3)).astype(np.float32)
+    box[:, 2] = np.abs(box[:, 2])
+    return box

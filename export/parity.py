@@ -1,0 +1,209 @@
+"""The parity report of a package: each engine against fp32 torch on fixed and random inputs, and the time per item.
+
+The report (`parity.json`) and torch's answers (`parity.npz`) belong to the package and are hashed with it. The inputs
+are drawn again from their seed, so anybody can repeat the comparison on his own machine without torch or weights.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+from engines.base import Engine
+from engines.devices import usable_cores
+from engines.errors import EngineError, EngineUnavailableError, PackageError
+from engines.package import ModelPackage, Tensors, TensorSpec
+from engines.registry import ENGINES, open_engine
+from export.exportable import Exportable, example_input
+from export.onnx_graph import run_torch
+from export.parity_crops import sha256_of_array
+from export.parity_errors import TOLERANCES, beyond_tolerance, compare, largest_differences
+
+REPORT_FILE = "parity.json"
+REFERENCE_FILE = "parity.npz"
+SCHEMA_VERSION = 1
+KINDS = ("fixed", "random")
+ROWS = 8
+TIMED_BATCHES = (1, 4, 16)
+EXPORT_ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
+LOWER_PRECISION = ("openvino-bf16",)
+"""Engines that compute in less than the graph says: reported, never a reason to refuse a package."""
+
+TIME_BUDGET_S = 0.6
+"""For each engine and batch."""
+
+
+@dataclass(frozen=True)
+class EngineParity:
+    """One engine. errors: kind of input -> measures. largest: output -> difference, over both kinds.
+    ms_per_item: batch -> least milliseconds a row. refused: what exceeds its tolerance, in words."""
+
+    engine: str
+    device: str
+    errors: dict[str, dict[str, float]]
+    largest: dict[str, float]
+    ms_per_item: dict[str, float]
+    refused: list[str]
+
+
+@dataclass(frozen=True)
+class ParityReport:
+    """What parity.json holds. inputs: kind -> {"rows", "sha256" of all input arrays}. skipped: engine -> why."""
+
+    task: str
+    precision: str
+    machine: dict[str, Any]
+    inputs: dict[str, dict[str, Any]]
+    tolerance: dict[str, float]
+    engines: list[EngineParity]
+    skipped: dict[str, str]
+
+    @property
+    def refused(self) -> list[str]:
+        """Everything beyond its tolerance, by engine."""
+        return [f"{row.engine}: {text}" for row in self.engines for text in row.refused]
+
+    def to_json(self) -> bytes:
+        """The file's content."""
+        document = {"schema_version": SCHEMA_VERSION, "reference": "torch, fp32", **asdict(self)}
+        return (json.dumps(document, indent=2) + "\n").encode()
+
+
+def reference_outputs(item: Exportable) -> dict[str, Tensors]:
+    """torch's answers for both kinds of inputs."""
+    return {kind: run_torch(item.module, item.examples(ROWS, kind), item.output_names) for kind in KINDS}
+
+
+def reference_file(reference: Mapping[str, Tensors]) -> bytes:
+    """The content of parity.npz."""
+    buffer = io.BytesIO()
+    arrays = {f"{kind}/{name}": array for kind, tensors in reference.items() for name, array in tensors.items()}
+    np.savez_compressed(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def measure(
+    package: ModelPackage,
+    reference: Mapping[str, Tensors],
+    engines: Sequence[str] = EXPORT_ENGINES,
+    device: str = "cpu",
+) -> ParityReport:
+    """Run every engine on both kinds of inputs. Engines that are not here are listed as skipped.
+
+    Raises: ValueError, EngineError where an engine runs but gives no numbers.
+    """
+    info = package.info
+    inputs = {kind: _inputs(info.inputs, ROWS, kind) for kind in KINDS}
+    rows: list[EngineParity] = []
+    skipped: dict[str, str] = {}
+    for name in engines:
+        if name in ENGINES and not ENGINES[name].installed():
+            skipped[name] = f"{ENGINES[name].library} is not installed"
+            continue
+        try:
+            engine = open_engine(package, name, device)
+        except EngineUnavailableError as error:
+            skipped[name] = str(error)
+            continue
+        with engine:
+            rows.append(_measure_engine(engine, inputs, reference))
+    if not rows:
+        raise ValueError(f"no engine to measure with: {'; '.join(f'{k}: {v}' for k, v in skipped.items())}")
+    described = {
+        kind: {"rows": ROWS, "sha256": {name: sha256_of_array(array) for name, array in tensors.items()}}
+        for kind, tensors in inputs.items()
+    }
+    limits = TOLERANCES[info.task][info.precision]
+    return ParityReport(info.task, info.precision, _machine(), described, limits, rows, skipped)
+
+
+def read_report(package: ModelPackage) -> ParityReport:
+    """The report in a package. Raises PackageError where it has none or it is of another schema."""
+    if REPORT_FILE not in package.files:
+        raise PackageError(f"{package.folder}: no parity report in this package; export it again")
+    document = json.loads((package.folder / REPORT_FILE).read_text(encoding="utf-8"))
+    version = document.pop("schema_version", None)
+    if version != SCHEMA_VERSION:
+        raise PackageError(f"{package.folder / REPORT_FILE}: schema {version}, this program reads {SCHEMA_VERSION}")
+    document.pop("reference")
+    try:
+        engines = [EngineParity(**row) for row in document.pop("engines")]
+        return ParityReport(engines=engines, **document)
+    except (KeyError, TypeError) as error:
+        raise PackageError(f"{package.folder / REPORT_FILE}: not a parity report ({error})") from error
+
+
+def measure_again(package: ModelPackage, engines: Sequence[str], device: str = "cpu") -> ParityReport:
+    """Compare with the torch answers in the package, on this machine; torch is not needed.
+
+    Raises: PackageError where the package has none, or this numpy draws other inputs than the exporting one.
+    """
+    stored = read_report(package)
+    if REFERENCE_FILE not in package.files:
+        raise PackageError(f"{package.folder}: no {REFERENCE_FILE} in this package; export it again")
+    reference: dict[str, Tensors] = {kind: {} for kind in KINDS}
+    with np.load(package.folder / REFERENCE_FILE, allow_pickle=False) as archive:
+        for key in archive.files:
+            kind, _, name = key.partition("/")
+            reference[kind][name] = archive[key]
+    report = measure(package, reference, engines, device)
+    if report.inputs != stored.inputs:
+        raise PackageError(f"{package.folder}: numpy {np.__version__} draws other parity inputs than it did at export")
+    return report
+
+
+def _inputs(specs: Sequence[TensorSpec], rows: int, kind: str) -> Tensors:
+    return {spec.name: example_input(spec, rows, kind) for spec in specs}
+
+
+def _measure_engine(engine: Engine, inputs: Mapping[str, Tensors], reference: Mapping[str, Tensors]) -> EngineParity:
+    info = engine.package.info
+    errors: dict[str, dict[str, float]] = {}
+    largest: dict[str, float] = {}
+    refused: list[str] = []
+    for kind, tensors in inputs.items():
+        actual = engine.run(tensors)
+        try:
+            errors[kind] = compare(info.task, reference[kind], actual)
+        except ValueError as error:
+            raise EngineError(f"{engine.describe()}: {error}") from error
+        if engine.name not in LOWER_PRECISION:
+            refused += [f"{kind} inputs: {text}" for text in beyond_tolerance(info.task, info.precision, errors[kind])]
+        for name, value in largest_differences(reference[kind], actual).items():
+            largest[name] = max(largest.get(name, 0.0), value)
+    times = {str(batch): _ms_per_item(engine, batch) for batch in TIMED_BATCHES}
+    return EngineParity(engine.name, engine.device, errors, largest, times, refused)
+
+
+def _ms_per_item(engine: Engine, batch: int) -> float:
+    """Least time a row: other programs only ever add to it."""
+    inputs = _inputs(engine.package.info.inputs, batch, "random")
+    engine.run(inputs)
+    times: list[float] = []
+    while len(times) < 2 or sum(times) < TIME_BUDGET_S:
+        start = perf_counter()
+        engine.run(inputs)
+        times.append(perf_counter() - start)
+    return round(1e3 * min(times) / batch, 4)
+
+
+def _machine() -> dict[str, Any]:
+    return {"cpu": cpu_name(), "threads": usable_cores(), "system": platform.system()}
+
+
+def cpu_name() -> str:
+    """As the system calls it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

@@ -1,0 +1,126 @@
+"""How far apart two sets of outputs are, in units that mean something: millimetres, degrees, pixels.
+
+Bodies are compared through the embedded body, root at the origin: MPJPE is the mean distance of the 24 joints, PVE that
+of all vertices (whatever body the package's shapes belong to: it is a yardstick here).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.package import Tensors
+from hmr.body.body_model import BodyModel
+from hmr.geometry.rotations import geodesic_distance
+
+Floats = NDArray[np.float64]
+Errors = dict[str, float]
+
+_PRECISIONS = ("fp32", "fp16", "int8")
+
+
+def _limits(**by_measure: tuple[float, float, float]) -> dict[str, dict[str, float]]:
+    return {name: {m: limits[i] for m, limits in by_measure.items()} for i, name in enumerate(_PRECISIONS)}
+
+
+TOLERANCES: dict[str, dict[str, dict[str, float]]] = {
+    "hmr": _limits(mpjpe_worst_mm=(0.01, 1, 3), pve_worst_mm=(0.01, 1, 3)),
+    "smoother": _limits(mpjpe_worst_mm=(0.01, 1, 3)),
+    "pose": _limits(heatmap_worst_percent=(0.01, 1, 5)),
+    "detector": _limits(box_worst_px=(0.05, 1, 3), score_worst=(1e-3, 0.02, 0.1)),
+}
+"""task -> precision -> measure -> largest allowed value, over every row of both sets of inputs."""
+
+_MOTION_JOINTS = 29
+_TOP_BOXES = 20
+
+
+def compare(task: str, expected: Tensors, actual: Tensors) -> Errors:
+    """Measures by name, units in the names; "mean" measures over the rows and "worst" the worst row.
+
+    Raises: ValueError for a task without measures, or values that are not finite.
+    """
+    measures = {"hmr": _bodies, "smoother": _motion, "pose": _heatmaps, "detector": _boxes}
+    if task not in measures:
+        raise ValueError(f"no parity measures for the task {task!r}")
+    for name, array in actual.items():
+        if not np.all(np.isfinite(array)):
+            raise ValueError(f"output {name!r} has values that are not finite")
+    return measures[task](_double(expected), _double(actual))
+
+
+def largest_differences(expected: Tensors, actual: Tensors) -> Errors:
+    """Largest absolute difference by output name, in each output's own unit."""
+    wanted, found = _double(expected), _double(actual)
+    return {name: float(np.abs(found[name] - array).max(initial=0.0)) for name, array in wanted.items()}
+
+
+def beyond_tolerance(task: str, precision: str, errors: Errors) -> list[str]:
+    """What exceeds its tolerance, in words; empty where nothing does."""
+    return [
+        f"{measure} {errors[measure]:.3g}, allowed are {limit:g}"
+        for measure, limit in TOLERANCES[task][precision].items()
+        # Written so that a NaN fails.
+        if not errors[measure] <= limit
+    ]
+
+
+def _bodies(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
+    wanted, found = _posed(expected), _posed(actual)
+    joints = 1e3 * np.linalg.norm(found[1] - wanted[1], axis=-1).mean(axis=1)
+    vertices = 1e3 * np.linalg.norm(found[0] - wanted[0], axis=-1).mean(axis=1)
+    degrees = np.degrees(geodesic_distance(expected["pose"], actual["pose"]))
+    return {
+        "mpjpe_mm": float(joints.mean()),
+        "mpjpe_worst_mm": float(joints.max()),
+        "pve_mm": float(vertices.mean()),
+        "pve_worst_mm": float(vertices.max()),
+        "rotation_deg": float(degrees.mean()),
+        "rotation_worst_deg": float(degrees.max()),
+    }
+
+
+def _posed(outputs: Mapping[str, Floats]) -> tuple[Floats, Floats]:
+    pose, betas = (outputs[name].astype(np.float32) for name in ("pose", "betas"))
+    posed = _body()(pose, betas, np.zeros((len(pose), 3), np.float32))
+    return posed.vertices.astype(np.float64), posed.joints.astype(np.float64)
+
+
+@cache
+def _body() -> BodyModel:
+    return BodyModel.load()
+
+
+def _motion(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
+    name = "motion" if "motion" in expected else "reconstruction"
+    wanted, found = (side[name][..., : 3 * _MOTION_JOINTS] for side in (expected, actual))
+    shape = (*wanted.shape[:2], _MOTION_JOINTS, 3)
+    joints = 1e3 * np.linalg.norm(found.reshape(shape) - wanted.reshape(shape), axis=-1).mean(axis=(1, 2))
+    return {"mpjpe_mm": float(joints.mean()), "mpjpe_worst_mm": float(joints.max())}
+
+
+def _heatmaps(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
+    """Per cent of each row's range. Pixels would jump between equal peaks of a network that is not trained."""
+    wanted, found = expected["heatmaps"], actual["heatmaps"]
+    span = np.ptp(wanted, axis=(1, 2, 3)).clip(1e-6)
+    percent = 100 * np.abs(found - wanted).max(axis=(1, 2, 3)) / span
+    return {"heatmap_percent": float(percent.mean()), "heatmap_worst_percent": float(percent.max())}
+
+
+def _boxes(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
+    """The most probable boxes of every picture; the rest is thrown away by whoever reads them."""
+    top = np.argsort(-expected["scores"], axis=1)[:, :_TOP_BOXES, None]
+    pixels = np.abs(np.take_along_axis(actual["boxes"] - expected["boxes"], top, axis=1))
+    scores = np.abs(actual["scores"] - expected["scores"])
+    return {
+        "box_px": float(pixels.mean()),
+        "box_worst_px": float(pixels.max()),
+        "score_worst": float(scores.max()),
+    }
+
+
+def _double(tensors: Tensors) -> dict[str, Floats]:
+    return {name: array.astype(np.float64) for name, array in tensors.items()}
