@@ -3,8 +3,8 @@
 Muon (Jordan et al. 2024; torch.optim.Muon) orthogonalises the momentum of each weight matrix. Measured on Swin-T cut
 after stage 2 (batch 16, part segmentation, with initialise.py): loss 1.57 after 250 steps; AdamW alone took 1,000.
 
-The decoder learns more slowly (HMR2.0 trains at 1e-5), its readouts above all: they sum a 1024-wide token that is mostly
-the same for everybody, so that a step of 1e-3 a weight would throw every answer about by a radian.
+The decoder learns more slowly (HMR2.0 trains at 1e-5), its readouts above all: they sum a 1024-wide token that is
+mostly the same for everybody, so that a step of 1e-3 a weight would throw every answer about by a radian.
 """
 
 from __future__ import annotations
