@@ -36,6 +36,7 @@ class HybridOptimiser:
         inner = [p for name, p in slow if p.dim() == 2 and ".layers." in name]
         readouts = [p for name, p in slow if p.dim() != 2 or ".layers." not in name]
         muon_groups = [{"params": matrices, "share": 1.0}, {"params": inner, "share": DECODER_RATE}]
+        muon_groups = [group for group in muon_groups if group["params"]]
         self.muon = torch.optim.Muon(
             muon_groups, lr=1e-3, momentum=0.95, weight_decay=weight_decay, adjust_lr_fn="match_rms_adamw"
         )
