@@ -14,6 +14,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     ),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
+    "bench": ("evaluation.bench", "packages on engines and end to end: time, memory, floor, error"),
+    "model-times": ("evaluation.model_times", "forward time of every network in torch and ONNX Runtime, and its floor"),
     "models": ("evaluation.models", "parameters, cost and time of every encoder and decoder"),
 }
 

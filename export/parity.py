@@ -56,10 +56,12 @@ class EngineParity:
 
 @dataclass(frozen=True)
 class ParityReport:
-    """What parity.json holds. inputs: kind -> {"rows", "sha256" of all input arrays}. skipped: engine -> why."""
+    """What parity.json holds. held_to: the precision whose tolerance counts (fp16 where fp32 weights are
+    stored in fp16). inputs: kind -> {"rows", "sha256" by input}. skipped: engine -> why."""
 
     task: str
     precision: str
+    held_to: str
     machine: dict[str, Any]
     inputs: dict[str, dict[str, Any]]
     tolerance: dict[str, float]
@@ -95,12 +97,16 @@ def measure(
     reference: Mapping[str, Tensors],
     engines: Sequence[str] = EXPORT_ENGINES,
     device: str = "cpu",
+    held_to: str | None = None,
 ) -> ParityReport:
     """Run every engine on both kinds of inputs. Engines that are not here are listed as skipped.
+
+    held_to: the precision whose tolerance counts, the package's own where left out.
 
     Raises: ValueError, EngineError where an engine runs but gives no numbers.
     """
     info = package.info
+    held_to = held_to or info.precision
     inputs = {kind: _inputs(info.inputs, ROWS, kind) for kind in KINDS}
     rows: list[EngineParity] = []
     skipped: dict[str, str] = {}
@@ -114,15 +120,15 @@ def measure(
             skipped[name] = str(error)
             continue
         with engine:
-            rows.append(_measure_engine(engine, inputs, reference))
+            rows.append(_measure_engine(engine, inputs, reference, held_to))
     if not rows:
         raise ValueError(f"no engine to measure with: {'; '.join(f'{k}: {v}' for k, v in skipped.items())}")
     described = {
         kind: {"rows": ROWS, "sha256": {name: sha256_of_array(array) for name, array in tensors.items()}}
         for kind, tensors in inputs.items()
     }
-    limits = TOLERANCES[info.task][info.precision]
-    return ParityReport(info.task, info.precision, _machine(), described, limits, rows, skipped)
+    limits = TOLERANCES[info.task][held_to]
+    return ParityReport(info.task, info.precision, held_to, _machine(), described, limits, rows, skipped)
 
 
 def read_report(package: ModelPackage) -> ParityReport:
@@ -154,7 +160,7 @@ def measure_again(package: ModelPackage, engines: Sequence[str], device: str = "
         for key in archive.files:
             kind, _, name = key.partition("/")
             reference[kind][name] = archive[key]
-    report = measure(package, reference, engines, device)
+    report = measure(package, reference, engines, device, stored.held_to)
     if report.inputs != stored.inputs:
         raise PackageError(f"{package.folder}: numpy {np.__version__} draws other parity inputs than it did at export")
     return report
@@ -164,7 +170,9 @@ def _inputs(specs: Sequence[TensorSpec], rows: int, kind: str) -> Tensors:
     return {spec.name: example_input(spec, rows, kind) for spec in specs}
 
 
-def _measure_engine(engine: Engine, inputs: Mapping[str, Tensors], reference: Mapping[str, Tensors]) -> EngineParity:
+def _measure_engine(
+    engine: Engine, inputs: Mapping[str, Tensors], reference: Mapping[str, Tensors], held_to: str
+) -> EngineParity:
     info = engine.package.info
     errors: dict[str, dict[str, float]] = {}
     largest: dict[str, float] = {}
@@ -176,7 +184,7 @@ def _measure_engine(engine: Engine, inputs: Mapping[str, Tensors], reference: Ma
         except ValueError as error:
             raise EngineError(f"{engine.describe()}: {error}") from error
         if engine.name not in LOWER_PRECISION:
-            refused += [f"{kind} inputs: {text}" for text in beyond_tolerance(info.task, info.precision, errors[kind])]
+            refused += [f"{kind} inputs: {text}" for text in beyond_tolerance(info.task, held_to, errors[kind])]
         for name, value in largest_differences(reference[kind], actual).items():
             largest[name] = max(largest.get(name, 0.0), value)
     times = {str(batch): _ms_per_item(engine, batch) for batch in TIMED_BATCHES}

@@ -1,0 +1,122 @@
+"""One package on one engine: time, memory and floor, each measured in a process of its own."""
+
+from __future__ import annotations
+
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+
+from engines.errors import EngineError
+from engines.package import load_package
+from engines.registry import open_engine
+
+WARM_UP = 3
+
+
+@dataclass(frozen=True)
+class EngineTime:
+    """ms_*: milliseconds a row. floor_ms: of a row, None where it is not known (a GPU, shapes that cannot be inferred).
+    memory_mb: peak resident memory that opening and running added; None where the system does not say.
+    error: the first measure of the package's parity report for this engine on its fixed inputs."""
+
+    package: str
+    precision: str
+    engine: str
+    device: str
+    batch: int
+    least_ms: float
+    median_ms: float
+    p95_ms: float
+    floor_ms: float | None
+    memory_mb: float | None
+    parameters: int
+    error_name: str
+    error: float | None
+
+    @property
+    def over_floor(self) -> float | None:
+        """Least time over the floor; None for a graph without products."""
+        return None if not self.floor_ms else self.least_ms / self.floor_ms
+
+
+def in_own_process(folder: Path, engine: str, device: str, batches: tuple[int, ...], repeats: int) -> list[EngineTime]:
+    """`measure` in a fresh process, so that memory is that of this engine alone."""
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(measure, folder, engine, device, batches, repeats).result()
+
+
+def measure(folder: Path, engine: str, device: str, batches: tuple[int, ...], repeats: int) -> list[EngineTime]:
+    """Time a package at every batch size. Raises: EngineError where the engine cannot run here."""
+    package = load_package(folder)
+    before = resident_mb("VmRSS")
+    times: dict[int, np.ndarray] = {}
+    with open_engine(package, engine, device) as opened:
+        for batch in batches:
+            inputs = _inputs(folder, batch)
+            for _ in range(WARM_UP):
+                opened.run(inputs)
+            samples: list[float] = []
+            for _ in range(repeats):
+                start = perf_counter()
+                opened.run(inputs)
+                samples.append(1e3 * (perf_counter() - start) / batch)
+            times[batch] = np.array(samples)
+        name, used = opened.name, opened.device
+        peak = resident_mb("VmHWM")
+    from evaluation.bench_floor import arithmetic, graph_cost, machine_rate
+
+    cost = graph_cost(package.model_path)
+    rate = machine_rate(arithmetic(package, name)) if used == "cpu" else None
+    error_name, error = _parity(folder, name)
+    return [
+        EngineTime(
+            package=package.info.name,
+            precision=package.info.precision,
+            engine=name,
+            device=used,
+            batch=batch,
+            least_ms=float(samples.min()),
+            median_ms=float(np.median(samples)),
+            p95_ms=float(np.percentile(samples, 95)),
+            floor_ms=None if rate is None else 1e3 * cost.macs / rate,
+            memory_mb=None if before is None or peak is None else round(peak - before, 1),
+            parameters=cost.parameters,
+            error_name=error_name,
+            error=error,
+        )
+        for batch, samples in times.items()
+    ]
+
+
+def resident_mb(field: str) -> float | None:
+    """VmRSS (now) or VmHWM (peak) of this process in MB; None where the system has no /proc."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    return next((int(line.split()[1]) / 1024 for line in lines if line.startswith(f"{field}:")), None)
+
+
+def _inputs(folder: Path, batch: int) -> dict[str, np.ndarray]:
+    """The package's own golden rows, repeated."""
+    inputs, _ = load_package(folder).golden()
+    return {name: np.resize(array, (batch, *array.shape[1:])) for name, array in inputs.items()}
+
+
+def _parity(folder: Path, engine: str) -> tuple[str, float | None]:
+    """Name and value of the surface error (or the task's first measure) in the parity report."""
+    from export.parity import read_report
+
+    try:
+        report = read_report(load_package(folder))
+    except EngineError:
+        return "", None
+    row = next((row for row in report.engines if row.engine == engine), None)
+    if row is None:
+        return "", None
+    name = "pve_mm" if "pve_mm" in row.errors["fixed"] else next(iter(row.errors["fixed"]))
+    return name, row.errors["fixed"][name]

@@ -1,0 +1,176 @@
+"""Parity reports: measures that mean what they say, refusal beyond the tolerance, repeatable without torch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from engines.errors import PackageError
+from engines.package import PackageInfo, load_package
+from export import parity_command
+from export.exportable import Exportable, exportable
+from export.network_package import Options, Words, export_package
+from export.onnx_graph import ParityError
+from export.parity import REFERENCE_FILE, REPORT_FILE, measure, measure_again, read_report, reference_outputs
+from export.parity_crops import crops_of
+from export.parity_errors import beyond_tolerance, compare
+from tests.networks.registry_cases import tiny
+from tests.tiny_packages import hmr_package
+
+ONE_ENGINE = ("onnxruntime",)
+
+
+def bodies(rows: int = 3) -> dict[str, np.ndarray]:
+    return {
+        "pose": np.tile(np.eye(3), (rows, 24, 1, 1)),
+        "betas": np.zeros((rows, 10)),
+        "camera": np.zeros((rows, 3)),
+    }
+
+
+def turned(degrees: float, joint: int, row: int) -> dict[str, np.ndarray]:
+    outputs = bodies()
+    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
+    outputs["pose"][row, joint] = [[c, -s, 0], [s, c, 0], [0, 0, 1]]
+    return outputs
+
+
+def test_equal_outputs_are_no_distance_apart() -> None:
+    errors = compare("hmr", bodies(), bodies())
+    assert max(errors.values()) == 0 and beyond_tolerance("hmr", "fp32", errors) == []
+
+
+def test_a_turned_joint_shows_in_degrees_and_millimetres() -> None:
+    errors = compare("hmr", bodies(), turned(2, joint=16, row=1))
+    assert errors["rotation_worst_deg"] == pytest.approx(2, abs=1e-3)
+    assert errors["rotation_deg"] == pytest.approx(2 / (3 * 24), abs=1e-4)
+    # A shoulder's turn moves elbow, wrist and hand: some 0.25, 0.5 and 0.6 m away, averaged over 24 joints.
+    assert 1 < errors["mpjpe_worst_mm"] < 4
+    assert errors["mpjpe_mm"] == pytest.approx(errors["mpjpe_worst_mm"] / 3)
+    refused = beyond_tolerance("hmr", "fp16", errors)
+    assert any("mpjpe_worst_mm" in text and "allowed are 1" in text for text in refused)
+    assert beyond_tolerance("hmr", "int8", errors) == [] or errors["pve_worst_mm"] > 3
+
+
+def test_values_that_are_not_finite_fail() -> None:
+    broken = bodies()
+    broken["camera"][0, 0] = np.nan
+    with pytest.raises(ValueError, match="'camera' has values that are not finite"):
+        compare("hmr", bodies(), broken)
+    assert beyond_tolerance("smoother", "int8", {"mpjpe_worst_mm": float("nan")})
+
+
+def test_the_other_tasks_have_their_own_units() -> None:
+    motion = np.zeros((2, 5, 133))
+    moved = motion.copy()
+    moved[1, :, 0:87:3] = 0.003
+    assert compare("smoother", {"motion": motion}, {"motion": moved})["mpjpe_worst_mm"] == pytest.approx(3)
+    maps = np.random.default_rng(0).uniform(size=(2, 3, 8, 6))
+    maps[:, 0, 0, :2] = [0, 1]
+    assert compare("pose", {"heatmaps": maps}, {"heatmaps": maps + 0.02})["heatmap_percent"] == pytest.approx(2)
+    boxes = {"boxes": np.zeros((1, 40, 4)), "scores": np.linspace(0, 1, 40)[None]}
+    shifted = {"boxes": boxes["boxes"].copy(), "scores": boxes["scores"]}
+    shifted["boxes"][0, 0] = 50  # least probable: nobody looks at it
+    shifted["boxes"][0, 39] = 2
+    assert compare("detector", boxes, shifted)["box_worst_px"] == pytest.approx(2)
+
+
+@pytest.mark.parametrize("kind", ["fixed", "random"])
+def test_the_pictures_are_the_same_everywhere_and_differ_from_row_to_row(kind: str) -> None:
+    crops = crops_of(kind, 4, (64, 48))
+    assert crops.shape == (4, 64, 48, 3) and crops.dtype == np.uint8
+    np.testing.assert_array_equal(crops[:2], crops_of(kind, 2, (64, 48)))
+    assert all(np.abs(crops[0].astype(int) - other).mean() > 5 for other in crops[1:])
+
+
+@pytest.fixture(scope="module")
+def item() -> Exportable:
+    return exportable(tiny("hmr2-s").eval())
+
+
+def words(name: str) -> Words:
+    return Words(name, "hmr2-s", {}, "MIT", "none", body="bodycast-adult", orientation_frame="crop-ray")
+
+
+@pytest.fixture(scope="module")
+def folder(item: Exportable, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("parity") / "package"
+    export_package(item, out, words("package"), Options(precision="fp16", engines=ONE_ENGINE))
+    return out
+
+
+def test_the_report_is_hashed_and_can_be_repeated(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    package = load_package(folder)
+    assert {REPORT_FILE, REFERENCE_FILE} <= set(package.files) and package.info.precision == "fp16"
+    report = read_report(package)
+    assert report.refused == [] and set(report.engines[0].ms_per_item) == {"1", "4", "16"}
+    again = measure_again(package, ONE_ENGINE)
+    assert again.engines[0].errors["random"] == pytest.approx(report.engines[0].errors["random"])
+    assert parity_command.main([str(folder)]) == 0
+    assert "MPJPE" in capsys.readouterr().out
+    assert parity_command.main([str(folder), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[str(folder)]["precision"] == "fp16"
+
+
+def test_a_changed_report_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    for path in folder.iterdir():
+        (copy / path.name).write_bytes(path.read_bytes())
+    text = (copy / REPORT_FILE).read_text()
+    (copy / REPORT_FILE).write_text(text.replace('"mpjpe_mm": ', '"mpjpe_mm": 0'))
+    with pytest.raises(PackageError, match=r"parity\.json"):
+        load_package(copy)
+
+
+def test_other_weights_are_beyond_the_tolerance(folder: Path) -> None:
+    """The report is measured, not assumed: against another network's answers it refuses."""
+    torch.manual_seed(1)
+    net = tiny("hmr2-s")
+    for parameter in net.parameters():
+        parameter.data.add_(0.05 * torch.randn_like(parameter))
+    report = measure(load_package(folder), reference_outputs(exportable(net.eval())), ONE_ENGINE)
+    assert any("mpjpe_worst_mm" in text for text in report.refused)
+
+
+class Sharp(nn.Module):
+    """Motion whose size half precision cannot hold to a millimetre: kilometres from the origin."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.inner, self.outer = nn.Linear(12, 64), nn.Linear(64, 133)
+
+    def forward(self, features: Tensor) -> tuple[Tensor]:
+        return (500 * self.outer(torch.relu(self.inner(features))),)
+
+
+def test_export_beyond_the_tolerance_leaves_nothing_unless_accepted(item: Exportable, tmp_path: Path) -> None:
+    del item
+    from engines.package import BATCH, TensorSpec
+
+    sharp = Exportable(
+        Sharp().eval(),
+        "smoother",
+        (TensorSpec("features", "float32", (BATCH, 4, 12), "1", "tokens"),),
+        {"motion": ("m", "joints and twists")},
+    )
+    options = Options(precision="fp16", engines=ONE_ENGINE)
+    with pytest.raises(ParityError, match=r"in fp16 is not close enough to torch: .*--accept-error"):
+        export_package(sharp, tmp_path / "sharp", words("sharp"), options)
+    assert list(tmp_path.iterdir()) == []
+    package, report = export_package(sharp, tmp_path / "sharp", words("sharp"), replace(options, accept_error=True))
+    assert report.refused and read_report(package).refused == report.refused
+
+
+def test_a_package_without_a_report_says_so(tmp_path: Path) -> None:
+    package = hmr_package(tmp_path / "plain", (64, 48))
+    assert isinstance(package.info, PackageInfo)
+    with pytest.raises(PackageError, match="no parity report"):
+        read_report(package)
