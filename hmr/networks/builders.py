@@ -92,11 +92,17 @@ def build_hierarchical(
     decoder: DecoderChoice = SMALL_DECODER,
     score: bool = True,
     context_position: Position = "sincos",
+    pool: int = 1,
 ) -> HmrNet:
-    """Truncated hierarchical encoder and SMPL decoder (TH)."""
-    encoder = hierarchical_encoder(family, size, stages, image_hw, drop_path)
-    channels = encoder.feature_info[-1][0]
-    return HmrNet(encoder, smpl_decoder(channels, decoder, score=score, context_position=context_position))
+    """Truncated hierarchical encoder and SMPL decoder (TH).
+
+    pool: the encoder sees the crops averaged over `pool` x `pool` pixels, at a `pool`^2-th of the cost.
+    """
+    if pool < 1 or any(side % pool for side in image_hw):
+        raise ValueError(f"pool must divide the crop's sides {image_hw}, got {pool}")
+    encoder = hierarchical_encoder(family, size, stages, (image_hw[0] // pool, image_hw[1] // pool), drop_path)
+    head = smpl_decoder(encoder.feature_info[-1][0], decoder, score=score, context_position=context_position)
+    return HmrNet(encoder, head, image_hw=image_hw, pool=pool)
 
 
 def build_flat(

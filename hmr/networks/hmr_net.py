@@ -35,6 +35,7 @@ class HmrNet(nn.Module):
         upsampling: feature upsampler, `forward(maps, images) -> list of maps`; the deformable decoder reads these.
         taps: block counts after which a ViT's maps are taken (`ViT.forward_blocks`); the decoder then reads a list.
         image_hw: size of the crops, for a backbone that does not say it.
+        pool: the backbone sees the crops averaged over `pool` x `pool` pixels (then give image_hw).
 
     Raises ValueError for upsampling without taps.
     """
@@ -47,6 +48,7 @@ class HmrNet(nn.Module):
         upsampling: nn.Module | None = None,
         taps: Sequence[int] = (),
         image_hw: tuple[int, int] | None = None,
+        pool: int = 1,
     ) -> None:
         super().__init__()
         if upsampling is not None and not taps:
@@ -56,6 +58,7 @@ class HmrNet(nn.Module):
         self.upsampling = upsampling
         self.taps = tuple(taps)
         self.image_hw: tuple[int, int] = backbone.image_hw if image_hw is None else image_hw
+        self.pool = pool
 
     @property
     def takes_mask(self) -> bool:
@@ -86,6 +89,8 @@ class HmrNet(nn.Module):
         return self.smpl_head(context) if box_info is None else self.smpl_head(context, box_info)
 
     def _context(self, images: Tensor, mask: Tensor | None) -> Tensor | list[Tensor]:
+        if self.pool > 1:
+            images = nn.functional.avg_pool2d(images, self.pool)
         if isinstance(self.backbone, TokenMergingVit):
             return self.backbone(images, mask)
         if not self.taps:
