@@ -38,7 +38,7 @@ class NetworkConfig:
     model: str = "auto"
     """Model package: a folder or the name of an installed one; auto: the preset's."""
 
-    engine: Literal["auto", "onnxruntime", "tensorrt", "openvino", "openvino-bf16", "torch"] = "auto"
+    engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "tensorrt", "tensorrt-rtx", "torch"] = "auto"
     """What runs the network; auto: the fastest that works here."""
 
     device: Literal["auto", "cpu", "cuda"] = "auto"

@@ -8,40 +8,21 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Iterator
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 
-State = Literal["ok", "note", "problem"]
+from app.doctor_engines import check_gpu, check_openvino, check_tensorrt, check_torch
+from app.doctor_findings import ONE_NODE_GRAPH, Check, Finding
+from app.doctor_findings import first_line as _first_line
+from app.doctor_findings import installed_version as _version
+from app.doctor_packages import check_detector, check_licences, check_models
 
-# A graph of one node, y = -x, in ONNX's wire format (opset 17): shows that a provider computes, without needing onnx.
-ONE_NODE_GRAPH = bytes.fromhex(
-    "080812003a320a0b0a017812017922034e65671201675a0f0a0178120a0a08080112040a02080162"
-    "0f0a0179120a0a08080112040a02080142040a001011"
-)
 _LEAST_FREE_BYTES = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """What a check found. `note`: works, but could be better; `problem`: does not work. `essential`: nothing runs
-    without it. `mend`: the line that helps, empty where nothing needs mending."""
-
-    name: str
-    state: State
-    detail: str
-    mend: str = ""
-    essential: bool = False
-
-
-Check = Callable[[], Iterator[Finding]]
 
 
 def check_python() -> Iterator[Finding]:
@@ -51,31 +32,15 @@ def check_python() -> Iterator[Finding]:
 
 def check_processor() -> Iterator[Finding]:
     """CPU and the cores that this process may use."""
-    from engines.devices import usable_cores
+    from engines.devices import cpu_name, usable_cores
 
-    name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.is_file():
-        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
-        name = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), name)
+    name = cpu_name()
     cores = usable_cores()
     if cores < 2:
         mend = "--preset lite is made for slow machines"
         yield Finding("processor", "note", f"{name}, 1 usable core", mend)
     else:
         yield Finding("processor", "ok", f"{name}, {cores} usable cores")
-
-
-def check_gpu() -> Iterator[Finding]:
-    """NVIDIA GPUs, asked of the driver itself."""
-    from engines.devices import cuda_devices
-
-    count, driver = cuda_devices()
-    if count == 0:
-        yield Finding("NVIDIA GPU", "ok", f"none ({driver}): networks run on the CPU")
-        return
-    names = _output("nvidia-smi", "--query-gpu=name,driver_version,memory.total", "--format=csv,noheader")
-    yield Finding("NVIDIA GPU", "ok", "; ".join(names.splitlines()) or driver)
 
 
 def check_onnxruntime() -> Iterator[Finding]:
@@ -132,18 +97,6 @@ def try_provider(provider: str) -> str:
     if session.get_providers()[0] != provider:
         return f"{provider} did not load: its libraries are missing"
     return "" if float(result[0]) == -2.0 else f"computes -2 as {float(result[0])}"
-
-
-def check_other_engines() -> Iterator[Finding]:
-    """Engines beside ONNX Runtime; none is needed."""
-    libraries = (
-        ("openvino", "openvino"),
-        ("TensorRT", "tensorrt"),
-        ("TensorRT-RTX", "tensorrt_rtx"),
-        ("torch", "torch"),
-    )
-    there = [label for label, module in libraries if find_spec(module) is not None]
-    yield Finding("other engines", "ok", ", ".join(there) or "none installed")
 
 
 def check_opencv() -> Iterator[Finding]:
@@ -213,7 +166,9 @@ def check_display() -> Iterator[Finding]:
 
 
 def check_cameras() -> Iterator[Finding]:
-    """Camera devices; none is opened, since that lights their lamp and disturbs whoever is using them."""
+    """Camera devices and what they can deliver; none is started, since that disturbs whoever is using it."""
+    from app.camera_modes import camera_modes, modes_text
+
     if not sys.platform.startswith("linux"):
         yield Finding("cameras", "ok", "not listed on this system; try: python run_webcam.py 0")
         return
@@ -223,13 +178,20 @@ def check_cameras() -> Iterator[Finding]:
             "cameras", "note", "none (/dev/video* is empty)", "files and streams work: run_webcam.py FILE|URL"
         )
         return
-    names = [f"{device} {_camera_name(device)}".strip() for device in devices]
-    closed = [str(device) for device in devices if not os.access(device, os.R_OK | os.W_OK)]
-    if closed:
-        detail = f"no permission to open {', '.join(closed)}"
-        yield Finding("cameras", "problem", detail, "sudo usermod -aG video $USER, then log in again")
-    else:
-        yield Finding("cameras", "ok", ", ".join(names))
+    for device in devices:
+        name = f"{device} {_camera_name(device)}".strip()
+        if not os.access(device, os.R_OK | os.W_OK):
+            mend = "sudo usermod -aG video $USER, then log in again"
+            yield Finding("camera", "problem", f"no permission to open {name}", mend)
+            continue
+        try:
+            modes = camera_modes(device)
+        except OSError as error:
+            yield Finding(
+                "camera", "problem", f"{name}: {error.strerror}", "close the program that uses it, or replug it"
+            )
+            continue
+        yield Finding("camera", "ok", f"{name}: {modes_text(modes)}")
 
 
 def check_body() -> Iterator[Finding]:
@@ -244,50 +206,6 @@ def check_body() -> Iterator[Finding]:
         yield Finding("body", "problem", str(error), mend, essential=True)
         return
     yield Finding("body", "ok", f"{body.name}, {body.vertex_count} vertices, {len(body.faces)} faces")
-
-
-def check_models() -> Iterator[Finding]:
-    """Every model package, with its hashes."""
-    from app.model_packages import model_folders
-    from engines.errors import PackageError
-    from engines.package import METADATA_FILE, load_package
-
-    networks = 0
-    for folder in model_folders():
-        for path in sorted(folder.glob(f"*/{METADATA_FILE}")):
-            try:
-                package = load_package(path.parent)
-            except PackageError as error:
-                mend = f"remove {path.parent}, or restore it (git checkout -- assets/models)"
-                yield Finding("model package", "problem", str(error), mend)
-                continue
-            networks += package.info.task == "hmr"
-            size_mb = package.model_path.stat().st_size / 1e6
-            detail = f"{package.info.name} ({package.info.task}, {size_mb:.0f} MB, {package.info.licence}), hashes fit"
-            yield Finding("model package", "ok", detail)
-    if networks == 0:
-        looked = ", ".join(str(folder) for folder in model_folders())
-        detail = f"no network that recovers bodies in {looked}"
-        yield Finding("model package", "problem", detail, "git checkout -- assets/models", essential=True)
-
-
-def check_detector() -> Iterator[Finding]:
-    """What finds new people."""
-    from app.errors import UsageError
-    from app.model_packages import installed_packages
-
-    try:
-        packages = installed_packages("detector")
-    except UsageError as error:
-        yield Finding("people detector", "problem", str(error), "remove or restore that package")
-        return
-    if packages:
-        yield Finding("people detector", "ok", packages[0].info.name)
-    else:
-        mend = "python -m app get-detector (needs requirements/export.txt once; YOLO is AGPL-3.0)"
-        yield Finding(
-            "people detector", "note", "OpenCV's HOG, the embedded one: misses people who are not upright", mend
-        )
 
 
 def check_tracker() -> Iterator[Finding]:
@@ -328,7 +246,9 @@ CHECKS: tuple[Check, ...] = (
     check_processor,
     check_gpu,
     check_onnxruntime,
-    check_other_engines,
+    check_openvino,
+    check_tensorrt,
+    check_torch,
     check_opencv,
     check_video,
     check_opengl,
@@ -339,6 +259,7 @@ CHECKS: tuple[Check, ...] = (
     check_detector,
     check_tracker,
     check_export,
+    check_licences,
     check_disk,
 )
 
@@ -359,30 +280,6 @@ def _missing(name: str, package: str, essential: bool) -> Finding:
     return Finding(name, "problem", f"{package} is not installed", mend, essential)
 
 
-def _version(package: str) -> str:
-    """Version of an installed distribution, empty if there is none."""
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return ""
-
-
 def _camera_name(device: Path) -> str:
     name = Path("/sys/class/video4linux") / device.name / "name"
     return f"({name.read_text(encoding='utf-8', errors='replace').strip()})" if name.is_file() else ""
-
-
-def _output(*command: str) -> str:
-    """Standard output of a program, empty where it is missing, fails or hangs."""
-    if shutil.which(command[0]) is None:
-        return ""
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except subprocess.TimeoutExpired:
-        return ""
-    return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0] if lines else type(error).__name__

@@ -18,6 +18,7 @@ from math import prod
 from pathlib import Path
 from typing import Any, cast
 
+from engines.devices import CudaGpu
 from engines.errors import PlanError
 from engines.package import ModelPackage, sha256_of
 from engines.user_cache import cache_folder, write_whole
@@ -105,6 +106,20 @@ class Plan:
 def this_platform() -> str:
     """The platform as plans name it: "linux-x86_64"."""
     return f"{sys.platform}-{platform.machine().lower()}"
+
+
+def expected_key(package: ModelPackage, library: str, version: str, gpu: CudaGpu) -> PlanKey:
+    """What a plan must have been built for to run a package here; without shapes, which are the plan's business."""
+    return PlanKey(
+        library=library,
+        version=version,
+        gpu=gpu.name,
+        compute_capability=gpu.compute_capability,
+        platform=this_platform(),
+        graph=package.sha256,
+        precision=package.info.precision,
+        shapes={},
+    )
 
 
 def plan_folders(package: ModelPackage) -> tuple[Path, Path]:

@@ -20,7 +20,7 @@ from engines.cuda import CudaDevice
 from engines.errors import EngineError, PlanError
 from engines.optional import require
 from engines.package import BATCH, ModelPackage, Tensor, Tensors
-from engines.plans import Plan, PlanKey, find_plan, this_platform
+from engines.plans import Plan, expected_key, find_plan
 from engines.user_cache import cache_folder, write_whole
 
 
@@ -76,7 +76,8 @@ class TensorRtEngine(Engine):
 
     def _open_plan(self, cuda: CudaDevice) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
         trt = self._trt
-        self._record = find_plan(self.package, self._expected_key(cuda), self.runtime_flag)
+        expected = expected_key(self.package, self.library, str(trt.__version__), cuda.gpu)
+        self._record = find_plan(self.package, expected, self.runtime_flag)
         logger = trt.Logger(trt.Logger.ERROR)
         self._runtime = trt.Runtime(logger)
         self._plan = self._runtime.deserialize_cuda_engine(self._record.read())
@@ -95,18 +96,6 @@ class TensorRtEngine(Engine):
             (inputs if is_input else outputs).append(tensor)
         self._sizes = self._bucket_sizes(inputs)
         return tuple(inputs), tuple(outputs)
-
-    def _expected_key(self, cuda: CudaDevice) -> PlanKey:
-        return PlanKey(
-            library=self.library,
-            version=str(self._trt.__version__),
-            gpu=cuda.gpu.name,
-            compute_capability=cuda.gpu.compute_capability,
-            platform=this_platform(),
-            graph=self.package.sha256,
-            precision=self.package.info.precision,
-            shapes={},
-        )
 
     def _graph_tensor(self, name: str) -> GraphTensor:
         dtype = np.dtype(self._trt.nptype(self._plan.get_tensor_dtype(name))).name

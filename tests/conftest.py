@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -10,6 +12,11 @@ from hypothesis import settings
 # How long an example takes depends on who else uses the machine: it is no property of the code.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
+
+if find_spec("triton") is not None:
+    # Mesa's software renderer and triton, which torch's exporter loads, each bring an LLVM: triton crashes the process
+    # where it comes second. A test process has both, so triton comes first.
+    import_module("triton._C.libtriton")
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

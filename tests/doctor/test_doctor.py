@@ -6,12 +6,13 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from app import doctor, doctor_checks
+from app import doctor, doctor_checks, doctor_engines, doctor_packages
 from app.doctor_checks import CHECKS, ONE_NODE_GRAPH, Finding, run_check, try_provider
 
 
@@ -92,6 +93,75 @@ def test_a_damaged_model_package_is_named_and_the_others_are_still_read(
     findings = findings_of("models")
     assert [finding.state for finding in findings] == ["problem", "problem"]
     assert "broken" in findings[0].mend and findings[1].essential
+
+
+def test_engines_are_tried_and_what_breaks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken() -> str:
+        raise RuntimeError("no such instruction\nmore")
+
+    for check, attempt in (("openvino", "_openvino_computes"), ("torch", "_torch_computes")):
+        pytest.importorskip(check)
+        assert [finding.state for finding in findings_of(check)] == ["ok"]
+        monkeypatch.setattr(doctor_engines, attempt, broken)
+        (finding,) = findings_of(check)
+        assert finding.state == "problem" and finding.detail == "no such instruction" and finding.mend
+
+
+@pytest.mark.trt
+def test_tensorrt_is_tried_without_a_gpu_too() -> None:
+    pytest.importorskip("tensorrt_rtx", reason="needs requirements/gpu.txt")
+    assert doctor_engines._tensorrt_builds("tensorrt_rtx", False) == ""
+    (finding, *_) = findings_of("tensorrt")
+    assert finding.state == "ok" and finding.name == "TensorRT for RTX"
+
+
+def test_an_old_driver_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
+    from engines import devices
+
+    monkeypatch.setattr(devices, "cuda_devices", lambda: (1, "1 CUDA device"))
+    for driver, state in (("12.8", "note"), ("13.0", "ok")):
+        gpu = devices.CudaGpu("NVIDIA Fake 4090", "8.9", 24 << 30, driver)
+        monkeypatch.setattr(devices, "cuda_gpus", lambda gpu=gpu: (gpu,))
+        (finding,) = findings_of("gpu")
+        assert finding.state == state and bool(finding.mend) == (state == "note")
+        assert "8.9" in finding.detail and "24 GiB" in finding.detail
+
+
+def test_plans_are_listed_with_whether_they_run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("onnx", reason="tiny graphs are made with onnx")
+    import app.model_packages
+    from engines import devices
+    from engines.plans import ANY_GPU, expected_key, plan_folders, save_plan
+    from tests.tiny_packages import hmr_package
+
+    monkeypatch.setattr(app.model_packages, "model_folders", lambda: (tmp_path,))
+    package = hmr_package(tmp_path / "tiny", input_hw=(64, 48))
+    gpu = devices.CudaGpu("NVIDIA Fake 4090", "8.9", 24 << 30, "13.0")
+    monkeypatch.setattr(doctor_packages, "installed_version", lambda name: "1.7.1")
+    keys = [replace(expected_key(package, "tensorrt_rtx", version, gpu), gpu=ANY_GPU) for version in ("1.7.1", "1.6.0")]
+    plans = [save_plan(plan_folders(package)[1], key, b"a plan") for key in keys]
+
+    def found() -> dict[str, Finding]:
+        return {name: f for f in findings_of("models") for name in [p.path.name for p in plans] if name in f.detail}
+
+    assert [finding.state for finding in found().values()] == ["ok", "ok"]
+    assert all("NVIDIA GPU" in finding.detail for finding in found().values())
+    monkeypatch.setattr(devices, "cuda_gpus", lambda: (gpu,))
+    fits, other = (found()[plan.path.name] for plan in plans)
+    assert fits.state == "ok" and "runs here" in fits.detail
+    assert (
+        other.state == "note" and "built for 1.6.0, here is 1.7.1" in other.detail and "export tensorrt" in other.mend
+    )
+    plans[0].path.write_bytes(b"changed")
+    assert found()[plans[0].path.name].state == "problem"
+
+
+def test_terms_in_force_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    import app.licences
+
+    monkeypatch.setattr(app.licences, "package_rows", lambda: [("hmr", "mine", "CC-BY-NC-4.0; trained on: x")])
+    (finding,) = findings_of("licences")
+    assert "CC-BY-NC-4.0: mine" in finding.detail and "Apache-2.0: Bodycast" in finding.detail
 
 
 def test_a_missing_body_is_essential(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -1,32 +1,78 @@
-"""TensorRT reads and builds the exported graph, on a machine without a GPU."""
+"""Every kind of network builds for TensorRT RTX at every GPU generation asked for, on a machine without a GPU."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+from torch import nn
 
-from export.onnx_graph import to_onnx
-from hmr.networks.hmr_net import ExportedHmr
+from engines.package import ModelPackage
+from engines.plans import installed_plans
+from export.tensorrt_plan import BuildOptions, build_plan
 from hmr.networks.registry import build
+from tests.export.untrained import untrained_packages
+from tests.networks.registry_cases import tiny
+
+CAPABILITIES = ("7.5", "8.6", "8.9", "12.0")
+TINY = {"swin-t-s2": "8.6", "gmf-t-s2": "8.9", "vmamba-t-s2": "12.0", "hmr2-s-fast": "8.6", "pose-swin-t-s2": "8.9"}
+"""Registered name -> capability of its fp16 plan. What is left out here builds in the slow test, at full size."""
+
+FRAMES = 243
+
+pytestmark = pytest.mark.trt
+
+FULL_CASES: dict[str, Callable[[], nn.Module]] = {
+    **{
+        name: (lambda name=name: build(name))
+        for name in (
+            "swin-t-s2",
+            "swin-t-s3",
+            "swin-b-s3",
+            "gmf-t-s2",
+            "vmamba-t-s2",
+            "hmr2-s",
+            "hmr2-s-fast",
+            "hmr2-b-fast",
+            "pose-swin-t-s2",
+            "motion-vae",
+            "motion-vae-all-encoder",
+            "diffusion-decoder",
+        )
+    },
+    "deformable-x4 on ViT-S": lambda: build("deformable-x4", size="s"),
+}
 
 
-@pytest.mark.trt
-def test_truncated_swin() -> None:
-    trt = pytest.importorskip("tensorrt_rtx", reason="needs requirements/gpu.txt")
-    small = {"width": 32, "depth": 1, "heads": 2, "head_width": 8, "mlp_width": 16}
-    module = ExportedHmr(build("swin-t-s2", image_hw=(64, 48), decoder=small))
-    model = to_onnx(module, [torch.zeros(2, 64, 48, 3, dtype=torch.uint8)], ["crops"], module.output_names)
-    logger = trt.Logger(trt.Logger.ERROR)
-    builder = trt.Builder(logger)
-    network = builder.create_network(0)
-    parser = trt.OnnxParser(network, logger)
-    assert parser.parse(model), [str(parser.get_error(index)) for index in range(parser.num_errors)]
-    assert {network.get_output(index).name for index in range(network.num_outputs)} == set(module.output_names)
-    config = builder.create_builder_config()
-    config.num_compute_capabilities = 1
-    config.set_compute_capability(trt.ComputeCapability.SM86, 0)
-    profile = builder.create_optimization_profile()
-    profile.set_shape("crops", (1, 64, 48, 3), (1, 64, 48, 3), (16, 64, 48, 3))
-    config.add_optimization_profile(profile)
-    plan = builder.build_serialized_network(network, config)
-    assert plan is not None and plan.nbytes > 1_000_000
+def build_checked(package: ModelPackage, capabilities: tuple[str, ...]) -> None:
+    """A plan for each capability; fp32 products are turned on Turing, and nowhere else."""
+    pytest.importorskip("tensorrt_rtx", reason="needs requirements/gpu.txt")
+    for capability in capabilities:
+        plan = build_plan(package, BuildOptions(capability, batches=(1, 2, 4)))
+        assert plan.key.compute_capability == capability and plan.size_bytes > 10_000
+        turned = plan.key.precision.endswith("+fp16-products")
+        assert turned == (capability == "7.5") or package.info.precision == "fp16"
+    assert len(list(installed_plans(package))) == len(capabilities)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_tiny(name: str, tmp_path: Path) -> None:
+    fp32, fp16 = untrained_packages(tmp_path, tiny(name), ("fp32", "fp16"), FRAMES)
+    build_checked(fp32, ("7.5",))
+    build_checked(fp16, (TINY[name],))
+
+
+def test_a_tiny_network_at_every_capability(tmp_path: Path) -> None:
+    (fp32,) = untrained_packages(tmp_path, tiny("hmr2-s"), ("fp32",), FRAMES)
+    build_checked(fp32, CAPABILITIES)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp16", "fp32"])
+@pytest.mark.parametrize("name", FULL_CASES)
+def test_full_size(name: str, precision: str, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    (package,) = untrained_packages(tmp_path, FULL_CASES[name](), (precision,), FRAMES)
+    build_checked(package, CAPABILITIES)
