@@ -56,6 +56,7 @@ class Recipe:
     flip: float = 0.5
     seed: int = 0
     paper: str = ""
+    pool: int = 1  # the finished network takes crops `pool` times as large as the last phase's, and averages them
 
     def __post_init__(self) -> None:
         total = sum(p.share for p in self.phases)

@@ -14,6 +14,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import torch
 from rich.progress import track
 from torch import Tensor
@@ -23,27 +24,30 @@ from training.crop_set import Batch, CropSet, mirrored
 from training.losses import HmrLoss
 from training.optimiser import HybridOptimiser
 from training.trainee import Trainee, save
-from training.validate import good_rows, validate
+from training.validate import validate
 
 BATCH = 192
-RATE, RATE_END = 6e-3, 1e-4
+RATE, RATE_END = 1.5e-2, 3e-4
 
 
 class MapCache:
     """Encoder maps (bfloat16) and labels of crops and their mirror images, in memory."""
 
     def __init__(self, encoder: torch.nn.Module, crops: CropSet, image_hw: tuple[int, int], limit: int) -> None:
-        rows = good_rows(crops, limit)
-        maps: list[Tensor] = []
+        rows = np.arange(min(len(crops), limit))  # crops that miss their person teach the score
+        self.maps = torch.empty(0)
         labels: list[Batch] = []
         empty = torch.zeros(0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
             for start in track(range(0, len(rows), 64), "encoding", disable=not sys.stderr.isatty()):
                 batch = crops.rows(rows[start : start + 64], image_hw)
-                for seen in (batch, mirrored(batch)):
-                    maps.append(encoder(seen.images)[-1].bfloat16())
+                for flip, seen in enumerate((batch, mirrored(batch))):
+                    found = encoder(seen.images)[-1].bfloat16()
+                    if not len(self.maps):
+                        self.maps = torch.empty(2 * len(rows), *found.shape[1:], dtype=torch.bfloat16)
+                    first = 2 * start + flip * len(found)
+                    self.maps[first : first + len(found)] = found
                     labels.append(replace(seen, images=empty, parts=empty))
-        self.maps = torch.cat(maps)
         fields = [name for name in vars(labels[0]) if name not in ("images", "parts")]
         joined = {name: torch.cat([getattr(label, name) for label in labels]) for name in fields}
         self.labels = Batch(images=empty, parts=empty, **joined)

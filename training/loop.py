@@ -154,7 +154,7 @@ class Training:
             results[trainee.recipe.name] = scores
             checkpoint = {
                 "model": trainee.recipe.model,
-                "arguments": {**trainee.recipe.arguments, "image_hw": list(trainee.image_hw)},
+                "arguments": trainee.package_arguments(),
                 "state_dict": {k: v.clone() for k, v in trainee.ema.state_dict().items()},
                 "metrics": scores,
                 "training": {

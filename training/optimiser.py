@@ -15,8 +15,8 @@ import torch
 from torch import nn
 
 REST_RATE = 0.4
-DECODER_RATE = 0.3
-READOUT_RATE = 0.04
+DECODER_RATE = 0.1
+READOUT_RATE = 0.02
 """Learning rates as multiples of the encoder's matrices': its other weights, the decoder's matrices, its readouts and
 other weights. The first and the last are AdamW's."""
 

@@ -107,6 +107,12 @@ class Trainee:
             "optimiser": self.optimiser.state_dict(),
         }
 
+    def package_arguments(self) -> dict[str, Any]:
+        """Arguments of the finished network: with the recipe's `pool`, it takes larger crops and averages them."""
+        pool = self.recipe.pool
+        sized: dict[str, Any] = {"image_hw": [side * pool for side in self.image_hw]}
+        return {**self.recipe.arguments, **sized, **({"pool": pool} if pool > 1 else {})}
+
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`. Raises ValueError for another recipe's state."""
         if state["recipe"] != self.recipe.name:
