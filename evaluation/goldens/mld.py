@@ -6,6 +6,7 @@ from typing import Any
 
 import torch
 from numpy.typing import NDArray
+from torch import nn
 
 from evaluation.goldens.record import Golden, Ours
 from hmr.networks.temporal.diffusion_decoder import Denoiser
@@ -58,7 +59,9 @@ def run_denoiser(golden: Golden) -> dict[str, NDArray[Any] | Ours]:
         condition_relu=True,
     ).eval()
     state = golden.state_tensors()
-    del state["mem_pos.pe"]
+    state.pop("mem_pos.pe", None)
+    if not any(key.startswith("emb_proj.") for key in state):
+        denoiser.emb_proj = nn.Identity()  # upstream projects conditions only where their width is not the latents'
     denoiser.load_state_dict(state)
     z, conditions = golden.tensor("sample"), golden.tensor("cond")
     return {f"out_t{t}": denoiser(z, t, conditions).numpy() for t in c["t"]}

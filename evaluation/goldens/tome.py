@@ -56,6 +56,8 @@ def run_vit(golden: Golden) -> dict[str, NDArray[Any]]:
     answers: dict[str, Tensor] = {}
     for prefix, tag, class_token in (("vit.", "nocls", False), ("vit_cls.", "cls", True)):
         state = golden.state_tensors(prefix)
+        if not state:
+            continue
         mlp_ratio = state["blocks.0.mlp.fc1.weight"].shape[0] / width
         blocks = nn.ModuleList(Block(width, heads, mlp_ratio) for _ in range(depth)).eval()
         blocks.load_state_dict({k.removeprefix("blocks."): v for k, v in state.items() if k.startswith("blocks.")})
@@ -71,7 +73,7 @@ def run_vit(golden: Golden) -> dict[str, NDArray[Any]]:
             states = run_merging_blocks(
                 blocks,
                 x,
-                config["r"],
+                _schedule(config["r"], depth, x.shape[1], class_token),
                 proportional_attention=proportional,
                 class_token=class_token,
                 track_source=True,
@@ -83,3 +85,13 @@ def run_vit(golden: Golden) -> dict[str, NDArray[Any]]:
             assert states[-1].source is not None
             answers[f"{tag}_{attention}/source"] = states[-1].source
     return {name: answers[name].numpy() for name in golden.outputs if name in answers}
+
+
+def _schedule(r: int | list[int], depth: int, tokens: int, class_token: bool) -> list[int]:
+    """Merges per block: one number stands for all, missing ones for none, half of the tokens is the limit."""
+    wanted = [r] * depth if isinstance(r, int) else [*r, *[0] * depth][:depth]
+    schedule: list[int] = []
+    for merges in wanted:
+        schedule.append(min(merges, most_merges(tokens, class_token)))
+        tokens -= schedule[-1]
+    return schedule

@@ -22,7 +22,9 @@ def run(golden: Golden) -> dict[str, NDArray[Any] | Ours]:
     config, inputs = golden.config, golden.inputs
     features = golden.tensor("features")
     crop_wh = (inputs["heatmaps"].shape[3] * HEATMAP_STRIDE, inputs["heatmaps"].shape[2] * HEATMAP_STRIDE)
-    stride = crop_wh[1] // features.shape[2]
+    # Each deconvolution halves the stride down to the heat maps'; the heads' own features need not fit `heatmaps`.
+    deconvolutions = sum(kernel.ndim == 4 for key, kernel in golden.state.items() if key.startswith("classic.deconv"))
+    stride = HEATMAP_STRIDE * 2**deconvolutions
     classic = ClassicHeatmapHead(config["in"], stride, config["joints"], config["filters"]).eval()
     classic.load_state_dict(golden.state_tensors("classic."))
     simple = SimpleHeatmapHead(config["in"], stride, config["joints"]).eval()
