@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -12,7 +12,7 @@ from engines.base import Engine, GraphTensor
 from engines.devices import usable_cores
 from engines.errors import EngineError, EngineUnavailableError
 from engines.optional import require
-from engines.package import ModelPackage, Tensor, Tensors
+from engines.package import ModelPackage, Tensor, Tensors, TensorSpec
 
 _DTYPES = {"u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16", "f32": "float32"}
 
@@ -48,8 +48,9 @@ class OpenVinoEngine(Engine):
             line = str(error).strip().rpartition("\n")[2]
             raise EngineError(f"{self.package.model_path}: openvino cannot open it: {line}") from error
         self._request = compiled.create_infer_request()
-        inputs = tuple(_graph_tensor(port) for port in compiled.inputs)
-        outputs = tuple(_graph_tensor(port) for port in compiled.outputs)
+        info = self.package.info
+        inputs = tuple(_graph_tensor(port, info.inputs) for port in compiled.inputs)
+        outputs = tuple(_graph_tensor(port, info.outputs) for port in compiled.outputs)
         return inputs, outputs
 
     def _check_cpu(self, core: Any) -> None:
@@ -92,7 +93,10 @@ def import_openvino() -> Any:
     return require("openvino", "live.txt")
 
 
-def _graph_tensor(port: Any) -> GraphTensor:
+def _graph_tensor(port: Any, specs: Sequence[TensorSpec]) -> GraphTensor:
     dtype = str(port.get_element_type().get_type_name())
     shape = tuple(int(size.get_length()) if size.is_static else "?" for size in list(port.get_partial_shape()))
-    return GraphTensor(str(port.get_any_name()), _DTYPES.get(dtype, dtype), shape)
+    # A port has several names where a step that does nothing was folded away (times 1, plus 0).
+    names = cast("set[str]", port.get_names())
+    name = next((spec.name for spec in specs if spec.name in names), str(port.get_any_name()))
+    return GraphTensor(name, _DTYPES.get(dtype, dtype), shape)

@@ -27,6 +27,9 @@ def to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
     for index, node in enumerate(clean.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
     kept = [clean.graph.node[index].name for index in sorted(head_nodes(clean.graph))]
+    # ONNX Runtime accepts one scale a column of a matrix, not of a stack of matrices, and says so only when it runs.
+    stacks = {weight.name for weight in clean.graph.initializer if len(weight.dims) > 2}
+    kept += [node.name for node in clean.graph.node if node.op_type == "MatMul" and node.input[1] in stacks]
     with TemporaryDirectory() as folder, _quiet():
         source, target = Path(folder, "fp32.onnx"), Path(folder, "int8.onnx")
         onnx.save(onnx.shape_inference.infer_shapes(clean), source)

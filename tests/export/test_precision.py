@@ -107,6 +107,17 @@ def test_int8_takes_the_products_before_the_head(graph: onnx.ModelProto) -> None
     assert 0 < np.abs(run(small) - run(graph)).max() < 0.02
 
 
+def test_int8_leaves_stacks_of_matrices_alone(graph: onnx.ModelProto) -> None:
+    stacked = onnx.ModelProto()
+    stacked.CopyFrom(graph)
+    weights = {weight.name: weight for weight in stacked.graph.initializer}
+    weights["w2"].CopyFrom(numpy_helper.from_array(numpy_helper.to_array(weights["w2"])[None], "w2"))
+    stacked.graph.output[0].CopyFrom(helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, "N", WIDTH]))
+    small = to_int8(stacked)
+    assert Counter(node.op_type for node in small.graph.node)["MatMulInteger"] == 1
+    assert 0 < np.abs(run(small) - run(stacked)).max() < 0.02
+
+
 def test_what_cannot_be_converted_is_refused(graph: onnx.ModelProto) -> None:
     vector = helper.make_tensor_value_info
     branch = helper.make_graph(
