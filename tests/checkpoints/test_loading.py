@@ -216,9 +216,7 @@ def test_a_malicious_pickle_is_refused_and_not_run(tmp_path):
     marker = tmp_path / "marker"
     net = tiny("hmr2-s")
     path = hmr2_file(tmp_path / "evil.ckpt", net, hyper_parameters=Evil(marker))
-    with pytest.raises(
-        UnsafeCheckpoint, match=r"evil\.ckpt is not read: it holds more than tensors .*\(getattr\)"
-    ):
+    with pytest.raises(UnsafeCheckpoint, match=r"evil\.ckpt is not read: it holds more than tensors .*\(getattr\)"):
         load_checkpoint(net, path, "hmr2")
     assert not marker.exists()
     torch.load(path, weights_only=False)
