@@ -88,8 +88,9 @@ rotations, as in a model package. `docs/networks.md` says which file holds which
 
 The floor is the larger of two times that no program beats here: multiply-accumulates (attention and scans included)
 x 2 at the measured rate of large fp32 matrix products (the better of torch's and ONNX Runtime's), and weights, inputs
-and outputs (fp32) at the measured memory bandwidth. "x floor" is the median over the floor. A network far above its floor spends its time outside large matrix
-products: depthwise convolutions, norms, window shuffles, scans, many small calls.
+and outputs (fp32) at the measured memory bandwidth. "x floor" is the median over the floor. A network far above its
+floor spends its time outside large matrix products: depthwise convolutions, norms, window shuffles, scans, many small
+calls.
 
 - Command: `python -m evaluation model-times --threads {threads} --out docs/model_times.md`
 """
