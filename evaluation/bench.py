@@ -1,7 +1,7 @@
 """`python -m evaluation bench`: packages on engines, alone and end to end, against the floor of this machine.
 
 The least time says what the code costs, median and 95th percentile what the machine made of it. The floor is the
-network's multiply-accumulates over the machine's own matrix rate with as many threads, measured just before.
+network's multiply-accumulates over the best matrix rate, with as many threads, that this run saw on the machine.
 """
 
 from __future__ import annotations
@@ -42,7 +42,10 @@ def main(argv: Sequence[str]) -> int:
     for run in runs:
         Console().print(pipeline_table(run))
     if options.json:
-        document = {"engines": [asdict(row) for row in times], "pipeline": [asdict(row) for row in runs]}
+        document = {
+            "engines": [asdict(row) | {"floor_ms": row.floor_ms} for row in times],
+            "pipeline": [asdict(row) for row in runs],
+        }
         options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     if options.picture:
         from evaluation.bench_picture import draw
@@ -97,7 +100,7 @@ def engine_times(folders: Sequence[Path], options: argparse.Namespace) -> list[E
                 )
             except (EngineError, ValueError) as error:
                 print(f"bench: {folder.name} on {engine}: {error}", file=sys.stderr)
-    return rows
+    return bench_engines.with_best_rates(rows)
 
 
 def pipeline_times(folders: Sequence[Path], options: argparse.Namespace) -> list[PipelineTime]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -19,7 +20,8 @@ WARM_UP = 3
 
 @dataclass(frozen=True)
 class EngineTime:
-    """ms_*: milliseconds a row. floor_ms: of a row, None where it is not known (a GPU, shapes that cannot be inferred).
+    """ms_*: milliseconds a row. macs: multiply-accumulates of a row, done in `arithmetic`. rate: of those a second that
+    this machine managed, None for a GPU.
     memory_mb: peak resident memory that opening and running added; None where the system does not say.
     error: the first measure of the package's parity report for this engine on its fixed inputs."""
 
@@ -31,11 +33,18 @@ class EngineTime:
     least_ms: float
     median_ms: float
     p95_ms: float
-    floor_ms: float | None
+    macs: int
+    arithmetic: str
+    rate: float | None
     memory_mb: float | None
     parameters: int
     error_name: str
     error: float | None
+
+    @property
+    def floor_ms(self) -> float | None:
+        """What the products alone take, of a row; None where the rate is not known."""
+        return None if self.rate is None else 1e3 * self.macs / self.rate
 
     @property
     def over_floor(self) -> float | None:
@@ -70,7 +79,8 @@ def measure(folder: Path, engine: str, device: str, batches: tuple[int, ...], re
     from evaluation.bench_floor import arithmetic, graph_cost, machine_rate
 
     cost = graph_cost(package.model_path)
-    rate = machine_rate(arithmetic(package, name)) if used == "cpu" else None
+    kind = arithmetic(package, name)
+    rate = machine_rate(kind) if used == "cpu" else None
     error_name, error = _parity(folder, name)
     return [
         EngineTime(
@@ -82,7 +92,9 @@ def measure(folder: Path, engine: str, device: str, batches: tuple[int, ...], re
             least_ms=float(samples.min()),
             median_ms=float(np.median(samples)),
             p95_ms=float(np.percentile(samples, 95)),
-            floor_ms=None if rate is None else 1e3 * cost.macs / rate,
+            macs=cost.macs,
+            arithmetic=kind,
+            rate=rate,
             memory_mb=None if before is None or peak is None else round(peak - before, 1),
             parameters=cost.parameters,
             error_name=error_name,
@@ -90,6 +102,15 @@ def measure(folder: Path, engine: str, device: str, batches: tuple[int, ...], re
         )
         for batch, samples in times.items()
     ]
+
+
+def with_best_rates(rows: Sequence[EngineTime]) -> list[EngineTime]:
+    """The same rows, each with the best rate that any of them saw in its arithmetic: other programs only lower it."""
+    best: dict[str, float] = {}
+    for row in rows:
+        if row.rate is not None:
+            best[row.arithmetic] = max(best.get(row.arithmetic, 0.0), row.rate)
+    return [row if row.rate is None else replace(row, rate=best[row.arithmetic]) for row in rows]
 
 
 def resident_mb(field: str) -> float | None:

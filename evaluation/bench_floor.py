@@ -24,7 +24,7 @@ SIDE = 1024
 """A product of this size fits no small cache and hides every overhead."""
 
 _ENGINES = {"fp32": ("onnxruntime", "openvino"), "bf16": ("openvino-bf16",), "int8": ("onnxruntime",)}
-_RUNS = 6
+_RUNS = 25
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -77,7 +78,9 @@ def test_engines_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
 
 
 def row(package: str, engine: str, least_ms: float, error: float | None) -> EngineTime:
-    return EngineTime(package, "fp32", engine, "cpu", 1, least_ms, 2.0, 3.0, 0.5, 80.0, 3_000_000, "pve_mm", error)
+    return EngineTime(
+        package, "fp32", engine, "cpu", 1, least_ms, 2.0, 3.0, 10**9, "fp32", 2e12, 80.0, 3_000_000, "pve_mm", error
+    )
 
 
 def test_the_table_shows_the_ratio_to_the_floor(capsys: pytest.CaptureFixture[str]) -> None:
@@ -86,6 +89,13 @@ def test_the_table_shows_the_ratio_to_the_floor(capsys: pytest.CaptureFixture[st
     Console(width=140).print(bench.engine_table([row("a", "onnxruntime", 0.8, 0.02), row("b", "openvino", 1.0, None)]))
     shown = capsys.readouterr().out
     assert "1.60" in shown and "2.00" in shown and "0.02 mm" in shown
+
+
+def test_the_floor_is_that_of_the_best_rate_in_a_run() -> None:
+    slow, quick = row("a", "onnxruntime", 1, None), replace(row("b", "openvino", 1, None), rate=4e12)
+    other = replace(slow, arithmetic="bf16", rate=9e12)
+    floors = [each.floor_ms for each in bench_engines.with_best_rates([slow, quick, other])]
+    assert floors == pytest.approx([0.25, 0.25, 1e3 / 9e3])
 
 
 def test_the_picture_is_drawn_and_needs_errors(tmp_path: Path) -> None:
