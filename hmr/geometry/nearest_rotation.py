@@ -15,8 +15,8 @@ from numpy.typing import ArrayLike
 from hmr.geometry.arrays import FloatArray, as_float, require_last_axes
 
 # (s1 + s2)(s2 + s3)(s3 + s1) of the matrix scaled to unit Frobenius norm. The rounding error of R grows with its
-# inverse square; below this bound the SVD decides.
-_DEGENERATE = 1e-4
+# inverse square, 1e-11 at this bound; below it the SVD decides (no random matrix in 10,000).
+_DEGENERATE = 1e-3
 
 
 def nearest_rotation_svd(matrix: ArrayLike) -> FloatArray:
@@ -42,11 +42,14 @@ def nearest_rotation(matrix: ArrayLike) -> FloatArray:
     M = wide / np.where(scale > 0, scale, 1.0)
     adjugate_t = _cofactors(M)
     determinant = np.sum(M[..., 0, :] * adjugate_t[..., 0, :], axis=-1)
-    largest = _largest_root(M, adjugate_t, determinant)
+    singular = _signed_singular_values(adjugate_t, determinant)
+    first, second, third = (singular[..., i] for i in range(3))
+    # Newton's steps wander off where two roots of the quartic meet, so the bound is held against what they start from.
+    degenerate = (first + second) * (second + third) * (third + first) < _DEGENERATE
+    largest = _polished_root(first + second + third, adjugate_t, determinant)
     # With |M|_F = 1: kappa = (lambda^2 - 1) / 2, and zeta is the product of the pairwise sums.
     kappa = 0.5 * (largest * largest - 1.0)
     zeta = kappa * largest - determinant
-    degenerate = zeta < _DEGENERATE
     safe = np.where(degenerate, 1.0, zeta)[..., None, None]
     gram = np.swapaxes(M, -1, -2) @ M
     nearest = ((kappa + 1.0)[..., None, None] * M + largest[..., None, None] * adjugate_t - M @ gram) / safe
@@ -61,11 +64,10 @@ def _cofactors(M: FloatArray) -> FloatArray:
     return np.stack([np.cross(b, c), np.cross(c, a), np.cross(a, b)], axis=-2)
 
 
-def _largest_root(M: FloatArray, cofactors: FloatArray, determinant: FloatArray) -> FloatArray:
-    """lambda = s1 + s2 + sign(det) s3 for unit-norm M, from Vieta and the trigonometric cubic.
+def _signed_singular_values(cofactors: FloatArray, determinant: FloatArray) -> FloatArray:
+    """s1 >= s2 >= |s3| (..., 3) of a unit-norm matrix, s3 with the determinant's sign, to about 1e-8.
 
-    The squared singular values solve x^3 - x^2 + c x - det^2 = 0 with c = |cofactors|^2; three Newton steps on the
-    quartic whose largest root lambda is then remove the rounding of the arc cosine.
+    Their squares solve x^3 - x^2 + c x - det^2 = 0 with c = |cofactors|^2: the trigonometric cubic.
     """
     c = np.sum(cofactors * cofactors, axis=(-1, -2))
     p = np.maximum(1.0 - 3.0 * c, 0.0)
@@ -75,12 +77,18 @@ def _largest_root(M: FloatArray, cofactors: FloatArray, determinant: FloatArray)
     angle = np.arccos(cosine) / 3.0
     first = (1.0 + 2.0 * radius * np.cos(angle)) / 3.0
     third = (1.0 + 2.0 * radius * np.cos(angle + 2.0 * np.pi / 3.0)) / 3.0
-    second = np.maximum(1.0 - first - third, 0.0)
-    smallest = np.sqrt(np.maximum(third, 0.0)) * np.where(determinant < 0, -1.0, 1.0)
-    root = np.sqrt(np.maximum(first, 0.0)) + np.sqrt(second) + smallest
+    squares = np.stack([first, 1.0 - first - third, third], axis=-1)
+    singular = np.sqrt(np.maximum(squares, 0.0))
+    singular[..., 2] *= np.where(determinant < 0, -1.0, 1.0)
+    return cast(FloatArray, singular)
+
+
+def _polished_root(root: FloatArray, cofactors: FloatArray, determinant: FloatArray) -> FloatArray:
+    """lambda = s1 + s2 + s3 from a start: three Newton steps on the quartic remove the rounding of the arc cosine."""
+    c = np.sum(cofactors * cofactors, axis=(-1, -2))
     for _ in range(3):
         square_term = root * root - 1.0
         value = square_term * square_term - 8.0 * root * determinant - 4.0 * c
         slope = 4.0 * root * square_term - 8.0 * determinant
         root = root - np.where(np.abs(slope) > 1e-12, value / np.where(slope == 0, 1.0, slope), 0.0)
-    return cast(FloatArray, root)
+    return root

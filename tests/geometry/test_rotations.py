@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -88,8 +88,15 @@ def test_geodesic_distance_is_the_angle(axis_angle):
     np.testing.assert_allclose(rot.geodesic_distance(R, R), 0.0, atol=1e-7)
 
 
+_ALMOST_RANK_ONE = np.full((3, 3), 1e-5)
+_ALMOST_RANK_ONE[1, 1] = 1.0
+_NO_CORNER = _ALMOST_RANK_ONE.copy()
+_NO_CORNER[0, 0] = 0.0
+
+
 @settings(max_examples=200)
 @given(arrays(np.float64, (8, 3, 3), elements=component))
+@example(np.stack([_ALMOST_RANK_ONE, _NO_CORNER]))
 def test_closed_form_nearest_rotation_is_as_near_as_the_svd(M):
     fast, slow = nearest_rotation(M), nearest_rotation_svd(M)
     np.testing.assert_allclose(fast @ fast.swapaxes(-1, -2), np.broadcast_to(np.eye(3), M.shape), atol=1e-7)
