@@ -1,0 +1,170 @@
+"""Motion capture as SMPL-layout sequences at any frame rate, split by subject.
+
+Clips are CMU `.bvh` / `.bvh.gz` files on the Daz-friendly skeleton (training/mocap) or AMASS `.npz` files (Mahmood et
+al., ICCV 2019; keys `poses`, `trans`, `mocap_framerate`; their world has z up). Every clip comes out in a y-up world.
+
+A frame of FastHMR's motion vector (Mehraban et al. 2025, arXiv 2510.10868) is 29 joints and 23 bone twists: see
+`motion_vectors`.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmr.body.body_model import BodyModel
+from hmr.body.inverse_kinematics import bone_twists, forward_kinematics
+from hmr.body.joints import MIRROR, Joint
+from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from training.mocap.retarget import load_smpl_motion, plausible_frames
+from training.synthetic.poses import split_files
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+
+_Y_UP_FROM_Z_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)
+# Where SMPL's five further points lie from the joints that carry them, on the embedded body's own proportions: towards
+# the crown, along the hands, to the toes. The embedded body has no SMPL vertex to read them from.
+_LEAF_OFFSETS_M = np.array(
+    [[0, 0.18, 0.02], [0.08, 0, 0], [-0.08, 0, 0], [0.02, -0.02, 0.07], [-0.02, -0.02, 0.07]], np.float32
+)
+_LEAF_PARENTS = (Joint.HEAD, Joint.LEFT_HAND, Joint.RIGHT_HAND, Joint.LEFT_FOOT, Joint.RIGHT_FOOT)
+
+
+@dataclass(frozen=True)
+class MotionClip:
+    """One motion in a y-up world, metres. `pose` (T,24,3,3) float32; `transl_m` (T,3) float32 SMPL translation;
+    `fps`; `name`; `plausible` (T,) bool, False where the capture is broken."""
+
+    pose: F32
+    transl_m: F32
+    fps: float
+    name: str
+    plausible: NDArray[np.bool_]
+
+    def __len__(self) -> int:
+        return len(self.pose)
+
+    @property
+    def duration_s(self) -> float:
+        """From the first frame to the last, s."""
+        return (len(self) - 1) / self.fps
+
+    def cut(self, start: int, stop: int) -> MotionClip:
+        """Frames start..stop-1."""
+        rows = slice(start, stop)
+        return MotionClip(self.pose[rows], self.transl_m[rows], self.fps, self.name, self.plausible[rows])
+
+
+def load_clip(path: Path, body: BodyModel | None = None) -> MotionClip:
+    """Read a `.bvh`, `.bvh.gz` or AMASS `.npz` motion. Raises ValueError naming the file and what it lacks."""
+    if not path.is_file():
+        raise ValueError(f"{path}: no such motion file; give a .bvh, .bvh.gz or AMASS .npz")
+    if path.suffix == ".npz":
+        return _load_amass(path)
+    motion = load_smpl_motion(path, body)
+    return MotionClip(motion.pose, motion.transl_m, motion.fps, motion.name, motion.plausible)
+
+
+def _load_amass(path: Path) -> MotionClip:
+    if not zipfile.is_zipfile(path):
+        raise ValueError(f"{path}: not a readable .npz archive")
+    with np.load(path, allow_pickle=False) as archive:
+        rates = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in archive.files]
+        missing = [key for key in ("poses", "trans") if key not in archive.files]
+        if missing or not rates:
+            lacks = ", ".join(missing + ([] if rates else ["mocap_framerate"]))
+            raise ValueError(
+                f"{path}: expected an AMASS motion with poses, trans and mocap_framerate; it lacks {lacks}"
+            )
+        poses, transl, fps = archive["poses"], archive["trans"].astype(np.float32), float(archive[rates[0]])
+    if poses.ndim != 2 or poses.shape[1] < 66 or transl.shape != (len(poses), 3) or fps <= 0:
+        raise ValueError(
+            f"{path}: expected poses (T, 66 or more), trans (T, 3) and a rate above 0, "
+            f"got {poses.shape}, {transl.shape} and {fps:g}"
+        )
+    turns = np.zeros((len(poses), 24, 3), np.float32)
+    # SMPL+H and SMPL-X have fingers where SMPL has its two hand joints: those stay at rest.
+    count = 24 if poses.shape[1] == 72 else 22
+    turns[:, :count] = poses[:, : 3 * count].reshape(-1, count, 3)
+    pose = axis_angle_to_matrix(turns).astype(np.float32)
+    pose[:, 0] = _Y_UP_FROM_Z_UP @ pose[:, 0]
+    return MotionClip(
+        pose, (transl @ _Y_UP_FROM_Z_UP.T).astype(np.float32), fps, path.stem, plausible_frames(pose.astype(float), fps)
+    )
+
+
+def resample(clip: MotionClip, time_s: F64) -> MotionClip:
+    """The clip at times (F,) within it, any spacing: rotations on the sphere, translations by a cubic through four
+    frames. The result's `fps` is the mean rate of the times."""
+    at = np.clip(np.asarray(time_s, np.float64) * clip.fps, 0, len(clip) - 1)
+    low = np.minimum(at.astype(np.intp), len(clip) - 2)
+    weight = (at - low).astype(np.float32)
+    step = matrix_to_axis_angle(clip.pose[low].swapaxes(-1, -2) @ clip.pose[low + 1])
+    pose = clip.pose[low] @ axis_angle_to_matrix(step * weight[:, None, None])
+    around = [clip.transl_m[np.clip(low + k, 0, len(clip) - 1)] for k in (-1, 0, 1, 2)]
+    transl = _catmull_rom(around, weight[:, None])
+    fps = (len(at) - 1) / max(float(time_s[-1] - time_s[0]), 1e-6) if len(at) > 1 else clip.fps
+    plausible = clip.plausible[low] & clip.plausible[low + 1]
+    return MotionClip(pose.astype(np.float32), transl.astype(np.float32), fps, clip.name, plausible)
+
+
+def _catmull_rom(around: list[F32], w: F32) -> F32:
+    a, b, c, d = around
+    return 0.5 * (2 * b + (c - a) * w + (2 * a - 5 * b + 4 * c - d) * w**2 + (3 * b - 3 * c + d - a) * w**3)
+
+
+def at_rate(clip: MotionClip, fps: float) -> MotionClip:
+    """The clip at another frame rate."""
+    return resample(clip, np.arange(int(clip.duration_s * fps) + 1) / fps)
+
+
+def load_split(folder: Path, split: str, fps: float | None = None) -> list[MotionClip]:
+    """The clips of `train` or `test` in `folder`: CMU's by subject (training/synthetic/poses.py), AMASS's by the first
+    letters of the file name likewise. At `fps`, or at the rate of each file."""
+    body = BodyModel.load()
+    clips = [load_clip(path, body) for path in split_files(folder, split)]
+    return clips if fps is None else [at_rate(clip, fps) for clip in clips]
+
+
+def plausible_runs(clip: MotionClip, frames: int) -> list[MotionClip]:
+    """The stretches of at least `frames` believable frames."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], clip.plausible.astype(np.int8), [0]])))
+    return [clip.cut(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if b - a >= frames]
+
+
+def mirrored(clip: MotionClip) -> MotionClip:
+    """The motion in a mirror (x -> -x)."""
+    sign = np.array([-1, 1, 1], np.float32)
+    pose = clip.pose[:, MIRROR] * (sign[:, None] * sign[None, :])
+    return MotionClip(pose, clip.transl_m * sign, clip.fps, clip.name, clip.plausible)
+
+
+def reversed_in_time(clip: MotionClip) -> MotionClip:
+    """The motion played backwards (one of FastHMR's two augmentations; the other, warping, is `resample`)."""
+    return MotionClip(clip.pose[::-1], clip.transl_m[::-1], clip.fps, clip.name, clip.plausible[::-1])
+
+
+@cache
+def rest_joints_29() -> F32:
+    """(29,3) m: the embedded body's mean skeleton with the five points that fix the leaf joints' orientation."""
+    joints = BodyModel.load().joints(np.zeros((1, 10)))[0]
+    return np.concatenate([joints, joints[list(_LEAF_PARENTS)] + _LEAF_OFFSETS_M]).astype(np.float32)
+
+
+def motion_vectors(pose: F32) -> F32:
+    """Poses (..., 24, 3, 3) -> frames (..., 133): 29 joints in metres relative to the pelvis, then 23 twists.
+
+    The layout of hmr/networks/temporal/motion_vae.py; `inverse_kinematics` with `rest_joints_29` undoes it.
+    """
+    rest = np.broadcast_to(rest_joints_29(), (*pose.shape[:-3], 29, 3)).astype(np.float32)
+    joints = forward_kinematics(rest, pose)
+    joints = joints - joints[..., :1, :]
+    twists = bone_twists(rest, pose)
+    lead = pose.shape[:-3]
+    return np.concatenate([joints.reshape(*lead, 87), twists.reshape(*lead, 46)], -1).astype(np.float32)

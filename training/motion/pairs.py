@@ -1,0 +1,220 @@
+"""What an HMR engine makes of rendered motion: frames of truth and estimate side by side.
+
+A person acts a clip before a fixed camera in a drawn room. As in a live run, every crop is cut around the mesh that was
+recovered one frame before (padded); where that has lost the person, the crop starts from the true box again, which is
+what the detector is for. Only the crop is drawn, not the whole picture.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from engines.base import Engine
+from hmr.body.body_model import BodyModel, forward_kinematics
+from hmr.geometry import boxes
+from hmr.geometry.camera import cam_crop_to_full
+from hmr.geometry.crop import crop_transforms, stack_crops
+from hmr.geometry.crop_ray import crop_ray_rotation
+from training.motion.data import MotionClip
+from training.synthetic.appearance import Appearance, sample_appearance
+from training.synthetic.backgrounds import procedural
+from training.synthetic.clip import room_camera, stage
+from training.synthetic.people_renderer import Light, PeopleRenderer, Person
+from training.synthetic.rooms import draw_room
+from training.synthetic.scene import Camera, crop_window, project, sample_light
+
+F32 = NDArray[np.float32]
+F64 = NDArray[np.float64]
+U8 = NDArray[np.uint8]
+Rng = np.random.Generator
+IMAGE_WH = (1280, 720)
+PADDING = 0.05
+LOST_IOU = 0.3
+MIN_SHARE_SEEN = 0.15
+NEAR_M = 0.3
+SENSOR_NOISE = 3.0
+
+
+@dataclass(frozen=True)
+class PairedMotion:
+    """Truth and estimate of one person, T frames, camera frame (x right, y down, z forward), metres.
+
+    `time_s` (T,) float64; `pose` (T,24,3,3), `transl_m` (T,3), `betas` (T,10), and the same three as the engine `saw`
+    them, all float32; `score` (T,) float32, 0 where nothing was seen; `fps` (); `up` (3,) which way is up.
+    """
+
+    time_s: F64
+    pose: F32
+    transl_m: F32
+    betas: F32
+    saw_pose: F32
+    saw_transl_m: F32
+    saw_betas: F32
+    score: F32
+    fps: NDArray[np.float64]
+    up: F32
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    def save(self, path: Path) -> None:
+        """Write as .npz."""
+        np.savez_compressed(path, **{field.name: getattr(self, field.name) for field in fields(self)})
+
+    @staticmethod
+    def load(path: Path) -> PairedMotion:
+        """Read what `save` wrote."""
+        with np.load(path, allow_pickle=False) as archive:
+            return PairedMotion(**{field.name: archive[field.name] for field in fields(PairedMotion)})
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Where a clip is acted: camera, its place, the actor's start (x, z) and heading."""
+
+    camera: Camera
+    origin: F32
+    start_xz: tuple[float, float]
+    yaw_rad: float
+
+    def place(self, clip: MotionClip, body: BodyModel, betas: F32) -> tuple[F32, F32]:
+        """The clip in the camera frame: pose (T,24,3,3), translation (T,3)."""
+        pose, transl = stage(clip.pose, clip.transl_m, len(clip), self.start_xz, self.yaw_rad)
+        pose = pose.copy()
+        rest = body.joints(betas[None])[0, 0]
+        pelvis = (transl + rest - self.origin) @ self.camera.rotation.T
+        pose[:, 0] = self.camera.rotation @ pose[:, 0]
+        return pose, (pelvis - rest).astype(np.float32)
+
+
+def draw_scene(rng: Rng) -> Scene:
+    """A camera at chest height, a person 1.8 to 5 m away in any direction; the near ones are cut by the picture."""
+    camera, origin = room_camera(IMAGE_WH, float(rng.uniform(45, 75)), float(rng.uniform(0.9, 1.8)), 0.0)
+    near = rng.random() < 0.2
+    z = -float(rng.uniform(1.6, 2.2) if near else rng.uniform(2.8, 5.0))
+    return Scene(camera, origin, (float(rng.normal(0, 0.25)), z), float(rng.uniform(-np.pi, np.pi)))
+
+
+class Studio:
+    """Acts clips and lets an engine watch. Owns a GL context: use it from one thread, one at a time."""
+
+    def __init__(self, engine: Engine) -> None:
+        self.engine = engine
+        self.body = BodyModel.load()
+        self.renderer = PeopleRenderer(self.body)
+        # The renderer's fabric texture: nobody in these clips wears a photograph.
+        self.fabric = procedural(np.random.default_rng(0), (256, 256))
+        self.hw: tuple[int, int] = tuple(int(n) for n in engine.package.info.input("crops").shape[1:3])  # type: ignore[assignment]
+        self.ray_frame = engine.package.info.orientation_frame == "crop-ray"
+        self.takes_box = any(spec.name == "box_info" for spec in engine.package.info.inputs)
+
+    def close(self) -> None:
+        """Release the GL objects; the engine stays open."""
+        self.renderer.close()
+
+    def act(self, clip: MotionClip, seed: int, held_out: bool) -> PairedMotion | None:
+        """Draw and estimate a clip at its own rate; None where no scene of several shows the person throughout."""
+        rng = np.random.default_rng(seed)
+        betas = rng.normal(0, 1, 10).clip(-2, 2).astype(np.float32)
+        placed = next((found for _ in range(20) if (found := self._place(rng, clip, betas)) is not None), None)
+        if placed is None:
+            return None
+        scene, pose, transl = placed
+        look = sample_appearance(rng, held_out=held_out, photographs=False)
+        shown = self._watch(scene, pose, transl, betas, look, rng)
+        if shown is None:
+            return None
+        saw_pose, saw_transl, saw_betas, score = shown
+        return PairedMotion(
+            time_s=np.arange(len(clip)) / clip.fps,
+            pose=pose.astype(np.float32),
+            transl_m=transl,
+            betas=np.tile(betas, (len(clip), 1)),
+            saw_pose=saw_pose,
+            saw_transl_m=saw_transl,
+            saw_betas=saw_betas,
+            score=score,
+            fps=np.float64(clip.fps),
+            up=scene.camera.rotation @ np.array([0, 1, 0], np.float32),
+        )
+
+    def _place(self, rng: Rng, clip: MotionClip, betas: F32) -> tuple[Scene, F32, F32] | None:
+        """A scene whose picture holds at least a third of the joints at all times, and the clip in it."""
+        scene = draw_scene(rng)
+        pose, transl = scene.place(clip, self.body, betas)
+        _, places = forward_kinematics(pose, self.body.joints(betas[None]))
+        joints = places + transl[:, None]
+        pixels = project(joints, scene.camera)
+        inside = ((pixels >= 0) & (pixels < np.array(scene.camera.image_wh))).all(-1) & (joints[..., 2] > NEAR_M)
+        return (scene, pose, transl) if inside.mean(1).min() > 1 / 3 else None
+
+    def _watch(
+        self, scene: Scene, pose: F32, transl: F32, betas: F32, look: Appearance, rng: Rng
+    ) -> tuple[F32, F32, F32, F32] | None:
+        count = len(pose)
+        saw = (
+            np.zeros((count, 24, 3, 3), np.float32),
+            np.zeros((count, 3), np.float32),
+            np.zeros((count, 10), np.float32),
+            np.zeros(count, np.float32),
+        )
+        room = draw_room(rng, scene.camera, scene.origin.astype(np.float64))
+        light = sample_light(rng, scene.camera)
+        rest = self.body.rest_vertices(betas[None])
+        box: F32 | None = None
+        for frame in range(count):
+            vertices = self.body(pose[frame : frame + 1], betas[None], transl[frame : frame + 1], rest).vertices[0]
+            true_box, share = _seen_box(vertices, scene.camera)
+            if share < MIN_SHARE_SEEN:
+                return None
+            if box is None or boxes.iou_matrix(box[None], true_box[None])[0, 0] < LOST_IOU:
+                box = boxes.pad(true_box, PADDING)
+            seen = self._estimate(scene.camera, room, Person(vertices, look), light, box, rng)
+            for column, value in zip(saw, seen, strict=True):
+                column[frame] = value
+            box = self._mesh_box(scene.camera, *seen[:3])
+        return saw
+
+    def _estimate(self, camera: Camera, room: U8, person: Person, light: Light, box: F32, rng: Rng):
+        transform = crop_transforms(box[None], self.hw)[0]
+        centre, size = (a.astype(np.float32) for a in stack_crops([transform]))
+        rgba, _ = self.renderer.render(
+            [person], crop_window(centre[0], float(size[0]), camera, self.hw), light, self.fabric
+        )
+        behind = cv2.warpAffine(room, transform.image_to_crop, self.hw[::-1]).astype(np.float32)
+        pixels = rgba[..., :3] * 255 + (1 - rgba[..., 3:]) * behind + rng.normal(0, SENSOR_NOISE, (*self.hw, 3))
+        crops = np.clip(pixels, 0, 255).astype(np.uint8)[None]
+        wh, focal = np.array(camera.image_wh, np.float32), camera.focal_px
+        inputs = {"crops": crops}
+        if self.takes_box:
+            inputs["box_info"] = (np.concatenate([centre - wh / 2, size[:, None]], axis=1) / focal).astype(np.float32)
+        out = self.engine.run(inputs)
+        pose = out["pose"][0].astype(np.float32).copy()
+        if self.ray_frame:
+            pose[0] = crop_ray_rotation(centre, np.float32(focal), wh / 2)[0] @ pose[0]
+        scale = out["camera"].astype(np.float32)
+        scale[:, 0] = np.maximum(scale[:, 0], 0.05)
+        transl = cam_crop_to_full(scale, centre, size, wh, np.float32(focal))
+        return pose, transl[0], out["betas"][0], out["score"][0]
+
+    def _mesh_box(self, camera: Camera, pose: F32, transl: F32, betas: F32) -> F32 | None:
+        vertices = self.body(pose[None], betas[None].astype(np.float32), transl[None].astype(np.float32)).vertices[0]
+        box, share = _seen_box(vertices, camera)
+        return boxes.pad(box, PADDING) if share > 0 else None
+
+
+def _seen_box(vertices: F32, camera: Camera) -> tuple[F32, float]:
+    """xyxy (4,) of the vertices (V,3) before the camera, clipped to the picture, and the share of them in it."""
+    ahead = vertices[:, 2] > NEAR_M
+    if not ahead.any():
+        return np.zeros(4, np.float32), 0.0
+    pixels = project(vertices[ahead], camera)
+    wh = np.array(camera.image_wh, np.float32)
+    share = float(((pixels >= 0) & (pixels < wh)).all(1).sum()) / len(vertices)
+    box = boxes.clip(np.concatenate([pixels.min(0), pixels.max(0)])[None], camera.image_wh)[0].astype(np.float32)
+    return box, share if (box[2:] - box[:2]).min() > 12 else 0.0
