@@ -1,0 +1,1 @@
+"""Clothes, shoes, hats, hair and glasses that hang on the embedded body."""
