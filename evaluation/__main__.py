@@ -12,6 +12,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "evaluation.goldens.runner",
         "compare our networks with the official implementations' tensors",
     ),
+    "predict": ("evaluation.predict", "bodies for the labelled boxes of pictures, saved to be scored"),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
     "bench": ("evaluation.bench", "packages on engines and end to end: time, memory, floor, error"),

@@ -1,0 +1,301 @@
+"""`python -m evaluation predict PACKAGE --images DIR --coco BOXES.json --out PRED.npz`: bodies for labelled boxes.
+
+Once, saved; `python -m evaluation score` then scores the file as often as wanted. What runs is the live program's crop
+rule, network and camera on the box of every annotation, without detector, tracker or smoother. `--crops SET` takes a
+synthetic test set instead (a folder written by training.synthetic.generate), with its true cameras.
+
+Rules. One row per annotation, in the file's order; where the file knows a category "person", only its annotations. A
+box that is missing, without area or not finite gets an empty row (`valid` False). Crowd regions are predicted like the
+rest and marked (`iscrowd`); scores leave them out. The focal length is --focal-px or --fov-deg, else the image's own
+"focal_px" in the label file, else the diagonal of the picture in pixels (CLIFF's rule, as in the live program).
+Pictures are turned as their EXIF tag says, unless the label file states the size of the unturned picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from time import monotonic
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from app.errors import BodycastError, RunError, UsageError
+from app.estimator import Estimator
+from app.output_file import check_target
+from app.pipeline.build import PoseOnly, load_body
+from app.records import CropBatch
+from engines.package import METADATA_FILE
+from evaluation.predict_rows import EstimatesBodies, RowPredictor, write_estimates
+from evaluation.predictions import empty_columns, write_predictions
+from hmr.body.body_model import BodyModel
+from hmr.body.surface_joints import SURFACE_VERTICES
+from hmr.geometry.camera import Intrinsics
+from hmr.geometry.crop import CropTransform
+from training.datasets.coco import CocoLabels, LabelledImage, find_pictures, read_labels
+from training.datasets.errors import DatasetError
+from training.datasets.pictures import Picture
+
+CROP_ARRAYS = ("pixels", "centre_px", "size_px", "focal_px", "image_wh")
+
+
+@dataclass(frozen=True)
+class CameraRule:
+    """What to assume of the lens: `focal_px`, or `fov_deg` along the diagonal, or neither."""
+
+    focal_px: float | None = None
+    fov_deg: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.focal_px is not None and self.fov_deg is not None:
+            raise UsageError("--focal-px and --fov-deg say the same thing: give one of them")
+        if self.focal_px is not None and not 10 <= self.focal_px <= 1e6:
+            raise UsageError(f"--focal-px: expected 10 to 1000000 pixels, got {self.focal_px:g}")
+        if self.fov_deg is not None and not 1 <= self.fov_deg <= 170:
+            raise UsageError(f"--fov-deg: expected 1 to 170 degrees, got {self.fov_deg:g}")
+
+    def camera(self, image: LabelledImage, wh: tuple[int, int]) -> Intrinsics:
+        """The camera of a picture of size wh px."""
+        if self.focal_px is not None:
+            return Intrinsics.from_focal(self.focal_px, wh)
+        if self.fov_deg is not None:
+            return Intrinsics.default(wh, fov_rad=math.radians(self.fov_deg))
+        if image.focal_px is not None:
+            return Intrinsics.from_focal(image.focal_px, wh)
+        return Intrinsics.default(wh)
+
+    def describe(self) -> str:
+        """For the file's meta."""
+        if self.focal_px is not None:
+            return f"{self.focal_px:g} px"
+        return "image diagonal, or the label file's own" if self.fov_deg is None else f"{self.fov_deg:g} degrees"
+
+
+def predict_labels(
+    estimator: EstimatesBodies,
+    body: BodyModel,
+    labels: CocoLabels,
+    pictures: dict[int, Path],
+    rule: CameraRule,
+    batch: int,
+    done: Callable[[int], None],
+) -> dict[str, NDArray[Any]]:
+    """Prediction columns for all annotations of `labels`; `pictures`: image id -> file. Rows whose picture is not among
+    them, or whose box is unusable, stay empty. Raises: DatasetError for a picture that cannot be read."""
+    columns = empty_columns(len(labels.annotations))
+    by_image: dict[int, list[int]] = {}
+    for row, annotation in enumerate(labels.annotations):
+        columns["annotation_id"][row] = annotation.id
+        columns["image_id"][row] = annotation.image_id
+        columns["iscrowd"][row] = annotation.is_crowd
+        if annotation.xyxy is not None:
+            columns["bbox_xyxy"][row] = annotation.xyxy
+            columns["bbox"][row] = [*annotation.xyxy[:2], *(annotation.xyxy[2:] - annotation.xyxy[:2])]
+            if annotation.image_id in pictures:
+                by_image.setdefault(annotation.image_id, []).append(row)
+    predictor = RowPredictor(estimator, body, columns, batch, done)
+    for image_id, rows in by_image.items():
+        label = labels.images[image_id]
+        image = Picture(pictures[image_id], labelled_wh=label.wh).read()
+        boxes = np.stack([_usable(labels.annotations[row].xyxy) for row in rows])
+        predictor.add(rows, image, boxes, rule.camera(label, (image.shape[1], image.shape[0])))
+    predictor.flush()
+    return columns
+
+
+def _usable(xyxy: NDArray[np.float64] | None) -> NDArray[np.float64]:
+    assert xyxy is not None, "rows without a box are left out before"
+    return xyxy
+
+
+def predict_crops(
+    estimator: EstimatesBodies, body: BodyModel, folder: Path, limit: int | None, done: Callable[[int], None]
+) -> dict[str, NDArray[Any]]:
+    """Prediction columns for a synthetic crop set: row i is sample i, seen by its true camera.
+
+    Raises: DatasetError where the folder holds no set.
+    """
+    count = _crop_count(folder, limit)
+    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in CROP_ARRAYS}
+    columns = empty_columns(count)
+    columns["annotation_id"][:] = columns["image_id"][:] = np.arange(count)
+    for row in range(count):
+        centre, size = arrays["centre_px"][row], float(arrays["size_px"][row])
+        width, height = (int(side) for side in arrays["image_wh"][row])
+        transform = CropTransform((float(centre[0]), float(centre[1])), size, estimator.input_hw)
+        crops = CropBatch(_resized(arrays["pixels"][row], estimator.input_hw)[None], (transform,), np.ones(1, np.int32))
+        intrinsics = Intrinsics.from_focal(float(arrays["focal_px"][row]), (width, height))
+        estimates = estimator.estimate(crops, intrinsics, (width, height))
+        half = np.array([0.375 * size, 0.5 * size])
+        columns["bbox_xyxy"][row] = np.concatenate([centre - half, centre + half])
+        columns["bbox"][row] = np.concatenate([centre - half, 2 * half])
+        write_estimates(columns, np.array([row]), estimates, body, intrinsics)
+        done(1)
+    return columns
+
+
+def _crop_count(folder: Path, limit: int | None) -> int:
+    missing = [name for name in CROP_ARRAYS if not (folder / f"{name}.npy").is_file()]
+    if missing or not (folder / "meta.json").is_file():
+        raise DatasetError(f"{folder}: no crop set ({', '.join(missing) or 'meta.json'} missing)")
+    finished = int(json.loads((folder / "meta.json").read_text())["finished"])
+    return finished if limit is None else min(limit, finished)
+
+
+def _resized(pixels: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np.uint8]:
+    import cv2
+
+    if pixels.shape[:2] == input_hw:
+        return np.ascontiguousarray(pixels)
+    return np.asarray(cv2.resize(pixels, input_hw[::-1], interpolation=cv2.INTER_AREA), np.uint8)
+
+
+@contextmanager
+def progress_bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """People a second and time left, on stderr; gives the function that is told of finished rows."""
+    columns = (
+        *(TextColumn("people"), BarColumn(), MofNCompleteColumn()),
+        *(TextColumn("{task.fields[rate]:.1f}/s"), TimeRemainingColumn()),
+    )
+    shown = sys.stderr.isatty() and not quiet
+    begin_s = monotonic()
+    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
+        task = bar.add_task("people", total=total, rate=0.0)
+        finished = 0
+
+        def show(count: int) -> None:
+            nonlocal finished
+            finished += count
+            bar.update(task, advance=count, rate=finished / max(monotonic() - begin_s, 1e-6))
+
+        yield show
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("package", help="model package: a folder, or the name of an installed one")
+    parser.add_argument("--images", type=Path, help="folder of the pictures, sub-folders included")
+    parser.add_argument("--coco", type=Path, help="COCO-format label file with the boxes")
+    parser.add_argument("--crops", type=Path, help="a synthetic crop set, instead of --images and --coco")
+    parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
+    parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
+    parser.add_argument("--focal-px", type=float, help="focal length of all pictures, px")
+    parser.add_argument("--fov-deg", type=float, help="field of view along the diagonal, instead of --focal-px")
+    parser.add_argument("--engine", default="auto", help="as in run_webcam.py (default auto)")
+    parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
+    parser.add_argument("--threads", type=int, help="CPU threads of the network")
+    parser.add_argument("--body", default="auto", help="body file, for packages of another body than the embedded one")
+    parser.add_argument("--pose-only", action="store_true", help="keep the poses where the body is another one")
+    parser.add_argument("--batch", type=int, default=16, help="people a call of the network (default 16)")
+    parser.add_argument("--limit", type=int, help="only the first so many annotations")
+    parser.add_argument("--allow-missing", action="store_true", help="empty rows for pictures that are not there")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
+    return parser
+
+
+def run(args: argparse.Namespace) -> None:
+    """Everything after parsing. Raises BodycastError, DatasetError."""
+    if (args.crops is None) == (args.coco is None or args.images is None):
+        raise UsageError("give --images and --coco, or --crops alone")
+    if args.batch < 1 or (args.limit is not None and args.limit < 1):
+        raise UsageError("--batch and --limit: expected 1 or more")
+    check_target(args.out, args.overwrite)
+    rule = CameraRule(args.focal_px, args.fov_deg)
+    if args.crops is not None and (args.focal_px or args.fov_deg):
+        raise UsageError("--crops brings its own cameras: leave --focal-px and --fov-deg out")
+    labels, pictures, notes = _labels(args) if args.coco is not None else (None, {}, [])
+    estimator = Estimator(args.package, args.engine, args.device, threads=args.threads)
+    try:
+        body = load_body(args.body, estimator.body_name, args.pose_only)
+        network: EstimatesBodies = estimator if body.name == estimator.body_name else PoseOnly(estimator)
+        if body.name not in SURFACE_VERTICES:
+            notes.append(f"the body {body.name!r} has no face and foot points: points_2d and points_3d stay empty")
+        _say(notes, args.quiet)
+        if labels is None:
+            with progress_bar(_crop_count(args.crops, args.limit), args.quiet) as done:
+                columns = predict_crops(network, body, args.crops, args.limit, done)
+        else:
+            usable = sum(a.xyxy is not None and a.image_id in pictures for a in labels.annotations)
+            with progress_bar(usable, args.quiet) as done:
+                columns = predict_labels(network, body, labels, pictures, rule, args.batch, done)
+        meta = {
+            "package": estimator.package.info.name,
+            "engine": estimator.describe(),
+            "body": body.name,
+            "labels": str((args.coco or args.crops).name),
+            "info": {} if labels is None else labels.info,
+            "focal": "true cameras of the crop set" if labels is None else rule.describe(),
+            "package_sha256": hashlib.sha256((estimator.package.folder / METADATA_FILE).read_bytes()).hexdigest(),
+            "notes": notes,
+        }
+    finally:
+        estimator.close()
+    try:
+        write_predictions(args.out, columns, meta)
+    except OSError as error:
+        raise RunError(f"{args.out}: cannot be written ({error.strerror or error})") from error
+    _say([f"{args.out}: {int(columns['valid'].sum())} of {len(columns['valid'])} rows predicted"], args.quiet)
+
+
+def _labels(args: argparse.Namespace) -> tuple[CocoLabels, dict[int, Path], list[str]]:
+    labels = read_labels(args.coco)
+    if args.limit is not None:
+        labels = CocoLabels(labels.path, labels.images, labels.annotations[: args.limit], labels.other, labels.info)
+    if not labels.annotations:
+        raise UsageError(f"{args.coco}: no annotations of people")
+    wanted = {a.image_id for a in labels.annotations if a.xyxy is not None}
+    pictures, missing = find_pictures(labels, args.images, wanted)
+    if missing and not args.allow_missing:
+        names = ", ".join(missing[:3]) + (", ..." if len(missing) > 3 else "")
+        raise UsageError(
+            f"{args.images}: {len(missing)} of {len(wanted)} pictures are not there, or not by one clear name: "
+            f"{names}; give the folder that the file names start from, or --allow-missing"
+        )
+    notes: list[str] = []
+    if labels.other:
+        notes.append(f"{labels.other} annotations are of other categories than person: left out")
+    without = sum(a.xyxy is None for a in labels.annotations)
+    if without:
+        notes.append(f"{without} annotations have no box with area: their rows are empty")
+    crowds = sum(a.is_crowd and a.xyxy is not None for a in labels.annotations)
+    if crowds:
+        notes.append(f"{crowds} crowd regions are predicted like one person each and marked; scores leave them out")
+    if missing:
+        notes.append(f"{len(missing)} pictures are missing: rows of their people are empty")
+    return labels, pictures, notes
+
+
+def _say(lines: Sequence[str], quiet: bool) -> None:
+    if not quiet:
+        for line in lines:
+            print(f"evaluation predict: {line}", file=sys.stderr)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Command line. Exit code 2 for bad input, 1 where the run fails."""
+    args = _parser().parse_args(argv)
+    try:
+        run(args)
+    except BodycastError as error:
+        print(f"evaluation predict: {error}", file=sys.stderr)
+        return error.exit_code
+    except DatasetError as error:
+        print(f"evaluation predict: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

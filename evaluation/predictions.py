@@ -1,0 +1,124 @@
+"""PRED.npz: what a network said of every labelled person of a set of pictures; made once, scored many times.
+
+One row per annotation, in the label file's order. Rows without a usable box have `valid` False, score 0 and NaN
+elsewhere. No pickles inside.
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.errors import UsageError
+from app.output_file import write_whole
+from app.records import F32
+
+SCHEMA_VERSION = 1
+
+COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
+    "annotation_id": (np.int64, ()),
+    "image_id": (np.int64, ()),
+    "valid": (np.bool_, ()),
+    "iscrowd": (np.bool_, ()),
+    "bbox": (np.float32, (4,)),
+    "bbox_xyxy": (np.float32, (4,)),
+    "score": (np.float32, ()),
+    "poses": (np.float32, (72,)),
+    "betas": (np.float32, (10,)),
+    "trans": (np.float32, (3,)),
+    "joints_3d": (np.float32, (24, 3)),
+    "joints_2d": (np.float32, (24, 2)),
+    "points_3d": (np.float32, (35, 3)),
+    "points_2d": (np.float32, (35, 2)),
+    "focal_px": (np.float32, ()),
+    "image_wh": (np.int32, (2,)),
+}
+"""Column -> dtype and shape of one row."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """`annotation_id`, `image_id` (R,) int64; `valid`, `iscrowd` (R,) bool; `bbox` (R,4) x, y, width, height as it is
+    labelled and `bbox_xyxy` (R,4), px; `score` (R,) 0..1; `poses` (R,72) axis-angle, `betas` (R,10), `trans` (R,3) as
+    in motion.npz; `joints_3d` (R,24,3) camera frame, m; `joints_2d` (R,24,2) px in the picture; `points_*`: the same
+    and the 11 points of the skin behind them (hmr.body.surface_joints.POINT_NAMES), NaN for bodies without a table;
+    `focal_px` (R,), `image_wh` (R,2): the camera that was assumed. `meta`: package, body, engine, labels, rules."""
+
+    annotation_id: NDArray[np.int64]
+    image_id: NDArray[np.int64]
+    valid: NDArray[np.bool_]
+    iscrowd: NDArray[np.bool_]
+    bbox: F32
+    bbox_xyxy: F32
+    score: F32
+    poses: F32
+    betas: F32
+    trans: F32
+    joints_3d: F32
+    joints_2d: F32
+    points_3d: F32
+    points_2d: F32
+    focal_px: F32
+    image_wh: NDArray[np.int32]
+    meta: dict[str, Any]
+
+    def __len__(self) -> int:
+        return len(self.annotation_id)
+
+
+def empty_columns(rows: int) -> dict[str, NDArray[Any]]:
+    """Columns of `rows` rows: numbers NaN, ids and flags 0, scores 0."""
+    columns: dict[str, NDArray[Any]] = {}
+    for name, (dtype, shape) in COLUMNS.items():
+        fill = np.nan if dtype is np.float32 and name not in ("score",) else 0
+        columns[name] = np.full((rows, *shape), fill, dtype)
+    return columns
+
+
+def write_predictions(path: Path, columns: dict[str, NDArray[Any]], meta: dict[str, Any]) -> None:
+    """Write all or nothing. Raises OSError."""
+    content = {name: columns[name] for name in COLUMNS}
+    content["meta"] = np.array(json.dumps({**meta, "schema_version": SCHEMA_VERSION}))
+    write_whole(path, lambda stream: np.savez_compressed(stream, allow_pickle=False, **content))
+
+
+def is_predictions(path: Path) -> bool:
+    """Whether `path` is an .npz with the columns of this file; False for anything else that can be read."""
+    if not zipfile.is_zipfile(path):
+        return False
+    with np.load(path, allow_pickle=False) as archive:
+        return {"annotation_id", "joints_2d"} <= set(archive.files)
+
+
+def read_predictions(path: Path) -> Predictions:
+    """Read and check. Raises: UsageError, one line that names what is wrong."""
+    if not path.is_file():
+        raise UsageError(f"{path}: no such file; `python -m evaluation predict` makes one")
+    if not zipfile.is_zipfile(path):
+        raise UsageError(f"{path}: not a prediction file (no .npz archive); `python -m evaluation predict` makes one")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in (*COLUMNS, "meta") if name not in archive.files]
+            if missing:
+                raise UsageError(f"{path}: not a prediction file, {', '.join(missing)} missing")
+            content: dict[str, NDArray[Any]] = {name: archive[name] for name in (*COLUMNS, "meta")}
+        meta = json.loads(str(content.pop("meta")))
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        raise UsageError(f"{path}: not a readable prediction file ({error})") from error
+    if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
+        raise UsageError(f"{path}: expected prediction schema {SCHEMA_VERSION}; predict again with this version")
+    rows = len(content["annotation_id"])
+    for name, (dtype, shape) in COLUMNS.items():
+        if content[name].shape != (rows, *shape) or content[name].dtype != np.dtype(dtype):
+            raise UsageError(
+                f"{path}: {name}: expected {(rows, *shape)} {np.dtype(dtype).name}, "
+                f"got {content[name].shape} {content[name].dtype.name}"
+            )
+    known = {f.name for f in fields(Predictions)} - {"meta"}
+    return Predictions(**{name: content[name] for name in known}, meta=meta)

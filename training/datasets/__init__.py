@@ -1,0 +1,1 @@
+"""The field's data sets, each read to one typed sample (docs/datasets.md)."""
