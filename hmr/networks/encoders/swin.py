@@ -17,6 +17,7 @@ from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
 from hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
+from hmr.networks.encoders.window_block import WindowBlock
 
 PATCH_SIZE = 4
 LAYER_NORM_EPS = 1e-5
@@ -95,8 +96,7 @@ class Swin(nn.Module):
         self.grids_hw = [tuple(layer.output_resolution) for layer in self.layers]
         self.norms = map_norms(self.feature_info, norm, LAYER_NORM_EPS)
         for layer in self.layers:
-            for block in layer.blocks:
-                block.attn.fused_attn = False  # a fused call pins the batch when exported
+            layer.blocks = nn.Sequential(*(WindowBlock(block) for block in layer.blocks))
 
     def forward_raw(self, images: Tensor) -> list[Tensor]:
         """Normalised images (B, 3, H, W) -> one map (B, C, rows, columns) per kept stage, none normed."""
