@@ -1,8 +1,8 @@
 """A Swin block that pads and cuts windows after the products, not before.
 
 Source: Swin (Liu et al. 2021, arXiv 2103.14030); parameters and values are those of timm's block (Apache-2.0), from
-which it is made. 256x192 is no multiple of the 7x7 window: padded, stages 1 and 2 have 12 and 28 % more tokens. A padded
-token is zero, so its query, key and value are the bias alone: they need no product. Rolling, padding and cutting
+which it is made. 256x192 is no multiple of the 7x7 window: padded, stages 1 and 2 have 12 and 28 % more tokens. All
+padded tokens are zero, so one of them goes through the product for query, key and value. Rolling, padding and cutting
 windows are then one gather of rows, and putting them back is another.
 """
 
