@@ -1,0 +1,86 @@
+"""What the live smoother is taught: to be right at every slot, and to move from answer to answer as people do."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from hmr.body.inverse_kinematics import forward_kinematics
+from hmr.networks.temporal.motion_window import JOINTS, REFERENCE, rotations_of
+from hmr.networks.temporal.window_smoother import WindowSmoother
+from training.motion.data import rest_joints_29
+from training.motion.recipe import MotionWeights
+from training.motion.windows import WindowBatch
+
+SHOWN_SLOTS = (0, 3, 6, 9, 15)
+"""Slots whose bodies are compared as bodies: ages 0, 0.1, 0.2, 0.3 and 0.5 s."""
+
+STANDING_M_S = 0.15
+FEET = (10, 11)
+
+
+def bodies(motion: Tensor) -> tuple[Tensor, Tensor]:
+    """(..., 147) -> joints (..., 24, 3) relative to the pelvis and the place of the root (..., 3), m."""
+    rest = torch.from_numpy(rest_joints_29()).to(motion)
+    rotations = rotations_of(motion)
+    joints = forward_kinematics(rest.expand(*rotations.shape[:-3], 29, 3), rotations)[..., :JOINTS, :]
+    z = motion[..., JOINTS * 6 + 2 :].exp()
+    return joints - joints[..., :1, :], torch.cat((motion[..., JOINTS * 6 : JOINTS * 6 + 2] * z, z), -1)
+
+
+def rollout(net: WindowSmoother, batch: WindowBatch, noise_share: float = 0.0) -> tuple[list[Tensor], list[Tensor]]:
+    """Answers one after the other, the first one cold: trajectories S x (B,K,147) and the velocity errors S x ().
+
+    noise_share: of the rows whose step starts with noise drawn, as a diffusion model is trained, not at its mean.
+    """
+    rows = len(batch.motion)
+    previous = torch.zeros_like(batch.truth[:, 0])
+    warm = batch.motion.new_zeros(rows)
+    trajectories: list[Tensor] = []
+    errors: list[Tensor] = []
+    for answer in range(batch.truth.shape[1]):
+        inputs = (batch.motion, batch.age_s[:, answer], batch.weight[:, answer])
+        noisy = (torch.rand(rows, 1, 1, device=warm.device) < noise_share).float()
+        noise = torch.randn_like(previous) * noisy if noise_share else None
+        found = net.denoise(*inputs, previous, batch.step_s[:, answer], warm, noise)
+        with torch.no_grad():
+            reference = net.window(*inputs).values[:, :, REFERENCE]
+        clean = (batch.truth[:, answer] - reference) / net.spread
+        wanted = net.velocity(clean.clamp(-8, 8), found.start, warm)
+        errors.append((net.velocity(found.clean, found.start, warm) - wanted).abs().mean())
+        trajectories.append(found.trajectory)
+        previous, warm = found.trajectory, torch.ones_like(warm)
+    return trajectories, errors
+
+
+def smoother_loss(
+    net: WindowSmoother, batch: WindowBatch, weights: MotionWeights, noise_share: float
+) -> dict[str, Tensor]:
+    """The terms and their weighted sum, `total`."""
+    trajectories, velocity_errors = rollout(net, batch, noise_share)
+    shown = list(SHOWN_SLOTS)
+    joints, place = bodies(torch.stack(trajectories, 1)[:, :, shown])
+    with torch.no_grad():
+        true_joints, true_place = bodies(batch.truth[:, :, shown])
+        feet_step = (true_joints[..., FEET, :] + true_place[..., None, :]).diff(dim=1).norm(dim=-1)
+        standing = (feet_step < STANDING_M_S * batch.step_s[:, 1:, None, None]).float()
+    off, off_place = joints - true_joints, place - true_place
+    # The first answer starts cold, the second from a cold one: what differs between those two is not motion.
+    steps = torch.cat((off, off_place[..., None, :]), -2).diff(dim=1)
+    turns = steps[:, 1:].diff(dim=1) if steps.shape[1] > 2 else steps[:, :0]
+    feet = (joints[..., FEET, :] + place[..., None, :]).diff(dim=1)
+    terms = {
+        "velocity_target": torch.stack(velocity_errors).mean(),
+        "joints": length(off).mean(),
+        "place": length(off_place).mean(),
+        "joint_step": length(steps[:, 1:]).mean(),
+        "joint_acceleration": length(turns).mean(),
+        "feet": (length(feet) * standing)[:, 1:].mean(),
+    }
+    total = sum((getattr(weights, name) * value for name, value in terms.items()), torch.zeros(()))
+    return {**terms, "total": total}
+
+
+def length(vectors: Tensor) -> Tensor:
+    """(..., 3) -> (...), differentiable at zero."""
+    return (vectors.square().sum(-1) + 1e-10).sqrt()

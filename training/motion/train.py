@@ -1,0 +1,209 @@
+"""`python -m training.motion.train --minutes 40`: teach the live smoother; resumable, within a time budget.
+
+Writes last.pt (to go on from), log.jsonl and, at the end, NAME.pt (averaged weights) into --out. Every check prints the
+errors on simulated clips of the held-out subjects: acceleration and position, of the untrained fit and of the network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmr.networks.temporal.motion_window import REFERENCE, SLOT_AGES_S
+from hmr.networks.temporal.window_smoother import WindowSmoother
+from training.motion.error_model import ERROR_MODEL, ErrorModel
+from training.motion.recipe import MotionRecipe, load_motion_recipe
+from training.motion.smoother_loss import bodies, rollout, smoother_loss
+from training.motion.windows import MotionWindows, WindowBatch
+
+SAVE_EVERY_S = 150.0
+NOISE_SHARE = 0.15
+TEST_ROWS = 48
+TEST_ANSWERS = 6
+
+
+@dataclass(frozen=True)
+class MotionRun:
+    """Where and how long; `minutes` counts resumed runs in."""
+
+    mocap: Path
+    errors: Path
+    out: Path
+    minutes: float
+    device: str = "cpu"
+    threads: int | None = None
+    check_every_s: float = 240.0
+    resume: bool = True
+
+
+class MotionTraining:
+    """One run of a recipe."""
+
+    def __init__(self, recipe: MotionRecipe, run: MotionRun) -> None:
+        if run.threads:
+            torch.set_num_threads(run.threads)
+        self.recipe, self.run_options = recipe, run
+        run.out.mkdir(parents=True, exist_ok=True)
+        errors = ErrorModel.load(run.errors)
+        ages = np.array(recipe.arguments.get("ages_s", SLOT_AGES_S), np.float64)
+        self.train = MotionWindows.load(run.mocap, "train", errors, ages, recipe.rates_hz)
+        test = MotionWindows.load(run.mocap, "test", errors, ages, (30.0,))
+        self.test = test.batch(np.random.default_rng(1), TEST_ROWS, TEST_ANSWERS, (0.5, 1.0))
+        torch.manual_seed(recipe.seed)
+        self.net = WindowSmoother(**recipe.arguments).to(run.device)
+        self.net.spread.copy_(spread_of(self.net, self._draw(0, 256)))
+        self.optimiser = torch.optim.AdamW(
+            self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
+        )
+        self.average = copy.deepcopy(self.net).requires_grad_(False)
+        self.steps, self.spent_s = 0, 0.0
+        if run.resume and self._checkpoint.is_file():
+            self._restore()
+
+    @property
+    def _checkpoint(self) -> Path:
+        return self.run_options.out / "last.pt"
+
+    def _draw(self, step: int, rows: int) -> WindowBatch:
+        rng = np.random.default_rng([self.recipe.seed, step])
+        drawn = self.train.batch(rng, rows, self.recipe.steps_per_rollout, self.recipe.strength)
+        return drawn.to(self.run_options.device)
+
+    def _restore(self) -> None:
+        state = torch.load(self._checkpoint, map_location=self.run_options.device, weights_only=True)
+        self.net.load_state_dict(state["net"])
+        self.average.load_state_dict(state["average"])
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.steps, self.spent_s = state["steps"], state["spent_s"]
+        print(f"resuming after {self.spent_s / 60:.1f} of {self.run_options.minutes:g} minutes, step {self.steps}")
+
+    def _save(self) -> None:
+        state = {
+            "net": self.net.state_dict(), "average": self.average.state_dict(), "steps": self.steps,
+            "optimiser": self.optimiser.state_dict(), "spent_s": self.spent_s,
+        }  # fmt: skip
+        staged = self._checkpoint.with_suffix(".part")
+        torch.save(state, staged)
+        staged.replace(self._checkpoint)
+        self._write_result()
+
+    def _write_result(self) -> None:
+        result = {
+            "model": "window-smoother",
+            "arguments": dict(self.recipe.arguments),
+            "state_dict": self.average.state_dict(),
+            "training": f"recipe {self.recipe.name}, {self.steps} steps of {self.recipe.batch} motions, "
+            f"{self.spent_s / 60:.0f} minutes on {self.run_options.device}",
+            "recipe": json.dumps(asdict(self.recipe)),
+        }
+        torch.save(result, self.run_options.out / f"{self.recipe.name}.pt")
+
+    def run(self) -> None:
+        """Train until the budget is spent."""
+        budget = self.run_options.minutes * 60
+        next_save, next_check = self.spent_s + SAVE_EVERY_S, self.spent_s
+        while self.spent_s < budget:
+            if self.spent_s >= next_check:
+                self._check()
+                next_check = self.spent_s + self.run_options.check_every_s
+            began = time.monotonic()
+            self.step(self.spent_s / budget)
+            self.spent_s += time.monotonic() - began
+            if self.spent_s >= next_save:
+                self._save()
+                next_save = self.spent_s + SAVE_EVERY_S
+        self._check()
+        self._save()
+
+    def step(self, fraction: float) -> dict[str, float]:
+        """One step; `fraction` of the budget is spent."""
+        recipe = self.recipe
+        self.steps += 1
+        fall = 0.5 * (1 + math.cos(math.pi * min(fraction, 1)))
+        rate = (recipe.lr_end + (recipe.lr - recipe.lr_end) * fall) * min(1, self.steps / recipe.warmup_steps)
+        for group in self.optimiser.param_groups:
+            group["lr"] = rate
+        terms = smoother_loss(self.net, self._draw(self.steps, recipe.batch), recipe.weights, NOISE_SHARE)
+        self.optimiser.zero_grad(set_to_none=True)
+        terms["total"].backward()
+        torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.optimiser.step()
+        keep = min(recipe.ema, (1 + self.steps) / (10 + self.steps))
+        with torch.no_grad():
+            for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                mean.lerp_(now, 1 - keep)
+        return {name: float(value.detach()) for name, value in terms.items()}
+
+    def _check(self) -> None:
+        scores = score(self.average.eval(), self.test.to(self.run_options.device))
+        entry = {"minutes": self.spent_s / 60, "steps": self.steps, **scores}
+        with (self.run_options.out / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+        print(" ".join(f"{name} {value:.2f}" for name, value in entry.items()), flush=True)
+
+
+@torch.no_grad()
+def spread_of(net: WindowSmoother, batch: WindowBatch) -> Tensor:
+    """(147,): root mean square of the truth around the local linear fit."""
+    answer = batch.truth.shape[1] - 1
+    fit = net.window(batch.motion, batch.age_s[:, answer], batch.weight[:, answer]).values[:, :, REFERENCE]
+    return (batch.truth[:, answer] - fit).square().mean((0, 1)).sqrt().clamp(min=0.01)
+
+
+@torch.no_grad()
+def score(net: WindowSmoother, batch: WindowBatch) -> dict[str, float]:
+    """Errors of the answers at lags 0, 0.1 and 0.3 s: joints (mm, pelvis-aligned) and their acceleration (mm per
+    frame^2), of the network and (`fit_`) of the local linear fit it starts from."""
+    found = torch.stack(rollout(net, batch)[0], 1)
+    answers = range(batch.truth.shape[1])
+    fits = [net.window(batch.motion, batch.age_s[:, a], batch.weight[:, a]).values[:, :, REFERENCE] for a in answers]
+    scores: dict[str, float] = {}
+    for lag, slot in ((0, 0), (0.1, 3), (0.3, 9)):
+        truth, _ = bodies(batch.truth[:, :, slot])
+        for name, values in (("", found), ("fit_", torch.stack(fits, 1))):
+            off = bodies(values[:, 1:, slot])[0] - truth[:, 1:]
+            scores[f"{name}mm@{lag}"] = 1000 * float(off.norm(dim=-1).mean())
+            turn = off[:, 1:].diff(dim=1).diff(dim=1)
+            scores[f"{name}acc@{lag}"] = 1000 * float(turn.norm(dim=-1).mean())
+    return scores
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line. Exit code 2 for bad input."""
+    parser = argparse.ArgumentParser(prog="python -m training.motion.train", description=__doc__)
+    parser.add_argument("--recipe", default="motion-diffusion", help="name in training/motion/recipes, or a .toml file")
+    parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
+    parser.add_argument("--errors", type=Path, default=ERROR_MODEL, help="error model (training.motion.measure)")
+    parser.add_argument("--out", type=Path, default=None, help="default: work/NAME")
+    parser.add_argument("--minutes", type=float, default=40.0)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--check-every", type=float, default=240.0, help="seconds between two checks")
+    parser.add_argument("--fresh", action="store_true", help="do not go on from --out")
+    args = parser.parse_args(argv)
+    try:
+        recipe = load_motion_recipe(args.recipe)
+        out = args.out or Path("work") / recipe.name
+        run = MotionRun(
+            args.mocap, args.errors, out, args.minutes, args.device, args.threads, args.check_every, not args.fresh
+        )
+        training = MotionTraining(recipe, run)
+    except ValueError as error:
+        print(error, file=sys.stderr)
+        return 2
+    training.run()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
