@@ -1,152 +1,116 @@
 """What synthetic people wear: baked garments, and outfits drawn from a seed.
 
-    wardrobe = Wardrobe.load()                       # assets/garments, needs neither anny nor MakeHuman's files
-    outfit = wardrobe.draw(rng, held_out=False)      # a few microseconds a layer; no vertex work
+    wardrobe = Wardrobe.load(photographs=pictures)   # assets/garments, needs neither anny nor MakeHuman's files
+    outfit = wardrobe.draw(rng)                      # about 0.2 ms, no vertex work
     for layer in outfit.layers:                      # inner to outer
         garment = wardrobe.garments[layer.garment]
         rest = layer.rest_vertices(garment, betas)   # (Vg, 3), or the same sum in a vertex shader
 
 How a renderer uses it:
 
-- Everything that does not change is in `Wardrobe`: upload it once. `garments` hold geometry, `cloth` is a pool of tileable
-  fabrics, `prints` a pool of pictures, `heads` a pool of painted heads. An `Outfit` only names rows of these pools.
-- Rest vertex of a layer: `template + shapedirs @ betas + normals * (looseness_m * spread)`, in the body's frame (T-pose, y up,
-  metres, pelvis at the origin at zero betas as `BodyModel.rest_vertices`), then skinned by `joint_index`, `joint_weight`
-  (four a vertex) with the body's own 24 joint transforms. Normals: skin `normals` with the same matrices.
-- Cuts (sleeve, trouser length, hem, neckline) are made per fragment: interpolate `limbs` (arm, leg, head) and discard where
-  `Cut` says. A hem is then smooth however coarse the mesh is. `Cut.discards` is the numpy twin.
-- Layers lie millimetres apart and cross here and there, so pull each one towards the camera by `depth_bias_m` when depth is
-  tested: clip-space z of `view * (1 - bias / |view|)`, x and y unchanged. Faces are drawn from both sides (no culling).
+- Everything that does not change is in `Wardrobe`: upload it once. `garments` hold geometry, `cloth` is a pool of
+  tileable fabrics, `prints` a pool of pictures, `heads` one of painted heads. An `Outfit` only names rows of them.
+- Rest vertex of a layer: `template + shapedirs @ betas + normals * (looseness_m * spread)`, in the body's frame
+  (T-pose, y up, metres, as `BodyModel.rest_vertices`), then skinned by `joint_index`, `joint_weight` (four a vertex)
+  with the body's own 24 joint transforms. Normals: skin `normals` with the same matrices.
+- Cuts (sleeve, trouser length, hem, neckline) are made per fragment: interpolate `limbs` (arm, leg, head) and discard
+  where `Cut` says. A hem is then smooth however coarse the mesh is. `Cut.discards` is the numpy twin.
+- Layers lie millimetres apart and cross here and there, so pull each one towards the camera by `depth_bias_m` when
+  depth is tested: z of `view * (1 - bias / |view|)`, x and y unchanged. Faces are drawn from both sides (no culling).
 - Body faces in `outfit.hidden_faces` lie under clothes: leave them out of the picture (the label maps still need them).
 - Colour of a fragment, sRGB 0..1: see `Material`; skin and head: see `SkinLook`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-F32 = NDArray[np.float32]
+from hmr.body.body_model import BodyModel
+from training.synthetic.fabric import cloth_pool, print_pool
+from training.synthetic.garments.baked_file import BakedGarment, read_wardrobe
+from training.synthetic.garments.draw import Stock, draw_outfit
+from training.synthetic.garments.mesh_tools import adjacency
+from training.synthetic.garments.outfit import NO_CUT, Cut, Garment, Layer, Material, Outfit, SkinLook
+from training.synthetic.heads import HeadPool, paint_pool
+from training.synthetic.limb_coordinates import LimbFrame, limb_coordinates
+
+__all__ = ["NO_CUT", "Cut", "Garment", "Layer", "Material", "Outfit", "SkinLook", "Wardrobe"]
+
 U8 = NDArray[np.uint8]
-NO_CUT = 9.0
-CLOTH_PX, CLOTH_M = 256, 0.5  # a fabric tile is 256 px for half a metre of cloth at Material.scale 1
-PRINT_PX = 256
-HEAD_HW = (256, 512)
+WARDROBE_FILE = Path(__file__).resolve().parents[3] / "assets" / "garments" / "wardrobe.npz"
+# Colours come from these pools; the test split has pools of its own, from other seeds.
+POOL_SEEDS = {False: 1, True: 2}
+CLOTHS, PRINTS, HEADS = 96, 64, 64
 
 
 @dataclass(frozen=True)
-class Garment:
-    """A baked garment: V vertices, F triangles.
+class Wardrobe:
+    """Garments and pools. cloth (K, 256, 256, 3) and prints (P, 256, 256, 4) RGBA, uint8; see `heads`."""
 
-    template (V, 3) m; shapedirs (V, 3, 10) m per standard deviation; normals (V, 3) unit; spread (V,) 0..1, how much of the
-    looseness each vertex takes; faces (F, 3); uv (V, 2) metres of cloth (hair: across and along the strand, 0..1);
-    limbs (V, 3) arm, leg and head coordinates (see limb_coordinates); joint_index (V, 4), joint_weight (V, 4) sum 1;
-    part (V,) joint that holds most of the vertex; covers (body V,) body vertices that lie under it.
-    """
+    garments: tuple[Garment, ...]
+    cloth: U8
+    prints: U8
+    head_pool: HeadPool
+    stock: Stock
 
-    name: str
-    kind: str  # one of KINDS
-    order: int  # inner to outer: legs, then top, then jacket, then hair, then hat
-    held_out: bool  # only in the test split
-    template: F32
-    shapedirs: F32
-    normals: F32
-    spread: F32
-    faces: NDArray[np.int32]
-    uv: F32
-    limbs: F32
-    joint_index: NDArray[np.int32]
-    joint_weight: F32
-    part: NDArray[np.int32]
-    covers: NDArray[np.bool_]
+    @property
+    def heads(self) -> U8:
+        """(N, 256, 512, 4) RGBA."""
+        return self.head_pool.pictures
 
+    @staticmethod
+    def load(
+        path: Path = WARDROBE_FILE, *, held_out: bool = False, photographs: Sequence[U8] = (),
+        body: BodyModel | None = None, cloths: int = CLOTHS, prints: int = PRINTS, heads: int = HEADS,
+    ) -> Wardrobe:  # fmt: skip
+        """Read the baked garments and make the pools.
 
-@dataclass(frozen=True)
-class Cut:
-    """Where cloth ends, in limb coordinates. A fragment is dropped beyond any of them; NO_CUT leaves it whole.
+        held_out: the test split: garments, hues, fabrics and faces that training never sees. photographs: RGB pictures
+        for prints. The counts are the pools' sizes. Raises WardrobeFileError.
+        """
+        body = body or BodyModel.load()
+        baked, chart = read_wardrobe(path)
+        frame = LimbFrame.of(body)
+        rims = adjacency(body.faces.astype(np.int64), body.vertex_count)
+        garments = tuple(_ready(g, frame, rims) for g in baked)
+        seed = POOL_SEEDS[held_out]
+        cloth, patterns = cloth_pool(seed, cloths)
+        pool = paint_pool(seed, heads, chart)
+        stock = Stock(
+            garments=garments, patterns=tuple(patterns), prints=prints, photo_prints=prints // 2 if photographs else 0,
+            heads=pool, held_out=held_out, body_limbs=limb_coordinates(body), body_faces=body.faces,
+        )  # fmt: skip
+        return Wardrobe(garments, cloth, print_pool(seed, prints, photographs), pool, stock)
 
-    arm: sleeve (0 shoulder, 1 elbow, 2 wrist); leg: trouser leg or lower hem (0 hip, 1 knee, 2 ankle); leg_from: upper hem
-    of what is worn on the legs; head: neckline (0 neck joint), on the torso only; v_neck: how far the neckline dips in front.
-    """
-
-    arm: float = NO_CUT
-    leg: float = NO_CUT
-    leg_from: float = -NO_CUT
-    head: float = NO_CUT
-    v_neck: float = 0.0
-
-    def as_row(self) -> F32:
-        """(5,) arm, leg, leg_from, head, v_neck: the uniform of a shader."""
-        return np.array([self.arm, self.leg, self.leg_from, self.head, self.v_neck], np.float32)
-
-    def discards(self, limbs: F32, canonical: F32) -> NDArray[np.bool_]:
-        """(V,) whether cloth at these limb coordinates (V, 3) and rest positions (V, 3) is cut away."""
-        arm, leg, head = limbs[..., 0], limbs[..., 1], limbs[..., 2]
-        dip = np.where(canonical[..., 2] > 0.0, self.v_neck * np.exp(-((canonical[..., 0] / 0.06) ** 2)), 0.0)
-        torso = arm <= 0.0
-        low = torso & ((leg > self.leg) | (leg < self.leg_from))
-        return (arm > self.arm) | low | (torso & (head > self.head - dip))
+    def draw(self, rng: np.random.Generator) -> Outfit:
+        """A new look; the same random stream gives the same look."""
+        return draw_outfit(rng, self.stock)
 
 
-@dataclass(frozen=True)
-class Material:
-    """Colour of cloth (or hair) at a fragment.
-
-    p = rotate(uv, angle_rad) * scale / CLOTH_M + shift; t = cloth[texture](p), repeated, 0..1 each channel.
-    albedo = mix(mix(colours[0], colours[1], t.r), colours[2], t.g) * (0.75 + 0.5 * t.b). Where `print_index` >= 0, the picture
-    prints[print_index] replaces the fabric inside `print_box` (centre x, y, half width, half height, in metres of rest position;
-    front if `print_front`, else on the back), times the same shade. `picture` (all-over photograph): use prints[texture] at
-    p instead of the three colours. `gloss` 0..1: leather and satin high, wool 0.
-    """
-
-    texture: int
-    colours: F32  # (3, 3) sRGB 0..1
-    scale: float = 1.0
-    angle_rad: float = 0.0
-    shift: tuple[float, float] = (0.0, 0.0)
-    gloss: float = 0.1
-    picture: bool = False
-    print_index: int = -1
-    print_box: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
-    print_front: bool = True
-
-
-@dataclass(frozen=True)
-class Layer:
-    """One garment as worn. `garment` indexes `Wardrobe.garments`."""
-
-    garment: int
-    material: Material
-    cut: Cut
-    looseness_m: float
-    depth_bias_m: float
-
-    def rest_vertices(self, garment: Garment, betas: F32) -> F32:
-        """(V, 3) float32 m, T-pose, for betas (10,)."""
-        pushed = garment.template + garment.normals * (self.looseness_m * garment.spread)[:, None]
-        return (pushed + garment.shapedirs @ betas.astype(np.float32)).astype(np.float32)
-
-
-@dataclass(frozen=True)
-class SkinLook:
-    """Bare skin. `tone` (3,) sRGB 0..1; `head` row of `Wardrobe.heads`, painted for this very tone.
-
-    A head is an RGBA picture around the head: column u = 0.5 + atan2(x - HEAD_AXIS.x, z - HEAD_AXIS.z) / (2 pi), row
-    v = (HEAD_TOP_M - y) / (HEAD_TOP_M - HEAD_LOW_M), with x, y, z the rest position of the template (as `canonical`),
-    laid over `tone` by its alpha: eyes, brows, lips, beard, stubble, shadows.
-    """
-
-    tone: F32
-    head: int
-    gloss: float
-
-
-@dataclass(frozen=True)
-class Outfit:
-    """Everything about how one person looks. `layers` inner to outer; `hidden_faces` (body F,) bool."""
-
-    layers: tuple[Layer, ...]
-    skin: SkinLook
-    hidden_faces: NDArray[np.bool_]
+def _ready(baked: BakedGarment, frame: LimbFrame, rims: csr_matrix) -> Garment:
+    """A baked garment with limb coordinates and four weights a vertex; skin under its rim does not count as covered."""
+    limbs = frame.coordinates(baked.template, baked.weights)
+    order = np.argsort(-baked.weights, axis=1, kind="stable")[:, :4]
+    inner = baked.covers & ~(rims @ (~baked.covers).astype(np.float64) > 0)
+    stacked = limbs.stacked()
+    spread = np.zeros(len(stacked), np.float32)
+    if baked.loose:
+        # Waistband, collar and shoulder seams sit closer than what hangs from them.
+        arm, leg = limbs.arm, limbs.leg
+        spread = np.where(arm > 0, 0.45 + 0.4 * np.clip(arm / 2, 0, 1), 0.5 + 0.5 * np.clip(leg + 0.9, 0, 1))
+        spread = spread * np.clip(1.0 - (limbs.head + 0.15) / 0.25, 0.15, 1.0)
+    return Garment(
+        name=baked.name, kind=baked.kind, order=baked.order, held_out=baked.held_out,
+        template=np.asarray(baked.template, np.float32), shapedirs=np.asarray(baked.shapedirs, np.float32),
+        normals=np.asarray(baked.normals, np.float32), spread=spread.astype(np.float32),
+        faces=np.asarray(baked.faces, np.int32), uv=np.asarray(baked.uv, np.float32), limbs=stacked,
+        joint_index=order.astype(np.int32),
+        joint_weight=np.take_along_axis(baked.weights, order, 1).astype(np.float32),
+        part=limbs.part, covers=inner,
+    )  # fmt: skip
