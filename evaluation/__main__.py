@@ -13,9 +13,12 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "compare our networks with the official implementations' tensors",
     ),
     "predict": ("evaluation.predict", "bodies for the labelled boxes of pictures, saved to be scored"),
+    "boxes": ("evaluation.boxes", "the people of a paper's protocol as COCO-format boxes, for predict"),
+    "score": ("evaluation.score", "errors of saved predictions, by COCO labels, true motion or a paper's protocol"),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
     "bench": ("evaluation.bench", "packages on engines and end to end: time, memory, floor, error"),
+    "exports": ("evaluation.exports", "every kind of network through export: parity in each precision, TensorRT plans"),
     "model-times": ("evaluation.model_times", "forward time of every network in torch and ONNX Runtime, and its floor"),
     "models": ("evaluation.models", "parameters, cost and time of every encoder and decoder"),
 }

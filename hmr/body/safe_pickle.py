@@ -190,6 +190,67 @@ def load_arrays_from_pickle(data: bytes) -> dict[str, object]:
     return {str(key): _resolve(key, value) for key, value in entries.items()}
 
 
+def load_tree_from_pickle(data: bytes) -> object:
+    """Whatever is in the pickle `data`: dictionaries, lists, tuples, text, numbers and numpy arrays, at any depth.
+
+    Arrays of text become numpy arrays of text, arrays of objects become lists (a single object for an array without
+    axes). For label files of data sets; raises RefusedPickle as `load_arrays_from_pickle` does.
+    """
+    try:
+        content = _TreeUnpickler(io.BytesIO(data), encoding="latin1").load()
+    except RefusedPickle:
+        raise
+    except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
+        reason = " ".join(str(error).split())
+        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error
+    try:
+        return _resolve_tree(content)
+    except RecursionError as error:
+        raise RefusedPickle("the pickle is nested too deeply, or contains itself") from error
+    except (ValueError, TypeError, IndexError, KeyError) as error:
+        raise RefusedPickle(f"a stored array is malformed ({error})") from error
+
+
+class _TreeUnpickler(_StubUnpickler):
+    def find_class(self, module_name: str, global_name: str, /) -> Callable[..., object]:
+        if (module_name, global_name) == ("collections", "OrderedDict"):
+            return dict
+        return super().find_class(module_name, global_name)
+
+
+def _resolve_tree(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _resolve_tree(entry) for key, entry in cast("dict[object, object]", value).items()}
+    if isinstance(value, list):
+        return [_resolve_tree(entry) for entry in cast("list[object]", value)]
+    if isinstance(value, tuple):
+        return tuple(_resolve_tree(entry) for entry in cast("tuple[object, ...]", value))
+    if isinstance(value, _Array):
+        return _array_of_anything(value)
+    return _as_array(value) if isinstance(value, _Stub) else value
+
+
+def _array_of_anything(array: _Array) -> object:
+    """Numbers as `_Array.resolve` has them; text as text; objects as a list, or the object where there is no axis."""
+    parts = _as_tuple(array.state)
+    dtype = parts[2] if len(parts) == 5 else None
+    code = dtype.arguments[0] if isinstance(dtype, _Dtype) and dtype.arguments else None
+    if isinstance(code, str) and code.lstrip("|") == "O8":
+        if not isinstance(parts[4], list):
+            raise RefusedPickle("an array of objects is malformed")
+        objects = cast("list[object]", _resolve_tree(cast("object", parts[4])))
+        return objects[0] if parts[1] == () and len(objects) == 1 else objects
+    if isinstance(code, str) and re.fullmatch(r"[<>|=]?[US]\d{1,6}", code):
+        _, shape, _, is_fortran, raw = parts
+        if isinstance(raw, str):
+            raw = raw.encode("latin-1")
+        if not isinstance(raw, bytes) or not isinstance(shape, tuple):
+            raise RefusedPickle("an array of text is malformed")
+        text = np.frombuffer(raw, dtype=np.dtype(code).newbyteorder("<"))
+        return text.reshape(cast("tuple[int, ...]", shape), order="F" if is_fortran else "C")
+    return array.resolve()
+
+
 def _resolve(key: object, value: object) -> object:
     try:
         return _as_array(value) if isinstance(value, _Stub) else value

@@ -1,0 +1,171 @@
+"""`python -m evaluation score PRED TRUTH ...`: errors of saved predictions, as often and against as much as wanted.
+
+PRED is a file of `python -m evaluation predict`, or the motion.npz of a run. What TRUTH is decides what is measured:
+
+  COCO keypoint labels (.json)        PCK by torso, head and box, OKS, AP (true boxes given)
+  a synthetic crop set (folder)       MPJPE, PA-MPJPE, PVE, 2D error; PRED made with --crops
+  motion with truth (.npz)            PRED a motion: MPJPE, PA-MPJPE, PVE, acceleration, id switches, people found
+  a MediaPipe track (.npz)            PRED a motion: share of joints within 0.2 torso lengths (it compares, not judges)
+  a data set, with --protocol NAME    the protocol of the papers (docs/evaluation.md)
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from app.errors import BodycastError, UsageError
+from app.motion_file import read_motion
+from app.pipeline.build import load_body
+from evaluation.metrics import pve_mm
+from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
+from evaluation.predictions import Predictions, is_predictions, read_predictions
+from evaluation.protocols import PROTOCOLS, ProtocolOptions, score_protocol
+from evaluation.score_coco import score_coco
+from evaluation.score_crops import score_crops
+from hmr.body.body_model import BodyModel
+from hmr.geometry.rotations import axis_angle_to_matrix
+from training.datasets.coco import read_labels
+from training.datasets.errors import DatasetError
+
+
+def _keys(path: Path) -> set[str]:
+    """Names of the arrays in an .npz; empty for anything else."""
+    if not path.is_file() or not zipfile.is_zipfile(path):
+        return set()
+    with np.load(path, allow_pickle=False) as archive:
+        return set(archive.files)
+
+
+def score_predictions(path: Path, truth: Path, args: argparse.Namespace) -> dict[str, float]:
+    """Score a prediction file against one truth. Raises: BodycastError, DatasetError."""
+    predictions = read_predictions(path)
+    if args.protocol:
+        options = ProtocolOptions(args.smpl, args.regressor, args.body, args.joints)
+        return score_protocol(args.protocol, predictions, truth, options)
+    if truth.is_dir():
+        if not (truth / "meta.json").is_file():
+            raise UsageError(f"{truth}: no crop set (meta.json is missing); for a data set give --protocol")
+        return score_crops(predictions, truth, load_body(args.body, str(predictions.meta["body"]), False))
+    if truth.suffix == ".json":
+        return score_coco(predictions, read_labels(truth))
+    raise UsageError(f"{truth}: predictions are scored against COCO labels (.json), a crop set or a --protocol")
+
+
+def score_motion(path: Path, truth: Path, body_spec: str) -> dict[str, float]:
+    """Score the motion.npz of a run against true motion or a MediaPipe track. Raises: BodycastError."""
+    motion = read_motion(path)
+    if "keypoints_px" in _keys(truth):
+        with np.load(truth, allow_pickle=False) as track:
+            return score_against_mediapipe(motion, track["keypoints_px"])
+    expected = read_motion(truth)
+    result = score_against_truth(motion, expected)
+    if motion.meta.body == expected.meta.body:
+        body = load_body(body_spec, motion.meta.body, False)
+        result["pve_mm"] = _motion_pve(motion, expected, body)
+    return result
+
+
+def _motion_pve(motion, truth, body: BodyModel) -> float:
+    """Mean error of the vertices relative to the pelvis over matched rows, mm."""
+    errors = []
+    for ours, theirs in match_rows(motion, truth):
+        pair = []
+        for side, row in ((motion, ours), (truth, theirs)):
+            pose = axis_angle_to_matrix(side.poses[row].reshape(1, 24, 3))
+            pair.append(body(pose, side.betas[row][None], np.zeros((1, 3))))
+        found, expected = pair
+        errors.append(pve_mm(found.vertices, expected.vertices, found.joints[:, 0], expected.joints[:, 0]))
+    return float(np.concatenate(errors).mean()) if errors else math.nan
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m evaluation score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("predicted", type=Path, help="PRED.npz of predict, or motion.npz of a run")
+    parser.add_argument("truth", type=Path, nargs="+", help="labels, motion, crop set or data set")
+    parser.add_argument("--protocol", choices=sorted(PROTOCOLS), help="score by a paper's protocol")
+    parser.add_argument("--smpl", type=Path, help="folder with SMPL's files, for protocols that need true vertices")
+    parser.add_argument("--regressor", type=Path, help="J_regressor_h36m.npy (17, 6890), for the 14-joint protocols")
+    parser.add_argument(
+        "--joints",
+        choices=("paper", "smpl24", "limbs12"),
+        default="paper",
+        help="with --protocol: the paper's joints, or a set that needs no regressor and compares with no paper",
+    )
+    parser.add_argument("--body", default="auto", help="body file of the predictions, where it is not the embedded one")
+    parser.add_argument("--json", nargs="?", const="-", help="print JSON; with a file name, write it there as well")
+    parser.add_argument("--pictures", type=Path, help="folder for pictures with mesh and skeleton; needs --images")
+    parser.add_argument("--images", type=Path, help="folder of the pictures, for --pictures")
+    return parser
+
+
+def run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
+    """Figures by the truth's name. Raises: BodycastError, DatasetError."""
+    if args.pictures and not args.images:
+        raise UsageError("--pictures draws over the pictures: give their folder with --images")
+    predicted = is_predictions(args.predicted) if args.predicted.is_file() else True
+    result: dict[str, dict[str, float]] = {}
+    for truth in args.truth:
+        if not truth.exists():
+            raise UsageError(f"{truth}: no such file or folder")
+        if predicted:
+            result[str(truth)] = score_predictions(args.predicted, truth, args)
+        else:
+            result[str(truth)] = score_motion(args.predicted, truth, args.body)
+    if args.pictures:
+        _draw(args, read_predictions(args.predicted))
+    return result
+
+
+def _draw(args: argparse.Namespace, predictions: Predictions) -> None:
+    from evaluation.score_pictures import draw_pictures
+
+    labels = next((truth for truth in args.truth if truth.suffix == ".json"), None)
+    if labels is None:
+        raise UsageError("--pictures needs COCO labels, which name the pictures")
+    body = load_body(args.body, str(predictions.meta["body"]), False)
+    for path in draw_pictures(predictions, read_labels(labels), args.images, args.pictures, body):
+        print(f"evaluation score: {path}", file=sys.stderr)
+
+
+def _clean(result: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:
+    """NaN is no JSON: null."""
+    return {name: {k: None if math.isnan(v) else v for k, v in part.items()} for name, part in result.items()}
+
+
+def main(argv: Sequence[str]) -> int:
+    """Command line. Exit code 2 for bad input."""
+    args = _parser().parse_args(argv)
+    try:
+        result = run(args)
+        if args.json and args.json != "-":
+            Path(args.json).write_text(json.dumps(_clean(result), indent=1), encoding="utf-8")
+    except BodycastError as error:
+        print(f"evaluation score: {error}", file=sys.stderr)
+        return error.exit_code
+    except (DatasetError, OSError, ValueError) as error:
+        print(f"evaluation score: {error}", file=sys.stderr)
+        return 2
+    if args.json:
+        print(json.dumps(_clean(result), indent=1))
+        return 0
+    for name, part in result.items():
+        if len(result) > 1:
+            print(name)
+        width = max(map(len, part))
+        for key, value in part.items():
+            print(f"{key:<{width}}  {value:10.2f}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
