@@ -83,6 +83,50 @@ def protected_tokens(mask: Tensor, image_hw: tuple[int, int], grid_hw: tuple[int
     return F.max_pool2d(mask.unsqueeze(1), patch, stride=patch, padding=PATCH_PADDING).flatten(1)
 
 
+def _similarities(metric: Tensor, protected: Tensor | None) -> Tensor:
+    """Cosine similarities of A and B tokens, (B, ceil(N/2), N // 2), less the penalty of protected pairs."""
+    metric = F.normalize(metric, dim=-1)
+    scores = metric[:, 0::2] @ metric[:, 1::2].transpose(1, 2)
+    if protected is None:
+        return scores
+    flags = protected.to(scores.dtype)
+    touched = torch.maximum(flags[:, 0::2, None], flags[:, None, 1::2])
+    return scores - PROTECTION_PENALTY * touched
+
+
+def _descending(values: Tensor) -> Tensor:
+    """Indices (B, n) that sort values (B, n) downwards, equal ones in their order.
+
+    By counting: torch, ONNX Runtime and TensorRT each order equal values their own way, and torch's stable sort does
+    not export. The places are whole numbers, all different, so the topk that turns them round has no ties.
+    """
+    count = values.shape[1]
+    ahead = values.unsqueeze(1) > values.unsqueeze(2)  # [b, i, j]: j comes before i
+    earlier = torch.ones(count, count, device=values.device).tril(-1) > 0
+    ahead = ahead | ((values.unsqueeze(1) == values.unsqueeze(2)) & earlier)
+    place = ahead.to(values.dtype).sum(dim=2)
+    return (-place).topk(count, dim=1, sorted=True).indices
+
+
+def matching_margin(metric: Tensor, merges: int, protected: Tensor | None = None) -> Tensor:
+    """How clear the choice of `match_tokens` is, (B,): the smallest difference of similarities that decides something.
+
+    Either between the last pair that merges and the first that does not, or, for a token that merges, between its best
+    and its second-best partner. Two programs whose rounding differs by less choose the same tokens; where the margin
+    is smaller they may not, and every later value then differs. Infinite where nothing merges. Arguments as in
+    match_tokens, without class token.
+    """
+    if merges == 0:
+        return metric.new_full((metric.shape[0],), float("inf"))
+    best, second = _similarities(metric, protected).topk(2, dim=-1).values.unbind(-1)
+    order = _descending(best)
+    ranked = best.gather(1, order)
+    gaps = [(best - second).gather(1, order[:, :merges])]
+    if merges < best.shape[1]:
+        gaps.append(ranked[:, merges - 1 : merges] - ranked[:, merges : merges + 1])
+    return torch.cat(gaps, dim=1).amin(dim=1)
+
+
 def match_tokens(metric: Tensor, merges: int, protected: Tensor | None = None, class_token: bool = False) -> Matching:
     """Choose the `merges` pairs of an A and a B token with the highest cosine similarity of `metric` (B, N, C).
 
@@ -95,18 +139,13 @@ def match_tokens(metric: Tensor, merges: int, protected: Tensor | None = None, c
         raise ValueError(
             f"{tokens} tokens allow 0 to {most_merges(tokens, class_token)} merges in one block, got {merges}"
         )
-    metric = F.normalize(metric, dim=-1)
-    scores = metric[:, 0::2] @ metric[:, 1::2].transpose(1, 2)
-    if protected is not None:
-        flags = protected.to(scores.dtype)
-        touched = torch.maximum(flags[:, 0::2, None], flags[:, None, 1::2])
-        scores = scores - PROTECTION_PENALTY * touched
+    scores = _similarities(metric, protected)
     best, partner = scores.max(dim=-1)
     rows = best.shape[1]
     if class_token:
         is_class = torch.arange(rows, device=best.device) == 0
         best = best - 3 * PROTECTION_PENALTY * is_class.to(best.dtype)
-    order = best.topk(rows, dim=1, sorted=True).indices
+    order = _descending(best)
     merged, kept = order[:, :merges], order[:, merges:]
     if class_token:
         kept = kept.sort(dim=1).values

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hmr.networks.encoders.vit import ViT
+from hmr.networks.merging import mask_token_merging
 from hmr.networks.merging.mask_token_merging import (
     FASTHMR_SCHEDULE,
     TokenMergingVit,
     match_tokens,
+    matching_margin,
     merge_sum,
     merge_tokens,
     most_merges,
@@ -23,6 +27,8 @@ from tests.networks.network_checks import check_batch_independent, check_every_p
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 
 IMAGE_HW = (64, 48)
+# Rounding differs by about 1e-6 between programs, and similarities with it.
+CLEAR_MARGIN = 1e-5
 
 
 def tiny_vit() -> ViT:
@@ -166,3 +172,49 @@ def test_exports_with_mask(tmp_path: Path) -> None:
 def test_exports_without_mask(tmp_path: Path) -> None:
     path = export_and_compare(TokenMergingVit(tiny_vit(), (3, 2)), [torch.randn(3, 3, *IMAGE_HW)], ["tokens"], tmp_path)
     build_with_tensorrt_rtx(path)
+
+
+def test_the_margin_is_what_the_choice_hangs_on() -> None:
+    # Tokens on a circle: A at 0, 90 and 180 degrees; B 10 and 40 away from the first two, all else far.
+    angles = torch.deg2rad(torch.tensor([[0.0, 10.0, 90.0, 130.0, 215.0, 300.0]]))
+    metric = torch.stack((angles.cos(), angles.sin()), dim=-1)
+
+    def alike(degrees: float) -> float:
+        return math.cos(math.radians(degrees))
+
+    # One merge: the pair at 10 degrees against the next best one, 130 - 90.
+    assert float(matching_margin(metric, 1)) == pytest.approx(alike(10) - alike(40), abs=1e-6)
+    # Three merges: nothing is left to compare with, but 215 degrees lies 85 from both 130 and 300.
+    assert float(matching_margin(metric, 3)) == pytest.approx(0.0, abs=1e-6)
+    assert float(matching_margin(metric, 0)) == math.inf
+
+
+def test_proposals_that_are_exactly_as_good_merge_in_their_order() -> None:
+    metric = torch.tensor([1.0, 0.0]).expand(1, 80, 2)
+    matching = match_tokens(metric, 9)
+    assert matching.merged.tolist() == [list(range(9))] and matching.kept.tolist() == [list(range(9, 40))]
+    assert matching.target.tolist() == [[0] * 9]
+
+
+def test_onnx_runtime_merges_the_same_tokens_wherever_the_choice_is_clear(tmp_path: Path, monkeypatch) -> None:
+    """At the real 192 tokens: where rounding decides nothing the graph is exact, and that is nearly everywhere."""
+    torch.manual_seed(0)
+    net = TokenMergingVit(shake(ViT(48, 4, 3), 0.05)).eval()
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(12, 3, 256, 192, generator=generator)
+    smooth = F.interpolate(torch.randn(12, 3, 16, 12, generator=generator), (256, 192), mode="bicubic")
+    images = torch.cat((noise, smooth))
+    margins: list[Tensor] = []
+
+    def note(metric: Tensor, merges: int, protected: Tensor | None = None, class_token: bool = False):
+        margins.append(matching_margin(metric, merges, protected))
+        return match_tokens(metric, merges, protected, class_token)
+
+    with monkeypatch.context() as patch, torch.no_grad():
+        patch.setattr(mask_token_merging, "match_tokens", note)
+        net(images)
+    assert len(margins) == 3
+    clear = torch.stack(margins).amin(dim=0) > CLEAR_MARGIN
+    assert clear.float().mean() > 0.8
+    chosen = images[clear]
+    export_and_compare(net, [chosen], ["tokens"], tmp_path, batches=(1, len(chosen)))
