@@ -50,8 +50,11 @@ class BvhClip:
         return places
 
 
-def load_bvh(path: Path) -> BvhClip:
-    """Read `.bvh` or `.bvh.gz`. Raises BvhError when the file is damaged, and OSError when it cannot be opened."""
+def load_bvh(path: Path, moving_bones: bool = False) -> BvhClip:
+    """Read `.bvh` or `.bvh.gz`. Raises BvhError when the file is damaged, and OSError when it cannot be opened.
+
+    moving_bones: accept bones with positions of their own, as MakeHuman writes them, and pass over these positions.
+    """
     try:
         if path.suffix == ".gz":
             with gzip.open(path, "rt", encoding="utf-8") as stream:
@@ -61,12 +64,12 @@ def load_bvh(path: Path) -> BvhClip:
     except (gzip.BadGzipFile, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise BvhError(f"{path}: not a readable text or gzip file ({error})") from error
     try:
-        return parse_bvh(text)
+        return parse_bvh(text, moving_bones)
     except BvhError as error:
         raise BvhError(f"{path}: {error}") from error
 
 
-def parse_bvh(text: str) -> BvhClip:
+def parse_bvh(text: str, moving_bones: bool = False) -> BvhClip:
     """The clip that a BVH text describes. Raises BvhError."""
     hierarchy, found, motion = text.partition("MOTION")
     if not found:
@@ -81,7 +84,7 @@ def parse_bvh(text: str) -> BvhClip:
             rotations[:, joint] = rotations[:, joint] @ axis_rotation(axis, np.deg2rad(frames[:, column]))
         elif joint == 0:
             positions[:, axis] += frames[:, column]
-        else:
+        elif not moving_bones:
             raise BvhError(f"joint {skeleton.names[joint]} moves by {channel}; only the root may have positions")
     return BvhClip(
         names=tuple(skeleton.names),

@@ -1,0 +1,131 @@
+"""Everything the renderer needs in one small folder: `python -m training.synthetic.pack work/pack --photographs PHOTOS`.
+
+Poses (motion capture of both splits, gestures, MakeHuman's), photographs as small JPEGs, body and garments. The folder is
+all that a machine without the sources needs, and it is never committed: the photographs are not ours.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from training.synthetic.backgrounds import HELD_OUT_EVERY
+from training.synthetic.garments.wardrobe import WARDROBE_FILE
+from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked
+
+U8 = NDArray[np.uint8]
+PACK_VERSION = 1
+SPLITS = ("train", "test")
+MAX_BYTES = 25_000_000
+SHORT_SIDE_PX, JPEG_QUALITY = 256, 78
+
+
+class PackError(ValueError):
+    """A pack that cannot be read or would be too large; one line."""
+
+
+@dataclass(frozen=True)
+class Pack:
+    """What `open_pack` reads for one split. photographs: RGB uint8 pictures, may be none."""
+
+    split: str
+    poses: PosePool
+    photographs: tuple[U8, ...]
+    body: BodyModel
+    wardrobe_file: Path
+
+
+def write_pack(
+    out: Path, *, mocap: Path, photographs: Path | None, makehuman: Path | None, short_side: int = SHORT_SIDE_PX
+) -> int:
+    """Write the folder `out`; returns its size in bytes. Raises PackError above 25 MB."""
+    out.mkdir(parents=True, exist_ok=True)
+    body = BodyModel.load()
+    shutil.copyfile(EMBEDDED_BODY, out / "body.npz")
+    shutil.copyfile(WARDROBE_FILE, out / "wardrobe.npz")
+    for split in SPLITS:
+        pool = gather_poses(mocap, makehuman, split, body)
+        np.savez_compressed(out / f"poses-{split}.npz", allow_pickle=False, **packed(pool))
+        pictures = [] if photographs is None else _encoded(photographs, split, short_side)
+        lengths = np.array([len(p) for p in pictures], np.int64)
+        joined = np.frombuffer(b"".join(pictures), np.uint8)
+        np.savez(out / f"photographs-{split}.npz", allow_pickle=False, jpeg=joined, length=lengths)
+    (out / "pack.json").write_text(json.dumps({"version": PACK_VERSION, "body": body.name}))
+    size = sum(p.stat().st_size for p in out.iterdir())
+    if size > MAX_BYTES:
+        raise PackError(
+            f"{out} holds {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}: give a smaller --short-side"
+        )
+    return size
+
+
+def _encoded(folder: Path, split: str, short_side: int) -> list[bytes]:
+    """JPEG bytes of the split's photographs, every eighth of the folder belonging to test."""
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in (".jpg", ".jpeg", ".png"))
+    if not files:
+        raise PackError(f"no .jpg or .png in {folder}")
+    out = []
+    for number, path in enumerate(files):
+        if (number % HELD_OUT_EVERY == 0) != (split == "test"):
+            continue
+        picture = cv2.imread(str(path), cv2.IMREAD_COLOR)
+        if picture is None:
+            raise PackError(f"{path} is not a readable picture")
+        scale = min(1.0, short_side / min(picture.shape[:2]))
+        small = cv2.resize(picture, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        out.append(cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])[1].tobytes())
+    return out
+
+
+def open_pack(folder: Path, split: str) -> Pack:
+    """Read one split of a pack. Raises PackError where it is missing or of another version."""
+    about = folder / "pack.json"
+    if split not in SPLITS:
+        raise PackError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
+    if not about.is_file():
+        raise PackError(f"{folder} holds no pack (pack.json is missing): python -m training.synthetic.pack {folder}")
+    version = json.loads(about.read_text()).get("version")
+    if version != PACK_VERSION:
+        raise PackError(f"{folder}: expected a pack of version {PACK_VERSION}, got {version}: make it again")
+    with np.load(folder / f"poses-{split}.npz") as arrays:
+        poses = unpacked(arrays["axis_angle"], arrays["kind"])
+    with np.load(folder / f"photographs-{split}.npz") as arrays:
+        pieces = np.split(arrays["jpeg"], np.cumsum(arrays["length"])[:-1]) if len(arrays["length"]) else []
+    decoded = (cv2.imdecode(piece, cv2.IMREAD_COLOR) for piece in pieces)
+    photographs = tuple(np.ascontiguousarray(p[..., ::-1]) for p in decoded)
+    return Pack(split, poses, photographs, BodyModel.load(folder / "body.npz"), folder / "wardrobe.npz")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    shared = Path("../shared/data")
+    parser.add_argument("--mocap", type=Path, default=shared / "mocap_cmu", help="folder of .bvh or .bvh.gz clips")
+    parser.add_argument("--photographs", type=Path, default=None, help="folder of pictures without people")
+    parser.add_argument("--makehuman", type=Path, default=None, help="folder of MakeHuman poses (.bvh)")
+    parser.add_argument("--short-side", type=int, default=SHORT_SIDE_PX, help="of the photographs, px")
+    args = parser.parse_args(argv)
+    try:
+        size = write_pack(
+            args.out, mocap=args.mocap, photographs=args.photographs, makehuman=args.makehuman,
+            short_side=args.short_side,
+        )  # fmt: skip
+    except (ValueError, OSError) as error:
+        print(f"pack: {error}", file=sys.stderr)
+        return 1
+    print(f"{args.out}: {size / 1e6:.1f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
