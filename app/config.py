@@ -74,13 +74,21 @@ class MotionConfig:
     """How steady the motion is."""
 
     smoother: Literal["none", "one-euro", "diffusion"] = "one-euro"
-    """How bodies are steadied over time."""
+    """How bodies are steadied over time; one-euro is a plain filter, diffusion a trained network."""
 
-    lag: float = 0.0
-    """Seconds that the smoother may wait to see what comes next; 0: it answers at once."""
+    lag: float | None = None
+    """Seconds that the smoother may wait to see what comes next; 0: it answers at once. Diffusion's own: 0.1."""
+
+    offline: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Files only: let the diffusion smoother look ahead as far as it can use (0.5 s)."""
 
     def __post_init__(self) -> None:
-        require_range("lag", self.lag, 0, 2)
+        if self.lag is not None:
+            require_range("lag", self.lag, 0, 2)
+        if self.offline and self.smoother != "diffusion":
+            raise UsageError("--offline is for --smoother diffusion: a plain filter does not look ahead")
+        if self.offline and self.lag is not None:
+            raise UsageError("--offline chooses the lag itself: leave --lag out")
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,8 @@ from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNe
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
+from hmr.networks.temporal.motion_window import MOTION_WIDTH
+from hmr.networks.temporal.window_smoother import WindowSmoother
 
 COCO_KEYPOINTS = 17
 HMR_OUTPUTS = {
@@ -125,6 +127,8 @@ def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) ->
         motion = TensorSpec("motion", "float32", (BATCH, frames, net.features), "m", MOTION_MEANING)
         outputs = {"reconstruction": ("m", MOTION_MEANING), "latents": ("1", "mean of the clip's latents")}
         return Exportable(ExportedVae(net), "smoother", (motion,), outputs)
+    if isinstance(net, WindowSmoother):
+        return _window_smoother(net)
     raise ValueError(f"no rule to export a {type(net).__name__}")
 
 
@@ -150,6 +154,26 @@ def _hmr(net: HmrNet, with_mask: bool) -> Exportable:
     )
 
 
+def _window_smoother(net: WindowSmoother) -> Exportable:
+    frames, slots = net.frames, len(net.window.ages_s)
+    row = "first two columns of 24 rotations, then x/z, y/z and log z of the translation"
+    inputs = (
+        TensorSpec("motion", "float32", (BATCH, frames, MOTION_WIDTH), "1", f"estimates, in any order: {row}"),
+        TensorSpec("age_s", "float32", (BATCH, frames), "s", "how long ago each was"),
+        TensorSpec("weight", "float32", (BATCH, frames), "1", "how far each counts, 0 for none"),
+        TensorSpec("previous", "float32", (BATCH, slots, MOTION_WIDTH), "1", "trajectory of the call before"),
+        TensorSpec("step_s", "float32", (BATCH,), "s", "how long ago the call before was"),
+        TensorSpec("warm", "float32", (BATCH,), "1", "1 where there was a call before, 0 where not"),
+        TensorSpec("lag_s", "float32", (BATCH,), "s", "the age that the answer is about"),
+    )
+    outputs = {
+        "pose": ("1", "rotation matrices relative to the parent joint, root first, SMPL order"),
+        "place": ("1", "x/z, y/z and log z of the translation"),
+        "trajectory": ("1", f"the motion at the slots, {row}"),
+    }
+    return Exportable(net, "smoother", inputs, outputs, joint_set="smpl-24")
+
+
 def _pose(net: PoseNet) -> Exportable:
     height, width = net.image_hw
     crops = TensorSpec("crops", "uint8", (BATCH, height, width, 3), "1", "RGB crops")
@@ -173,7 +197,14 @@ def example_input(spec: TensorSpec, rows: int, kind: str) -> np.ndarray:
         "images": lambda: crops_of(kind, rows, shape[1:3]),
         "masks": lambda: _discs(rows, shape[1:3]),
         "box_info": lambda: _box_info(rows, kind),
+        "age_s": lambda: np.tile(np.arange(shape[1], dtype=np.float32) / 30, (rows, 1)),
+        "weight": lambda: (_generator(kind).random(shape) < 0.7).astype(np.float32),
+        "step_s": lambda: np.full(shape, 1 / 30, np.float32),
+        "warm": lambda: (np.arange(rows) % 2).astype(np.float32),
+        "lag_s": lambda: np.linspace(0, 0.5, rows, dtype=np.float32),
     }
+    if shape[-1] == MOTION_WIDTH:
+        return _shaking(shape, kind)
     if spec.name in makers:
         return makers[spec.name]()
     return _generator(kind).normal(size=shape).astype(np.float32)
@@ -188,6 +219,12 @@ def _discs(rows: int, hw: tuple[int, ...]) -> np.ndarray:
     radius = np.linspace(0.15, 0.45, rows)[:, None, None] * min(hw)
     inside = (y - hw[0] / 2) ** 2 + (x - hw[1] / 2) ** 2 < radius**2
     return (255 * inside).astype(np.uint8)
+
+
+def _shaking(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Motion of bodies near the rest pose, as `MotionWindow` takes it."""
+    rest = np.array([1, 0, 0, 0, 1, 0] * 24 + [0, 0, 1.2])
+    return (rest + _generator(kind).normal(0, 0.1, shape)).astype(np.float32)
 
 
 def _box_info(rows: int, kind: str) -> np.ndarray:

@@ -61,7 +61,9 @@ def build_run(config: RunConfig) -> BuiltRun:
         estimator = _open_estimator(config)
         opened.callback(estimator.close)
         body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
-        smoother = open_smoother(config.motion.smoother, config.motion.lag)
+        if config.motion.offline and source.info.live:
+            raise UsageError("--offline is for files: a camera's people would be seen half a second late; use --lag")
+        smoother = open_smoother(config.motion.smoother, config.motion.lag, config.motion.offline)
         # --engine is about the network; a detector package runs on whatever is quickest on the same device.
         detector = open_detector(config.people.detector, device=config.network.device)
         opened.callback(detector.close)

@@ -254,7 +254,7 @@ class Pipeline:
             dropped=result.dropped,
             detector=self._stages.detector.name,
             engine=self._stages.estimator.describe(),
-            smoother=self._stages.smoother.name,
+            smoother=self._stages.smoother.describe(),
             renderer=self._renderer_name,
             notes=tuple(self._stages.warnings())[-2:],
         )

@@ -21,6 +21,10 @@ class Smoother(Protocol):
         """How far its output is behind its input, seconds."""
         ...
 
+    def describe(self) -> str:
+        """What it does at the moment, for the HUD; the name, where there is no more to say."""
+        ...
+
     def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
         """The same people in the same rows, steadied."""
         ...

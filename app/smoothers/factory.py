@@ -11,11 +11,12 @@ SmootherName = Literal["none", "one-euro", "diffusion"]
 SMOOTHER_NAMES: tuple[str, ...] = get_args(SmootherName)
 
 
-def open_smoother(name: str, lag_s: float = 0.0) -> Smoother:
+def open_smoother(name: str, lag_s: float | None = None, offline: bool = False) -> Smoother:
     """The smoother of that name.
 
     Args:
-        lag_s: how far the result may be behind, for a smoother that looks ahead.
+        lag_s: how far the result may be behind, for a smoother that looks ahead; None: as it likes best.
+        offline: nobody waits for the result.
 
     Raises:
         UsageError: unknown name, or a lag that this smoother cannot use.
@@ -23,9 +24,9 @@ def open_smoother(name: str, lag_s: float = 0.0) -> Smoother:
     if name not in SMOOTHER_NAMES:
         raise UsageError(f"unknown smoother {name!r}; choose one of {', '.join(SMOOTHER_NAMES)}")
     chosen = cast(SmootherName, name)
-    if lag_s < 0:
+    if lag_s is not None and lag_s < 0:
         raise UsageError(f"--lag must be 0 or more seconds, got {lag_s}")
-    if chosen != "diffusion" and lag_s > 0:
+    if chosen != "diffusion" and lag_s:
         raise UsageError(f"--smoother {name} holds no frame back, so --lag {lag_s:g} has no meaning: leave it out")
     match chosen:
         case "none":
@@ -37,8 +38,9 @@ def open_smoother(name: str, lag_s: float = 0.0) -> Smoother:
 
             return OneEuroSmoother()
         case "diffusion":
-            raise UsageError(
-                "--smoother diffusion needs the model package motion-diffusion, which is not here: use one-euro"
-            )
+            from app.smoothers.diffusion import DEFAULT_LAG_S, OFFLINE_LAG_S, DiffusionSmoother
+
+            usual_s = OFFLINE_LAG_S if offline else DEFAULT_LAG_S
+            return DiffusionSmoother(lag_s=usual_s if lag_s is None else lag_s)
         case _:
             assert_never(chosen)

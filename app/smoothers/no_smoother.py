@@ -18,6 +18,10 @@ class NoSmoother:
         """0."""
         return 0.0
 
+    def describe(self) -> str:
+        """See `Smoother.describe`."""
+        return self.name
+
     def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
         """The estimates as they are."""
         return estimates

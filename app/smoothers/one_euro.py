@@ -124,6 +124,10 @@ class OneEuroSmoother:
         """0: the result belongs to the frame that came in. What it shows trails by 1 / (2 pi cutoff) seconds."""
         return 0.0
 
+    def describe(self) -> str:
+        """See `Smoother.describe`."""
+        return self.name
+
     def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
         """See `Smoother.update`. `score` and `token` pass through."""
         now = _State.first_seen(estimates, time_s)

@@ -26,6 +26,7 @@ from hmr.networks.merging.mask_token_merging import TokenMergingVit
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
+from hmr.networks.temporal.window_smoother import WindowSmoother
 from hmr.networks.upsampling.jbu import MapUpsampler
 
 IMAGE_HW = (256, 192)
@@ -234,6 +235,11 @@ def build_hierarchical_pose(
 def build_motion_vae(**sizes: Any) -> MotionVae:
     """FastHMR's motion VAE; sizes as in `MotionVae`."""
     return MotionVae(**sizes)
+
+
+def build_window_smoother(**sizes: Any) -> WindowSmoother:
+    """The live smoother; sizes as in `WindowSmoother`."""
+    return WindowSmoother(**sizes)
 
 
 def build_diffusion_decoder(

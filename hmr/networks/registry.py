@@ -28,6 +28,7 @@ from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
+from hmr.networks.temporal.window_smoother import WindowSmoother, example_window
 
 Kind = Literal["hmr", "pose", "temporal"]
 CUTS = (2, 3, 4)
@@ -136,6 +137,7 @@ def _temporal_specs() -> Iterator[ModelSpec]:
     yield ModelSpec("motion-vae-all-encoder", "temporal", builders.build_motion_vae, all_encoder)
     decoder = PaperFigures("FH", 29.5, 6.8, "8211 fps; 3DPW 62.2, EMDB 71.6 mm on CameraHMR")
     yield ModelSpec("diffusion-decoder", "temporal", builders.build_diffusion_decoder, {}, decoder)
+    yield ModelSpec("window-smoother", "temporal", builders.build_window_smoother, {})
 
 
 def registry() -> dict[str, ModelSpec]:
@@ -177,4 +179,6 @@ def example_inputs(model: nn.Module, batch: int = 1) -> tuple[Tensor, ...]:
         return (torch.randn(batch, model.frames, model.denoiser.condition_width),)
     if isinstance(model, MotionVae):
         return (torch.randn(batch, 243, model.features),)
+    if isinstance(model, WindowSmoother):
+        return example_window(model, batch)
     raise TypeError(f"no example inputs for a {type(model).__name__}")

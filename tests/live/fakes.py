@@ -180,6 +180,9 @@ class FakeSmoother:
     def __init__(self) -> None:
         self.resets = 0
 
+    def describe(self) -> str:
+        return self.name
+
     def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
         return estimates
 

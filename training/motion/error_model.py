@@ -36,6 +36,7 @@ POSE_FEATURES = 24
 COMPONENTS = 32
 RIDGE = 0.05
 AMPLITUDE_TAU_S = 0.5
+EVENT_SPREAD = 0.5
 SEEN_SCORE = 0.5
 TURNED_RAD = np.deg2rad(75.0)
 LIMB_OF_JOINT = tuple(1 if j in (1, 2, 4, 5, 7, 8, 10, 11) else 0 for j in range(24))
@@ -210,13 +211,15 @@ def _process(rng: Rng, time_s: F64, width: int, tau_s: float) -> F32:
 
 
 def _events(rng: Rng, time_s: F64, per_s: float, mean_s: float) -> NDArray[np.bool_]:
-    """(B,T) True during events that begin `per_s` times a second and last `mean_s` on average."""
+    """(B,T) True during events that begin `per_s` times a second on average and last `mean_s`; some clips have many and
+    most have few."""
     on = np.zeros(time_s.shape, bool)
     length = np.diff(time_s, axis=1, prepend=time_s[:, :1])
-    now = rng.random(len(time_s)) < per_s * mean_s
+    rate = per_s * rng.gamma(EVENT_SPREAD, 1 / EVENT_SPREAD, len(time_s))
+    now = rng.random(len(time_s)) < np.minimum(rate * mean_s, 0.5)
     for t in range(time_s.shape[1]):
         stay = np.exp(-length[:, t] / max(mean_s, 1e-6))
-        start = -np.expm1(-per_s * length[:, t])
+        start = -np.expm1(-rate * length[:, t])
         now = rng.random(len(now)) < np.where(now, stay, start)
         on[:, t] = now
     return on

@@ -126,6 +126,7 @@ class MotionWindows:
             bias=rng.uniform(0, high, size).astype(np.float32),
             noise=rng.uniform(low, high, size).astype(np.float32),
             depth=rng.uniform(0.4, 1.5, size).astype(np.float32),
+            events=0.6,
             legs_cut=rng.random(size) < 0.2,
         )
         # Another engine errs in other places and at another pace: only the kind of error is to be learnt.

@@ -38,6 +38,8 @@ WARM_STEP = 400
 """Timestep of the previous answer: how far it is trusted."""
 
 MIX_LIMIT = 1.5
+CALM = 1e-4
+"""Mean square, in units of the spread, of the frames around the fit at which a correction counts half."""
 
 
 class SmoothWindow(NamedTuple):
@@ -60,6 +62,7 @@ class Smoothed(NamedTuple):
 class WindowSmoother(nn.Module):
     """Denoises windows of motion; see the file.
 
+    frames: F, how many frames a window may hold; the export's fixed size.
     spread: buffer (147,), standard deviation of clean motion around the local linear fit, from the training data.
     """
 
@@ -72,12 +75,14 @@ class WindowSmoother(nn.Module):
         heads: int = 4,
         ff_width: int = 256,
         dropout: float = 0.0,
+        frames: int = 64,
         ages_s: tuple[float, ...] = SLOT_AGES_S,
         bandwidths_s: tuple[float, ...] = BANDWIDTHS_S,
     ) -> None:
         super().__init__()
         self.window = MotionWindow(tuple(ages_s), tuple(bandwidths_s))
         self.schedule = NoiseSchedule()
+        self.frames = frames
         self.kernels = len(bandwidths_s)
         self.register_buffer("spread", torch.full((MOTION_WIDTH,), 0.1))
         self.embed = nn.Linear(4 * MOTION_WIDTH + self.kernels + 1, dim)
@@ -141,16 +146,17 @@ class WindowSmoother(nn.Module):
         finest = (values[:, :, 0] - reference) / self.spread
         calmest = (values[:, :, -1] - reference) / self.spread
         level = warm[:, None, None].expand(-1, reference.shape[1], 1)
-        features = torch.cat(
-            (finest.clamp(-8, 8), calmest.clamp(-8, 8), start, reference, torch.log1p(mass), level), -1
-        )
+        near, far = finest.clamp(-8, 8), calmest.clamp(-8, 8)
+        features = torch.cat((near, far, start, reference, torch.log1p(mass), level), -1)
         hidden = self.encoder(self.position(self.embed(features)))
         mix = MIX_LIMIT * torch.tanh(self.mix(hidden)).unflatten(-1, (self.kernels, GROUPS))
         clean = self.free(hidden) + per_number(mix[:, :, 0]) * start
         others = [k for k in range(self.kernels) if k != REFERENCE]
         for slot, k in enumerate(others, 1):
             clean = clean + per_number(mix[:, :, slot]) * ((values[:, :, k] - reference) / self.spread)
-        return clean
+        # What does not shake is not corrected: a body at rest without noise stays exactly where it is.
+        shake = near.square().mean((1, 2), keepdim=True)
+        return clean * (shake / (shake + CALM))
 
     def velocity(self, clean: Tensor, start: Tensor, warm: Tensor) -> Tensor:
         """FastHMR's target of a clean window at the timestep that it started from: v = (sqrt(ab) z_t - z0) / sqrt(1 -
@@ -164,3 +170,14 @@ def per_number(groups: Tensor) -> Tensor:
     joints = groups[..., :JOINTS].unsqueeze(-1).expand(*groups.shape[:-1], JOINTS, 6).flatten(-2)
     direction = groups[..., JOINTS : JOINTS + 1].expand(*groups.shape[:-1], 2)
     return torch.cat((joints, direction, groups[..., JOINTS + 1 :]), -1)
+
+
+def example_window(net: WindowSmoother, batch: int = 1) -> tuple[Tensor, ...]:
+    """Random inputs of `forward`: people near the rest pose who shake, at 30 frames/s, with frames missing."""
+    rest = torch.cat((torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(JOINTS), torch.tensor([0.0, 0.0, 1.2])))
+    slots = len(net.window.ages_s)
+    motion, previous = (rest + 0.1 * torch.randn(batch, count, MOTION_WIDTH) for count in (net.frames, slots))
+    age_s = (torch.arange(net.frames) / 30).repeat(batch, 1)
+    seen = (torch.rand(batch, net.frames) < 0.7).float()
+    rows = torch.ones(batch)
+    return motion, age_s, seen, previous, rows / 30, rows, rows / 10
