@@ -131,7 +131,7 @@ def person_mesh(body: BareBody, betas: F32, outfit: Outfit, wardrobe: Wardrobe) 
     for number, layer in enumerate(outfit.layers, 1):
         worn = _worn(layer, betas, wardrobe, number)
         vertices.append(worn)
-        faces.append(wardrobe.garments[layer.garment].faces.astype(np.int32) + start)
+        faces.append(layer.faces + start)
         start += len(worn)
         kind = Kind.PICTURE if layer.material.picture else Kind.CLOTH
         rows = layer_rows(kind, layer.material, layer.cut, layer.depth_bias_m)

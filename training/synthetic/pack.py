@@ -1,7 +1,7 @@
-"""Everything the renderer needs in one small folder: `python -m training.synthetic.pack work/pack --photographs PHOTOS`.
+"""Everything the renderer needs in one small folder: `python -m training.synthetic.pack OUT --photographs PHOTOS`.
 
-Poses (motion capture of both splits, gestures, MakeHuman's), photographs as small JPEGs, body and garments. The folder is
-all that a machine without the sources needs, and it is never committed: the photographs are not ours.
+Poses (motion capture of both splits, gestures, MakeHuman's), photographs as small JPEGs, body and garments. The folder
+is all that a machine without the sources needs, and it is never committed: the photographs are not ours.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""All poses that synthetic people take: motion capture, gestures before a camera, MakeHuman's poses; mixed, perturbed."""
+"""All poses that synthetic people take: motion capture, gestures, MakeHuman's poses; mixed and perturbed."""
 
 from __future__ import annotations
 
@@ -82,8 +82,10 @@ class PosePool:
         return np.arange(start, stop)
 
     def sample_clear(self, rng: Rng, webcams: list[bool], joints_rest: F32) -> tuple[F32, F32, F32]:
-        """A pose for each entry of `webcams`, limbs out of the body where a few tries find such: poses (N,24,3,3), global
-        rotations (N,24,3,3) and places (N,24,3) of joints resting at `joints_rest` (N,24,3)."""
+        """A pose for each entry of `webcams`, limbs out of the body where a few tries find such.
+
+        Returns poses (N,24,3,3), global rotations (N,24,3,3) and places (N,24,3) of joints resting at `joints_rest`.
+        """
         poses = np.stack([self.sample(rng, webcam) for webcam in webcams])
         turns, places = forward_kinematics(poses, joints_rest)
         for _ in range(4):

@@ -1,4 +1,4 @@
-"""Arms that reach for a place: two-bone inverse kinematics on SMPL's joints; a check that limbs keep out of the body."""
+"""Arms that reach for a place, by two-bone inverse kinematics, and a check that limbs keep out of the body."""
 
 from __future__ import annotations
 

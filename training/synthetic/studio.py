@@ -1,4 +1,4 @@
-"""Chunks of training crops: people of a cast before cameras, things around them, light, faults of the picture, labels."""
+"""Chunks of training crops: people of a cast before cameras, things around them, light, faults, labels."""
 
 from __future__ import annotations
 
@@ -52,8 +52,8 @@ NEIGHBOUR_SHARE = 0.25
 
 @dataclass(frozen=True)
 class Actor:
-    """A member in a pose: joints' rotations (24, 3, 3), shifts (24, 3) and places (24, 3), and skin points (K, 3), in the
-    world (y up), pelvis at the origin; `pose` (24, 3, 3)."""
+    """A member in a pose (24, 3, 3): the joints' rotations (24, 3, 3), shifts (24, 3) and places (24, 3), and skin
+    points (K, 3), in the world (y up), pelvis at the origin."""
 
     member: Member
     pose: F32

@@ -1,4 +1,4 @@
-"""Things around people as meshes: rooms, desks, chairs, what hands hold, what stands in the way, and the floor's shadow."""
+"""Things around people as meshes: rooms, desks, chairs, what hands hold, what stands in the way, shadowed floors."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ WORLD = 0  # the joint whose row holds the world's motion in a thing's table
 
 @dataclass(frozen=True)
 class Solid:
-    """A unit solid: vertices (V, 3) in -0.5..0.5, normals (V, 3), uv (V, 2) in 0..1, faces (F, 3), seen from both sides."""
+    """A unit solid: vertices (V, 3) in -0.5..0.5, normals (V, 3), uv (V, 2) in 0..1, faces (F, 3)."""
 
     vertices: F32
     normals: F32
@@ -80,9 +80,16 @@ class Things:
     rows: list[F32] = field(default_factory=list)
 
     def add(
-        self, solid: Solid, size: F32, place: F32, material: Material, *, kind: Kind | None = None, turn: F32 | None = None,
+        self,
+        solid: Solid,
+        size: F32,
+        place: F32,
+        material: Material,
+        *,
+        kind: Kind | None = None,
+        turn: F32 | None = None,
         joint: int = WORLD,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Add a solid scaled to `size` (3,) m, turned by (3, 3), at `place` (3,); in the rest space of `joint`."""
         turn = np.eye(3, dtype=np.float32) if turn is None else turn
         out = np.zeros(len(solid.vertices), VERTEX)
@@ -181,10 +188,8 @@ def add_chair(things: Things, rng: Rng, yaw: float, materials: Materials) -> Non
     turn, material = _turn_y(yaw), materials.thing()
     top = rng.uniform(0.2, 0.75)
     lean = rng.uniform(-0.24, -0.16)
-    things.add(
-        CUBE, np.array([rng.uniform(0.38, 0.55), top + 0.15, 0.07]), turn @ np.array([0, top / 2 - 0.07, lean]), material,
-        turn=turn,
-    )  # fmt: skip
+    back = np.array([rng.uniform(0.38, 0.55), top + 0.15, 0.07])
+    things.add(CUBE, back, turn @ np.array([0, top / 2 - 0.07, lean]), material, turn=turn)
     things.add(CUBE, np.array([0.48, 0.06, 0.45]), turn @ np.array([0, -0.17, 0.05]), material, turn=turn)
 
 
