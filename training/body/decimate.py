@@ -46,6 +46,19 @@ def decimate_symmetric(vertices: Floats, faces: Faces, attributes: Floats, targe
     return kept, whole
 
 
+def decimate(vertices: Floats, faces: Faces, attributes: Floats, target: int) -> tuple[Faces, Faces]:
+    """Reduce any mesh to about `target` vertices; rims stay as they are, so that parts go on meeting at their seams.
+
+    Arguments as for `decimate_symmetric`. Returns the kept vertices (K,) and the faces (G,3) numbered within them.
+    Stops above the target where nothing more can go.
+    """
+    collapser = _HalfEdgeCollapser(vertices, faces, attributes, np.ones(len(vertices), dtype=np.bool_))
+    collapser.rims_stay = True
+    reduced = collapser.run(target)
+    kept = np.unique(reduced)
+    return kept, np.searchsorted(kept, reduced)
+
+
 def mirror_vertices(vertices: Floats) -> NDArray[np.int64]:
     """(V,) index of each vertex's mirror image under x -> -x; ValueError when one has none."""
     from scipy.spatial import cKDTree
@@ -68,6 +81,7 @@ class _HalfEdgeCollapser:
         for index, face in self.faces.items():
             for vertex in face:
                 self.faces_of[vertex].add(index)
+        self.rims_stay = False
         self.version = dict.fromkeys(self.faces_of, 0)
         self.quadrics = {vertex: np.zeros((4, 4)) for vertex in self.faces_of}
         self.boundary: set[int] = set()
@@ -124,7 +138,7 @@ class _HalfEdgeCollapser:
 
     def _may_collapse(self, vertex: int, onto: int) -> bool:
         """Midline vertices stay on the midline, rims of holes stay on their rim."""
-        if self.on_midline[vertex] and not self.on_midline[onto]:
+        if (self.on_midline[vertex] and not self.on_midline[onto]) or (self.rims_stay and vertex in self.boundary):
             return False
         return vertex not in self.boundary or len(self._shared_faces(vertex, onto)) == 1
 
@@ -148,6 +162,8 @@ class _HalfEdgeCollapser:
         count = sum(1 if self.on_midline[vertex] else 2 for vertex in self.faces_of)
         while count > target:
             if not self.heap:
+                if self.rims_stay:
+                    break
                 raise ValueError(f"no further collapse keeps the surface: {count} vertices left, wanted {target}")
             _, vertex, onto, version, onto_version = heapq.heappop(self.heap)
             current = (self.version.get(vertex), self.version.get(onto)) == (version, onto_version)

@@ -109,8 +109,11 @@ def skin_tone(rng: Rng, place: float) -> F32:
     at = np.clip(place, 0, 1) * 9
     low = min(int(at), 8)
     tone = MONK_TONES[low] + (MONK_TONES[low + 1] - MONK_TONES[low]) * (at - low)
-    flush = rng.uniform(0, 0.1)  # the scale's swatches are paler than faces in photographs
-    return np.clip(tone * rng.normal(1, 0.03, 3) * [1, 1 - flush, 1 - 1.6 * flush] / 255, 0.02, 0.98).astype(np.float32)
+    # The scale's swatches are yellower (light ones) and darker (dark ones) than faces are in photographs.
+    flush = rng.uniform(0.03, 0.2) if at < 4.5 else rng.uniform(0.0, 0.08)
+    glow = np.clip((at - 5.5) / 3.5, 0, 1) * rng.uniform(0.1, 0.9)
+    tone = tone * rng.normal(1, 0.03, 3) * [1, 1 - flush, 1 - 1.05 * flush] + glow * np.array([34.0, 20.0, 13.0])
+    return np.clip(tone / 255, 0.02, 0.98).astype(np.float32)
 
 
 def _noise(rng: Rng, rows: int, columns: int) -> F32:
@@ -209,7 +212,7 @@ def _eyes(rng: Rng, canvas: F32, marks: Landmarks, tone: F32, made_up: bool) -> 
         if closed:
             _lay(canvas, tone * 0.9, mine)
         else:
-            _lay(canvas, [0.86, 0.83, 0.81], mine)
+            _lay(canvas, 0.72 * np.array([0.86, 0.83, 0.81]) + 0.28 * tone, mine)
             away = np.hypot(_SIDE_M - eye[0] - gaze[0], _HEIGHT_M - eye[1] - gaze[1] - 0.0005)
             _lay(canvas, iris * 0.35, mine * np.clip((0.0064 - away) / 0.0012, 0, 1))
             _lay(canvas, iris, mine * np.clip((0.0054 - away) / 0.0012, 0, 1))
@@ -251,7 +254,7 @@ def _beard(rng: Rng, canvas: F32, marks: Landmarks, hair: F32) -> None:
     mouth, eye = float(marks.mouth[1]), float(marks.eyes[0, 1])
     side = np.abs(_SIDE_M)
     cheek = mouth + 0.012 + np.clip((side - 0.03) * 0.9, 0, 0.06)  # its upper edge climbs to the ear
-    full = np.clip((cheek - _HEIGHT_M) / 0.008, 0, 1) * np.clip((0.15 - side) / 0.008, 0, 1)
+    full = np.clip((cheek - _HEIGHT_M) / 0.016, 0, 1) * np.clip((0.15 - side) / 0.014, 0, 1)
     full *= np.clip((_HEIGHT_M - (mouth - 0.075)) / 0.02, 0, 1)
     burns = np.clip((0.012 - np.abs(side - 0.138)) / 0.006, 0, 1) * (eye + 0.02 > _HEIGHT_M) * (mouth < _HEIGHT_M)
     upper = _blob(0, mouth + 0.0135, 0.026, 0.0055)
@@ -263,7 +266,7 @@ def _beard(rng: Rng, canvas: F32, marks: Landmarks, hair: F32) -> None:
     region = np.clip(region, 0, 1) * (1 - np.clip(1.3 * marks.masks["lips"], 0, 1))
     grain = _face_noise(rng, 0.7)
     strength = rng.uniform(0.1, 0.35) if kind == "stubble" else rng.uniform(0.6, 0.95)
-    _lay(canvas, hair * 0.85, np.clip(strength * region * (1 + 0.25 * grain), 0, 1))
+    _lay(canvas, np.minimum(hair * 0.8, 0.45), np.clip(strength * region * (1 + 0.25 * grain), 0, 1))
 
 
 def _scalp(rng: Rng, canvas: F32, marks: Landmarks, hair: F32, bald: bool) -> None:

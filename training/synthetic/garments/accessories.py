@@ -10,10 +10,11 @@ from scipy.spatial import cKDTree
 
 from hmr.body.body_model import BodyModel
 from hmr.body.joints import NUM_JOINTS, Joint
-from training.synthetic.garments.mesh_tools import keep_faces, smooth, vertex_normals
+from training.synthetic.garments.mesh_tools import clip_mesh, smooth, vertex_normals
 from training.synthetic.limb_coordinates import limb_coordinates
 
 Floats = NDArray[np.float64]
+F32 = NDArray[np.float32]
 Ints = NDArray[np.int64]
 _EYE_VERTICES = {"left": (14598, 14669), "right": (14670, 14741)}  # of MakeHuman's base mesh
 
@@ -141,16 +142,14 @@ def _follow_head(body: BodyModel, name: str, kind: str, vertices: Floats, faces:
     return Accessory(name, kind, vertices, shapedirs[head[near]].mean(1), faces, uv, weights)
 
 
-def shell(body: BodyModel, name: str, kind: str, inside: NDArray[np.bool_], off_m: float, rounds: int) -> Accessory:
-    """The skin where `inside` (V,), `off_m` away from it, smoothed `rounds` times: a beanie, a hood."""
-    template = body.arrays.v_template.astype(np.float64)
-    faces = body.faces.astype(np.int64)
-    used, kept = keep_faces(faces, inside[faces].all(1))
-    even = smooth(template[used], kept, rounds)
-    lift = vertex_normals(even, kept)
-    vertices = np.where(rounds, even, template[used]) + lift * off_m
+def shell(body: BodyModel, name: str, kind: str, inside: F32, off_m: float, rounds: int) -> Accessory:
+    """The skin where the field `inside` (V,) is positive, `off_m` away from it, smoothed `rounds` times: a beanie."""
+    count = body.vertex_count
+    values = np.concatenate(
+        [body.arrays.v_template, body.arrays.shapedirs.reshape(count, 30), body.weights], axis=1
+    ).astype(np.float64)  # fmt: skip
+    values, faces = clip_mesh(values, body.faces.astype(np.int64), inside.astype(np.float64))
+    even = smooth(values[:, :33], faces, rounds)
+    vertices = even[:, :3] + vertex_normals(even[:, :3], faces) * off_m
     uv = np.stack([np.arctan2(vertices[:, 0], vertices[:, 2] - 0.06) * 0.095, vertices[:, 1]], 1)
-    shapedirs = smooth(body.arrays.shapedirs.astype(np.float64)[used].reshape(len(used), -1), kept, rounds)
-    return Accessory(
-        name, kind, vertices, shapedirs.reshape(-1, 3, 10), kept, uv, body.weights.astype(np.float64)[used]
-    )
+    return Accessory(name, kind, vertices, even[:, 3:].reshape(-1, 3, 10), faces, uv, values[:, 33:])

@@ -15,7 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from hmr.body.joints import Joint
 from training.body.build_embedded_body import Anny
+from training.body.decimate import decimate
 from training.synthetic.garments.accessories import (
     Accessory,
     eye_centres,
@@ -33,7 +35,6 @@ from training.synthetic.garments.mesh_tools import (
     keep_faces,
     parts_by_size,
     push_out,
-    smooth,
     split_seams,
     vertex_normals,
 )
@@ -44,7 +45,7 @@ from training.synthetic.limb_coordinates import limb_coordinates
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 COVER_REACH_M = 0.07
-COVERING = ("legs", "skirt", "top", "jacket", "suit", "socks", "shoes")
+COVERING = ("legs", "skirt", "top", "undershirt", "jacket", "suit", "socks", "shoes")
 LOOSE_KINDS = ("legs", "skirt", "top", "jacket", "suit")
 
 
@@ -73,8 +74,8 @@ class Tailor:
             binding.corners[used], binding.weights[used], binding.offsets[used], binding.scales, binding.deleted
         )
         weights = inherited_weights(part, self.adults)
-        if piece.smooth:
-            weights = four_largest(smooth(weights, faces, piece.smooth))
+        if piece.kind == "skirt":
+            weights = skirt_weights(weights, fit_linear(part, weights, self.adults)[0])
         template, shapedirs = fit_linear(part, weights, self.adults)
         template = template + self.clear(template, shapedirs, faces, piece.clear_m)
         if isinstance(piece, HelperPiece):
@@ -84,6 +85,9 @@ class Tailor:
             uv = mesh.uv * (1.0 if piece.kind == "hair" else metres_per_uv(template, faces, mesh.uv, uv_faces))
         vertex, row, split = split_seams(faces, uv_faces)
         normals = vertex_normals(template, faces)[vertex]
+        if isinstance(piece, Piece) and len(vertex) > piece.limit:
+            kept, split = decimate(template[vertex], split, weights[vertex], piece.limit)
+            vertex, row, normals = vertex[kept], row[kept], normals[kept]
         held_out = isinstance(piece, Piece) and piece.held_out
         return self.finish(
             piece.name, piece.kind, held_out, template[vertex], shapedirs[vertex], normals, split, uv[row],
@@ -121,6 +125,22 @@ class Tailor:
         )  # fmt: skip
 
 
+def skirt_weights(weights: Floats, template: Floats) -> Floats:
+    """(V, 24): each height of a skirt moves as the legs do there, left and right blending across the middle."""
+    both = smoothstep(0.5 + template[:, 0] / 0.16)
+    out = weights.copy()
+    for left, right in ((Joint.LEFT_HIP, Joint.RIGHT_HIP), (Joint.LEFT_KNEE, Joint.RIGHT_KNEE)):
+        total = weights[:, left] + weights[:, right]
+        out[:, left], out[:, right] = total * both, total * (1.0 - both)
+    return four_largest(out)
+
+
+def smoothstep(x: Floats) -> Floats:
+    """0 below 0, 1 above 1, smooth between."""
+    x = np.clip(x, 0.0, 1.0)
+    return x * x * (3.0 - 2.0 * x)
+
+
 def metres_per_uv(vertices: Floats, faces: Ints, uv: Floats, uv_faces: Ints) -> float:
     """The factor that turns texture coordinates into metres of cloth: by the median triangle."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -152,7 +172,7 @@ def accessories(body: BodyModel, makehuman_vertex: Ints) -> list[tuple[Accessory
     eyes = eye_centres(body, makehuman_vertex)
     limbs = limb_coordinates(body)
     z, head = limbs.canonical[:, 2], limbs.head
-    beanie = head > 0.62 + 0.9 * np.clip(z - 0.03, -0.09, 0.08)
+    beanie = head - 0.62 - 0.9 * np.clip(z - 0.03, -0.09, 0.08)
     return [
         (glasses(body, eyes, "glasses-round", (0.024, 0.022), 2.0), 0.0),
         (glasses(body, eyes, "glasses-square", (0.028, 0.019), 4.0), 0.0),

@@ -16,7 +16,12 @@ from training.synthetic.limb_coordinates import LimbCoordinates
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
 HELD_OUT_SHARE = 0.5  # of the test split's choices fall on garments that training never sees, where there are some
-SKIN_CLEAR_M, LAYER_STEP_M = 0.003, 0.004
+# How much nearer to the camera each kind counts than the skin, m: more than garments cross each other.
+_BIAS_M = {
+    "socks": 0.003, "legs": 0.006, "skirt": 0.010, "shoes": 0.012, "undershirt": 0.012, "top": 0.014, "suit": 0.014,
+    "jacket": 0.022, "hair": 0.012, "glasses": 0.004, "headphones": 0.012, "hat": 0.014,
+}  # fmt: skip
+_HIDING = ("legs", "skirt", "top", "suit", "jacket", "shoes")
 # How far inside a cut skin is still hidden: the cloth stands off the skin, so that one sees in a little.
 _MARGIN = {"arm": 0.12, "leg": 0.08, "head": 0.08}
 NOT_CUT = Cut()
@@ -62,13 +67,38 @@ def draw_outfit(rng: Rng, stock: Stock) -> Outfit:
     style = str(rng.choice(list(_STYLES), p=_shares(_STYLES)))
     worn = _clothes(rng, stock, style) + _feet(rng, stock) + _on_the_head(rng, stock, head)
     worn.sort(key=lambda w: stock.garments[w.garment].order + w.over)
-    layers = tuple(
-        Layer(w.garment, w.material, w.cut, w.looseness_m, SKIN_CLEAR_M + LAYER_STEP_M * place)
-        for place, w in enumerate(worn)
-    )
+    layers = _stacked(stock, worn)
     tone = np.clip(stock.heads.tone[head], 0, 1).astype(np.float32)
     skin = SkinLook(tone, head, float(rng.uniform(0.1, 0.6)))
     return Outfit(layers, skin, hidden_faces(stock, layers))
+
+
+def _stacked(stock: Stock, worn: list[_Worn]) -> tuple[Layer, ...]:
+    """Layers from inner to outer; each loses the faces that lie well under those above it."""
+    limbs, canonical = stock.body_limbs.stacked(), stock.body_limbs.canonical
+    above = np.zeros(len(limbs), bool)  # body vertices that some outer layer covers
+    layers: list[Layer] = []
+    for item in reversed(worn):
+        garment = stock.garments[item.garment]
+        faces = garment.faces
+        if above.any() and garment.kind in (*_HIDING, "undershirt", "socks"):
+            faces = faces[~above[garment.body_vertex][faces].all(1)]
+        bias = _BIAS_M[garment.kind] + (0.008 * item.over if item.over > 0 else 0.004 * item.over)
+        layers.append(Layer(item.garment, item.material, item.cut, item.looseness_m, max(bias, 0.002), faces))
+        if garment.kind in _HIDING:
+            above |= under(garment, item.cut, limbs, canonical)
+    return tuple(reversed(layers))
+
+
+def under(garment: Garment, cut: Cut, limbs: F32, canonical: F32) -> NDArray[np.bool_]:
+    """(body V,) whether skin lies under cloth that is not cut away there, nor close by."""
+    inside = Cut(cut.arm - _MARGIN["arm"], cut.leg - _MARGIN["leg"], cut.leg_from + _MARGIN["leg"],
+                 cut.head - _MARGIN["head"], cut.v_neck)  # fmt: skip
+    out = garment.covers.copy()
+    if cut != NOT_CUT:
+        rows = np.flatnonzero(out)
+        out[rows] = ~inside.discards(limbs[rows], canonical[rows])
+    return out
 
 
 def hidden_faces(stock: Stock, layers: tuple[Layer, ...]) -> NDArray[np.bool_]:
@@ -76,14 +106,7 @@ def hidden_faces(stock: Stock, layers: tuple[Layer, ...]) -> NDArray[np.bool_]:
     limbs = stock.body_limbs.stacked()
     hidden = np.zeros(len(limbs), bool)
     for layer in layers:
-        covers = stock.garments[layer.garment].covers
-        if not covers.any():
-            continue
-        cut = layer.cut
-        inside = Cut(cut.arm - _MARGIN["arm"], cut.leg - _MARGIN["leg"], cut.leg_from + _MARGIN["leg"],
-                     cut.head - _MARGIN["head"], cut.v_neck)  # fmt: skip
-        rows = np.flatnonzero(covers & ~hidden)
-        hidden[rows] = ~inside.discards(limbs[rows], stock.body_limbs.canonical[rows])
+        hidden |= under(stock.garments[layer.garment], layer.cut, limbs, stock.body_limbs.canonical)
     return hidden[stock.body_faces].all(1)
 
 
@@ -95,8 +118,8 @@ def _shares(table: dict[str, float]) -> list[float]:
 def _clothes(rng: Rng, stock: Stock, style: str) -> list[_Worn]:
     if style == "suit":
         suit = stock.choose(rng, "suit")
-        under = [_top(rng, stock)] if stock.garments[suit].name == "dungarees" else []
-        return [*under, _Worn(suit, _material(rng, stock), looseness_m=_loose(rng, 0.012), over=1.5)]
+        inner = [_top(rng, stock, loose=0.0)] if stock.garments[suit].name == "dungarees" else []
+        return [*inner, _Worn(suit, _material(rng, stock), looseness_m=_loose(rng, 0.012), over=1.5)]
     if style == "bare":
         return [_legs(rng, stock, short=rng.random() < 0.7)]
     if style == "dress":
@@ -114,8 +137,11 @@ def _clothes(rng: Rng, stock: Stock, style: str) -> list[_Worn]:
     if style == "skirt":
         lower = _Worn(stock.choose(rng, "skirt"), _material(rng, stock), _skirt_cut(rng))
     out = [lower, top]
-    if style == "jacket":
-        out.append(_Worn(stock.choose(rng, "jacket"), _material(rng, stock), looseness_m=_loose(rng, 0.008)))
+    if style == "jacket":  # the blazer's mesh has its own shirt; the other shows one that is made for it
+        jacket = stock.choose(rng, "jacket")
+        out = [lower, _Worn(jacket, _material(rng, stock), looseness_m=_loose(rng, 0.008))]
+        if stock.garments[jacket].name == "open-jacket":
+            out.append(_Worn(stock.choose(rng, "undershirt"), _material(rng, stock)))
     if style == "skirt" and rng.random() < 0.4:
         tights = stock.choose(rng, "legs", names=("leggings",))
         out.append(_Worn(tights, _plain(rng, stock, gloss=0.3), Cut(leg=2.6)))
@@ -131,7 +157,7 @@ def _top(
     cut = Cut(arm=float(sleeve))
     if stock.garments[garment].name == "plain-top":
         arm = float(sleeve) if sleeve < NO_CUT else float(rng.uniform(1.75, 1.98))
-        hem = float(rng.uniform(-0.28, 0.12) if not tucked else -0.05)
+        hem = float(rng.uniform(-0.3, 0.04) if not tucked else -0.05)
         cut = Cut(arm=arm, leg=hem, head=float(rng.uniform(-0.12, 0.12)),
                   v_neck=float(rng.choice([0.0, rng.uniform(0.05, 0.35)], p=[0.65, 0.35])))  # fmt: skip
     worn = 0.0 if tucked else _loose(rng, loose)
@@ -172,7 +198,9 @@ def _on_the_head(rng: Rng, stock: Stock, head: int) -> list[_Worn]:
         garment = stock.choose(rng, "hair")
         out.append(_Worn(garment, hair_material(rng, stock, stock.heads.hair[head])))
     if rng.random() < 0.25:
-        out.append(_Worn(stock.choose(rng, "glasses"), _plain(rng, stock, gloss=0.7)))
+        glasses = stock.choose(rng, "glasses")
+        dark = stock.garments[glasses].name == "sunglasses" or rng.random() < 0.5
+        out.append(_Worn(glasses, _plain(rng, stock, gloss=0.7, dark=dark)))
     if not hat and rng.random() < 0.07:
         out.append(_Worn(stock.choose(rng, "headphones"), _plain(rng, stock, gloss=0.5)))
     return out
@@ -206,16 +234,22 @@ def cloth_colour(rng: Rng, held_out: bool) -> list[float]:
     return list(colorsys.hsv_to_rgb(_hue(rng, held_out), float(saturation), float(value)))
 
 
-def _colours(rng: Rng, held_out: bool) -> F32:
-    return np.array([cloth_colour(rng, held_out) for _ in range(3)], np.float32)
+def _colours(rng: Rng, stock: Stock, texture: int) -> F32:
+    """(3, 3): cloth of mixed yarn has yarns of like colours."""
+    colours = np.array([cloth_colour(rng, stock.held_out) for _ in range(3)], np.float32)
+    if stock.patterns[texture] in ("melange", "denim"):
+        colours[1:] = colours[0] + 0.3 * (colours[1:] - colours[0])
+    return colours
 
 
 def _texture(rng: Rng, stock: Stock, wanted: tuple[str, ...]) -> int:
     return int(rng.choice([i for i, name in enumerate(stock.patterns) if name in wanted]))
 
 
-def _plain(rng: Rng, stock: Stock, gloss: float = 0.1) -> Material:
-    return Material(_texture(rng, stock, ("plain", "melange")), _colours(rng, stock.held_out), gloss=gloss)
+def _plain(rng: Rng, stock: Stock, gloss: float = 0.1, dark: bool = False) -> Material:
+    texture = _texture(rng, stock, ("plain", "melange"))
+    colours = _colours(rng, stock, texture) * np.float32(0.12 if dark else 1.0)
+    return Material(texture, colours, gloss=gloss)
 
 
 def _denim(rng: Rng, stock: Stock) -> Material:
@@ -236,8 +270,9 @@ def _material(rng: Rng, stock: Stock, chest: bool = False) -> Material:
         small = half < 0.06
         front = bool(small or rng.random() < 0.8)
         box = (0.075 if small else 0.0, float(rng.uniform(0.24, 0.30)), half, half * float(rng.uniform(0.6, 1.2)))
+    colours = _colours(rng, stock, 0 if picture else texture)
     return Material(
-        texture, _colours(rng, stock.held_out), scale=float(np.exp(rng.uniform(np.log(0.5), np.log(2.2)))),
+        texture, colours, scale=float(np.exp(rng.uniform(np.log(0.5), np.log(2.2)))),
         angle_rad=float(rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)], p=[0.7, 0.15, 0.15])),
         shift=(float(rng.uniform(0, 1)), float(rng.uniform(0, 1))), gloss=float(rng.beta(1, 6)), picture=picture,
         print_index=number, print_box=box, print_front=front,

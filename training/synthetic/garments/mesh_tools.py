@@ -135,3 +135,30 @@ def covered(points: Floats, normals: Floats, vertices: Floats, faces: Ints, reac
     out = np.zeros(len(points), bool)
     out[ray[hit]] = True
     return out
+
+
+def clip_mesh(values: Floats, faces: Ints, field: Floats) -> tuple[Floats, Ints]:
+    """The part of a mesh where `field` (V,) > 0, cut through its triangles: per-vertex `values` (V, K) and faces."""
+    rows, out = list(values), []
+    on_edge: dict[tuple[int, int], int] = {}
+
+    def crossing(a: int, b: int) -> int:
+        key = (min(a, b), max(a, b))
+        if key not in on_edge:
+            share = field[a] / (field[a] - field[b])
+            on_edge[key] = len(rows)
+            rows.append(values[a] + share * (values[b] - values[a]))
+        return on_edge[key]
+
+    for face in faces[(field[faces] > 0).any(1)]:
+        corner = [int(v) for v in face]
+        ring: list[int] = []
+        for k in range(3):
+            a, b = corner[k], corner[(k + 1) % 3]
+            if field[a] > 0:
+                ring.append(a)
+            if (field[a] > 0) != (field[b] > 0):
+                ring.append(crossing(a, b))
+        out += [(ring[0], ring[k], ring[k + 1]) for k in range(1, len(ring) - 1)]
+    used, kept = keep_faces(np.array(out, np.int64), np.ones(len(out), bool))
+    return np.array(rows)[used], kept

@@ -19,7 +19,8 @@ class Garment:
     template (V, 3) m; shapedirs (V, 3, 10) m per standard deviation; normals (V, 3) unit; spread (V,) 0..1, how much of
     the looseness each vertex takes; faces (F, 3); uv (V, 2) metres of cloth (hair: 0..1); limbs (V, 3) arm, leg and
     head coordinates (see limb_coordinates); joint_index (V, 4), joint_weight (V, 4) sum 1; part (V,) joint that holds
-    most of the vertex; covers (body V,) body vertices that lie under it, its rim left out.
+    most of the vertex; covers (body V,) body vertices that lie under it, its rim left out; body_vertex (V,) the body's
+    nearest vertex.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Garment:
     joint_weight: F32
     part: NDArray[np.int32]
     covers: NDArray[np.bool_]
+    body_vertex: NDArray[np.int32]
 
 
 @dataclass(frozen=True)
@@ -91,13 +93,14 @@ class Material:
 
 @dataclass(frozen=True)
 class Layer:
-    """One garment as worn. `garment` indexes `Wardrobe.garments`."""
+    """One garment as worn. `garment` indexes `Wardrobe.garments`; `faces` (F', 3): those that no layer above hides."""
 
     garment: int
     material: Material
     cut: Cut
     looseness_m: float
     depth_bias_m: float
+    faces: NDArray[np.int32]
 
     def rest_vertices(self, garment: Garment, betas: F32) -> F32:
         """(V, 3) float32 m, T-pose, for betas (10,)."""

