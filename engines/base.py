@@ -29,6 +29,21 @@ class GraphTensor:
     dtype: str
     shape: tuple[int | str, ...]
 
+    def __str__(self) -> str:
+        return f"{self.name} {self.dtype} {shape_text(self.shape)}"
+
+
+def _agree(spec: TensorSpec, tensor: GraphTensor, is_output: bool) -> bool:
+    """Whether dtype and sizes are the same; a graph may leave sizes of its outputs open."""
+    return (
+        tensor.dtype == spec.dtype
+        and len(spec.shape) == len(tensor.shape)
+        and all(
+            isinstance(got, str) if want == BATCH else want == got or (is_output and isinstance(got, str))
+            for want, got in zip(spec.shape, tensor.shape, strict=True)
+        )
+    )
+
 
 class Engine(ABC):
     """Runs one package on one device. Not safe to `run` from two threads at a time.
@@ -140,19 +155,15 @@ class Engine(ABC):
         """Release what `_open` made."""
 
     def _check_graph(self, side: str, specs: tuple[TensorSpec, ...], graph: tuple[GraphTensor, ...]) -> None:
-        where = f"{self.package.model_path}: the graph's {side}s are not those of package.json"
-        expected, actual = [spec.name for spec in specs], [tensor.name for tensor in graph]
-        if set(expected) != set(actual):
-            raise PackageError(f"{where}: expected {expected}, the graph has {actual}; export the package again")
         found = {tensor.name: tensor for tensor in graph}
-        for spec in specs:
-            tensor = found[spec.name]
-            same = len(spec.shape) == len(tensor.shape) and all(
-                isinstance(got, str) if want == BATCH else want == got or (side == "output" and isinstance(got, str))
-                for want, got in zip(spec.shape, tensor.shape, strict=True)
+        same = set(found) == {spec.name for spec in specs} and all(
+            _agree(spec, found[spec.name], side == "output") for spec in specs
+        )
+        if not same:
+            raise PackageError(
+                f"{self.package.model_path}: the graph's {side}s are not those of package.json: expected "
+                f"{', '.join(map(str, specs))}; the graph has {', '.join(map(str, graph))}; export the package again"
             )
-            if tensor.dtype != spec.dtype or not same:
-                raise PackageError(f"{where}: expected {spec}, the graph has {tensor.dtype} {shape_text(tensor.shape)}")
 
     def _check_inputs(self, inputs: Mapping[str, Tensor]) -> int | None:
         """The common N of the batched inputs; None where no input has one."""

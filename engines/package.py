@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engines.errors import PackageError
+from engines.onnx_file import check_onnx_file
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = dict[str, Tensor]
@@ -141,29 +143,41 @@ class ModelPackage:
     def golden(self) -> tuple[Tensors, Tensors]:
         """The recorded inputs and the outputs that the reference gave for them, by name.
 
-        Raises: PackageError where names, dtypes or shapes are not those of `package.json`.
+        Raises: PackageError where names, dtypes or shapes are not those of `package.json`, or a value is not finite.
         """
+        path = self.folder / GOLDEN_FILE
         inputs: Tensors = {}
         outputs: Tensors = {}
-        with np.load(self.folder / GOLDEN_FILE, allow_pickle=False) as archive:
-            for key in cast("list[str]", archive.files):
-                side, _, name = key.partition("/")
-                {"in": inputs, "out": outputs}.get(side, {})[name] = archive[key]
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                for key in cast("list[str]", archive.files):
+                    side, _, name = key.partition("/")
+                    {"in": inputs, "out": outputs}.get(side, {})[name] = archive[key]
+        except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+            raise PackageError(f"{path}: not an archive of plain arrays; export the package again") from error
         for specs, tensors, side in ((self.info.inputs, inputs, "in"), (self.info.outputs, outputs, "out")):
             for spec in specs:
                 array = tensors.get(spec.name)
                 actual = "absent" if array is None else f"{array.dtype} {array.shape}"
                 if array is None or not spec.fits(array):
-                    raise PackageError(f"{self.folder / GOLDEN_FILE}: expected {side}/{spec}, it is {actual}")
+                    raise PackageError(f"{path}: expected {side}/{spec}, it is {actual}")
+                if not np.all(np.isfinite(array)):
+                    raise PackageError(f"{path}: {side}/{spec.name} has values that are not finite; export it again")
         return inputs, outputs
 
 
 def load_package(folder: Path | str) -> ModelPackage:
     """Read and check a package folder.
 
-    Raises: PackageError naming what is missing, unknown, of the wrong type, or changed since it was written.
+    Raises: PackageError naming what is missing, unknown, of the wrong type, or changed since it was written; also for
+    golden tensors that are not what the metadata says, and a graph with weights in other files.
     """
     folder = Path(folder)
+    if folder.is_file():
+        raise PackageError(
+            f"{folder}: a file; a model package is a folder with {MODEL_FILE} and {METADATA_FILE}, made by python -m "
+            "export package"
+        )
     if not folder.is_dir():
         raise PackageError(f"{folder}: no such model package (a folder with {MODEL_FILE} and {METADATA_FILE})")
     path = folder / METADATA_FILE
@@ -176,7 +190,10 @@ def load_package(folder: Path | str) -> ModelPackage:
     info, files = parse_metadata(document, str(path))
     for name, expected in files.items():
         _check_hash(folder / name, expected)
-    return ModelPackage(folder, info, files)
+    check_onnx_file(folder / MODEL_FILE)
+    package = ModelPackage(folder, info, files)
+    package.golden()
+    return package
 
 
 def sha256_of(path: Path) -> str:

@@ -49,6 +49,7 @@ def write_package(
         raise PackageError(f"{out} exists; choose another folder or pass overwrite")
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+    replaced = staging.with_name(f"{staging.name}-replaced")
     try:
         if isinstance(model, Path):
             shutil.copyfile(model, staging / MODEL_FILE)
@@ -67,13 +68,17 @@ def write_package(
         document = _document(info, files)
         parse_metadata(json.loads(json.dumps(document)), str(out / METADATA_FILE))
         (staging / METADATA_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-        load_package(staging).golden()
+        load_package(staging)
         staging.chmod(0o777 & ~_umask())
         if out.exists():
-            shutil.rmtree(out)
+            # Moved aside first: at no moment is there half a folder, and the old one goes when the new one is there.
+            out.replace(replaced)
         staging.replace(out)
     finally:
-        shutil.rmtree(staging, ignore_errors=True)
+        if replaced.exists() and not out.exists():
+            replaced.replace(out)
+        for folder in (staging, replaced):
+            shutil.rmtree(folder, ignore_errors=True)
     return load_package(out)
 
 

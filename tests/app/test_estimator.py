@@ -16,7 +16,7 @@ from app.records import CropBatch, Frame, Tracks
 from engines.package import TensorSpec
 from hmr.geometry.camera import Intrinsics, project_intrinsics
 from hmr.geometry.crop import CropTransform
-from tests.tiny_packages import TOKEN_WIDTH, affine_package, hmr_info, hmr_package
+from tests.tiny_packages import TOKEN_WIDTH, affine_model, affine_package, hmr_info, hmr_package
 
 WH = (1280, 720)
 
@@ -151,7 +151,7 @@ def test_other_conventions_are_refused(tmp_path: Path, changes: dict[str, object
     info = hmr_info(**changes)
     inputs = {golden_input: np.zeros((1, 256, 192, 3), np.uint8)}
     outputs = {s.name: np.zeros(s.concrete(1), s.dtype) for s in info.outputs if s.name in golden_outputs}
-    package = write_package(tmp_path / "p", info, b"not opened", inputs, outputs)
+    package = write_package(tmp_path / "p", info, affine_model(), inputs, outputs)
     with pytest.raises(UsageError, match=message):
         Estimator(package.folder)
 

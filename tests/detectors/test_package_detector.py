@@ -16,7 +16,7 @@ from app.errors import RunError, UsageError
 from app.records import Frame
 from engines.package import TensorSpec
 from engines.package_writer import write_package
-from tests.tiny_packages import detector_info, detector_package, hmr_package
+from tests.tiny_packages import affine_model, detector_info, detector_package, hmr_package
 
 
 @pytest.fixture
@@ -75,7 +75,7 @@ def test_other_graphs_are_refused(tmp_path: Path, changes: dict[str, object]) ->
     info = detector_info(**changes)
     inputs = {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in info.inputs}
     outputs = {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in info.outputs}
-    package = write_package(tmp_path / "p", info, b"not opened", inputs, outputs)
+    package = write_package(tmp_path / "p", info, affine_model(), inputs, outputs)
     with pytest.raises(UsageError, match=r"a detector package takes images uint8 \(N, H, W, 3\)"):
         PackageDetector(package)
 

@@ -13,8 +13,9 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 
 from engines import choices, registry
 from engines.base import Engine
-from engines.devices import cuda_devices, usable_cores
+from engines.devices import CudaGpu, cuda_devices, usable_cores
 from engines.errors import EngineUnavailableError, PackageError
+from engines.plans import expected_key, plan_folders, save_plan
 from engines.registry import ENGINES, open_engine
 from tests.tiny_packages import affine_model, affine_package
 
@@ -66,7 +67,7 @@ def test_auto_measures_once_and_says_that_it_remembers(tmp_path: Path, monkeypat
     assert len(timed) == 2
 
 
-@pytest.mark.parametrize("change", ["threads", "graph", "version", "damaged", "gone"])
+@pytest.mark.parametrize("change", ["threads", "graph", "version", "processor", "damaged", "gone"])
 def test_auto_measures_again_where_anything_changed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, user_cache: Path, change: str
 ) -> None:
@@ -82,12 +83,38 @@ def test_auto_measures_again_where_anything_changed(
         package = affine_package(tmp_path / "q", model=affine_model() + b"\x12\x00")
     elif change == "version":
         monkeypatch.setattr(choices, "_version", lambda names: "another version")
+    elif change == "processor":
+        monkeypatch.setattr(choices, "cpu_name", lambda: "another processor")
     elif change == "damaged":
         kept.write_text('{"engine": 3')
     else:
         monkeypatch.setitem(ENGINES, "openvino", replace(ENGINES["openvino"], library="not_there"))
     open_engine(package, "auto", "cpu", threads=threads).close()
     assert len(timed) == (2 if change == "gone" else 4)
+
+
+def test_on_cuda_plans_gpu_and_driver_count_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A plan that is built later, another card or a new driver: what was fastest need not be any more."""
+    package = affine_package(tmp_path / "p")
+    gpu = CudaGpu("NVIDIA Fake 4090", "8.9", 24 << 30, "13.0")
+    monkeypatch.setattr(choices, "cuda_gpus", lambda: (gpu,))
+    libraries = {"onnxruntime": ("onnxruntime-gpu", "onnxruntime"), "tensorrt-rtx": ("tensorrt-rtx-cu12",)}
+
+    def measured_under() -> dict[str, object]:
+        return choices.conditions(package, "cuda", 2, libraries)
+
+    choices.remember(measured_under(), "onnxruntime", {"onnxruntime": 1.0})
+    assert choices.recall(measured_under()) is not None
+    save_plan(plan_folders(package)[1], expected_key(package, "tensorrt_rtx", "1.7.1", gpu), b"a plan")
+    assert choices.recall(measured_under()) is None
+    choices.remember(measured_under(), "tensorrt-rtx", {"tensorrt-rtx": 0.5})
+    for changed in (replace(gpu, name="NVIDIA Fake 5090"), replace(gpu, driver="13.1")):
+        monkeypatch.setattr(choices, "cuda_gpus", lambda changed=changed: (changed,))
+        assert choices.recall(measured_under()) is None
+    monkeypatch.setattr(choices, "cuda_gpus", lambda: (gpu,))
+    found = choices.recall(measured_under())
+    assert found is not None and found.engine == "tensorrt-rtx" and found.times_ms == {"tensorrt-rtx": 0.5}
+    assert choices.recall({**measured_under(), "libraries": {"onnxruntime": "1.0"}}) is None
 
 
 def test_a_cache_that_cannot_be_written_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import errno
+import io
 import json
+import pickle
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,7 @@ import pytest
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
 from engines.errors import PackageError
-from engines.package import TensorSpec, load_package
+from engines.package import TensorSpec, load_package, sha256_of
 from engines.package_writer import write_package
 from tests.tiny_packages import affine_model, affine_package, info
 
@@ -109,11 +112,47 @@ def test_what_is_off_is_named(folder: Path, change: Callable[[dict[str, Any]], o
         load_package(folder)
 
 
-def test_a_changed_file_is_named_with_the_way_out(folder: Path) -> None:
-    path = folder / "model.onnx"
-    path.write_bytes(path.read_bytes() + b"\0")
-    with pytest.raises(PackageError, match=r"model\.onnx: changed or damaged .*copy or export the package again"):
+@pytest.mark.parametrize("name", ["model.onnx", "golden.npz"])
+def test_a_flipped_byte_is_named_with_the_way_out(folder: Path, name: str) -> None:
+    content = bytearray((folder / name).read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / name).write_bytes(content)
+    with pytest.raises(PackageError, match=rf"{name}: changed or damaged .*copy or export the package again"):
         load_package(folder)
+    (folder / name).unlink()
+    with pytest.raises(PackageError, match=rf"{name}: the package lists this file, but it is missing"):
+        load_package(folder)
+
+
+def rehash(folder: Path, name: str, content: bytes) -> None:
+    """What somebody would do who changes a package on purpose."""
+    (folder / name).write_bytes(content)
+    edit(folder, lambda document: document["files"].update({name: sha256_of(folder / name)}))
+
+
+class Bomb:
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, (str(self.path), "w"))
+
+
+def test_golden_values_that_are_none_or_would_run_code_are_refused(folder: Path, tmp_path: Path) -> None:
+    inputs, outputs = load_package(folder).golden()
+    arrays = {"in/x": inputs["x"], "out/y": np.full_like(outputs["y"], np.nan), "out/z": outputs["z"]}
+    content = io.BytesIO()
+    np.savez(content, **arrays)
+    rehash(folder, "golden.npz", content.getvalue())
+    with pytest.raises(PackageError, match="out/y has values that are not finite"):
+        load_package(folder)
+    content = io.BytesIO()
+    np.savez(content, **{**arrays, "out/y": np.array([Bomb(tmp_path / "left-behind")], object)})
+    for bad in (content.getvalue(), b"", b"no archive", pickle.dumps(Bomb(tmp_path / "left-behind"))):
+        rehash(folder, "golden.npz", bad)
+        with pytest.raises(PackageError, match="not an archive of plain arrays"):
+            load_package(folder)
+    assert not (tmp_path / "left-behind").exists()
 
 
 def test_what_is_no_package(tmp_path: Path) -> None:
@@ -121,6 +160,9 @@ def test_what_is_no_package(tmp_path: Path) -> None:
         load_package(tmp_path / "absent")
     with pytest.raises(PackageError, match=r"package\.json is missing"):
         load_package(tmp_path)
+    (tmp_path / "model.onnx").write_bytes(affine_model())
+    with pytest.raises(PackageError, match=r"model\.onnx: a file; a model package is a folder.*python -m export"):
+        load_package(tmp_path / "model.onnx")
     (tmp_path / "package.json").write_text("{")
     with pytest.raises(PackageError, match="not valid JSON"):
         load_package(tmp_path)
@@ -144,6 +186,37 @@ def test_nothing_is_overwritten_unasked(folder: Path) -> None:
     written = write_package(folder, info(name="again"), affine_model(), {"x": x}, golden, overwrite=True)
     assert written.info.name == "again"
     assert sorted(path.name for path in folder.iterdir()) == ["golden.npz", "model.onnx", "package.json"]
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("where", ["savez", "replace"])
+def test_a_full_disk_or_ctrl_c_leaves_what_was_there(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException, where: str
+) -> None:
+    """Both while the files are written, and between the two renames that put them in place."""
+    before = load_package(folder)
+
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    if where == "savez":
+        monkeypatch.setattr(np, "savez_compressed", fail)
+    else:
+        rename = Path.replace
+        monkeypatch.setattr(
+            Path,
+            "replace",
+            lambda self, to: fail() if to == folder and "-replaced" not in self.name else rename(self, to),
+        )
+    x = np.ones((1, 3), np.float32)
+    golden = {"y": 2 * x + 1, "z": np.full(1, 9, np.float32)}
+    for out in (folder, folder.with_name("new")):
+        if where == "replace" and out != folder:
+            continue
+        with pytest.raises(type(fault)):
+            write_package(out, info(name="again"), affine_model(), {"x": x}, golden, overwrite=True)
+    assert [path.name for path in folder.parent.iterdir()] == [folder.name]
+    assert load_package(folder).info == before.info
 
 
 def test_metadata_that_would_not_be_read_back_is_not_written(tmp_path: Path) -> None:
