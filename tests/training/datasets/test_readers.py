@@ -172,7 +172,7 @@ def test_human36m_folders(tmp_path: Path) -> None:
     folder = tmp_path / "S9" / "Directions-1"
     folder.mkdir(parents=True)
     rng = np.random.default_rng(3)
-    joints = rng.normal(scale=300, size=(12, 32, 3)) + [0, 0, 5000]
+    joints = rng.normal([0, 0, 5000], 300, (12, 32, 3))
     K = (1145.0, 512.0, 1143.0, 515.0)
     points = joints[..., :2] / joints[..., 2:] * [K[0], K[2]] + [K[1], K[3]]
     with h5py.File(folder / "annot.h5", "w") as stored:
@@ -211,7 +211,7 @@ def test_mpi_inf_3dhp_training(tmp_path: Path) -> None:
     (folder / "imageSequence").mkdir(parents=True)
     rng = np.random.default_rng(2)
     cells = [np.empty((14, 1), object) for _ in range(2)]
-    joints = rng.normal(scale=300, size=(14, 21, 28, 3)) + [0, 0, 4000]
+    joints = rng.normal([0, 0, 4000], 300, (14, 21, 28, 3))
     points = rng.uniform(300, 1500, (14, 21, 28, 2))
     for camera in range(14):
         cells[0][camera, 0] = points[camera].reshape(21, 56)
@@ -364,8 +364,9 @@ def test_4d_humans_tars(tmp_path: Path) -> None:
         return {
             "keypoints_2d": np.concatenate([rng.uniform(0, 60, (44, 2)), np.full((44, 1), 0.9)], 1).astype("f4"),
             "keypoints_3d": np.concatenate([rng.normal(size=(44, 3)), np.ones((44, 1))], 1).astype(np.float32),
-            "center": np.array([40.0, 30.0]), "scale": np.array([0.2, 0.3]), "body_pose": rng.normal(scale=0.2, size=72),
-            "betas": rng.normal(size=10), "has_body_pose": np.float32(1), "has_betas": np.float32(1),
+            "center": np.array([40.0, 30.0]), "scale": np.array([0.2, 0.3]),
+            "body_pose": rng.normal(scale=0.2, size=72), "betas": rng.normal(size=10),
+            "has_body_pose": np.float32(1), "has_betas": np.float32(1),
             "extra_info": {"fitting_loss": np.array({"reprojection_loss": 3.0})}, **changes,
         }  # fmt: skip
 
