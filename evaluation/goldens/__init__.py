@@ -3,12 +3,13 @@
 A golden file (`.npz`) holds a state dict under the official key names, inputs, outputs and a `meta` text. For
 each family of files there is one adapter in this package:
 
-    def run(golden: Golden) -> dict[str, NDArray | Ours]
+    def run(golden: Golden) -> Mapping[str, Callable[[], Tensor | NDArray | Ours]]
 
-It builds our network from `golden.config` and the tensors' shapes (never from the file's name), loads the state
-dict through a key map, and returns our value for every output of the file, by name (more is ignored, less is off).
+It builds our network from the tensors' shapes and, for what these do not show, from `golden.config` (never from the
+file's name), loads the state dict through a key map, and returns for every output a function that gives our value.
+Only what a file asks for is computed: inputs and weights that none of its outputs needs may be missing.
 `families.py` says which adapter reads which file and imports it only then; `runner.py` compares and prints. Adapters
-run under `torch.no_grad()`.
+and their functions run under `torch.no_grad()`.
 """
 
 from evaluation.goldens.record import Golden, Ours

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from functools import cache
 
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from evaluation.goldens.record import Golden
+from evaluation.goldens.record import Answers, Golden
+from evaluation.goldens.sizes import count_indices
 from hmr.networks.decoders.deformable import (
     DeformableAttention,
     DeformableDecoder,
@@ -17,46 +18,57 @@ from hmr.networks.decoders.deformable import (
 )
 
 
-def run(golden: Golden) -> dict[str, NDArray[Any]]:
-    """Sizes from the configuration and the tensors' shapes."""
-    config = golden.config
-    width, heads, points, depth = config["d"], config["heads"], config["points"], config["layers"]
-    inputs = {name: golden.tensor(name) for name in golden.inputs}
-    shapes = [(int(h), int(w)) for h, w in inputs["spatial_shapes"]]
-    memory, batch = inputs["memory"], inputs["memory"].shape[0]
+def run(golden: Golden) -> Answers:
+    """Sizes from the tensors' shapes; heads and points from the configuration."""
+    heads, points = golden.setting("heads"), golden.setting("points")
+    shapes = [(int(h), int(w)) for h, w in golden.array("spatial_shapes")]
+    tensor = golden.tensor
 
-    def attention() -> DeformableAttention:
+    def attention(width: int) -> DeformableAttention:
         return DeformableAttention(width, heads, len(shapes), points)
 
-    def stack(refine: bool) -> DeformableDecoder:
-        layers = [DeformableDecoderLayer(width, heads, config["ffn"], attention()) for _ in range(depth)]
-        decoder = DeformableDecoder(layers, [nn.Linear(width, 2) for _ in range(depth)] if refine else None)
-        state = golden.state_tensors("decoder.")
-        if refine:
-            state |= {f"bbox_embed.{k}": v for k, v in golden.state_tensors("bbox_embed.").items()}
-        decoder.load_state_dict(state)
-        return decoder.eval()
+    @cache
+    def single() -> DeformableAttention:
+        module = attention(len(golden.weight("attn.output_proj.weight")))
+        module.load_state_dict(golden.state_tensors("attn."))
+        return module.eval()
 
-    single = attention()
-    single.load_state_dict(golden.state_tensors("attn."))
-    position, content = (part.expand(batch, -1, -1) for part in inputs["query_embed"].split(width, dim=1))
-    points_map = nn.Linear(width, 2)
-    points_map.load_state_dict(golden.state_tensors("reference_points."))
-    reference = points_map(position).sigmoid()
-    start = (content, position, reference, memory, shapes)
-    mask = inputs["padding_mask"]
-    plain, _ = stack(refine=False)(*start)
-    masked, _ = stack(refine=False)(*start, mask, inputs["valid_ratios"])
-    query = inputs["query"]
-    answers: dict[str, Tensor] = {
-        "core": sample_and_weigh(inputs["value"], shapes, inputs["sampling_locations"], inputs["attention_weights"]),
-        "attn_ref2": single(query, inputs["ref2"], memory, shapes),
-        "attn_ref2_masked": single(query, inputs["ref2"], memory, shapes, mask),
-        "attn_ref4": single(query, inputs["ref4"], memory, shapes),
-        "decoder_layers": torch.stack(plain),
-        "decoder_layers_masked": torch.stack(masked),
+    def read(reference: str, *mask: Tensor) -> Tensor:
+        return single()(tensor("query"), tensor(reference), tensor("memory"), shapes, *mask)
+
+    @cache
+    def decode(refine: bool, masked: bool) -> tuple[list[Tensor], list[Tensor]]:
+        decoder = _stack(golden, attention, refine)
+        memory, queries = tensor("memory"), tensor("query_embed")
+        position, content = (part.expand(memory.shape[0], -1, -1) for part in queries.chunk(2, dim=1))
+        points_map = nn.Linear(position.shape[-1], 2)
+        points_map.load_state_dict(golden.state_tensors("reference_points."))
+        reference = points_map(position).sigmoid()
+        mask = (tensor("padding_mask").bool(), tensor("valid_ratios")) if masked else ()
+        return decoder(content, position, reference, memory, shapes, *mask)
+
+    return {
+        "core": lambda: sample_and_weigh(
+            tensor("value"), shapes, tensor("sampling_locations"), tensor("attention_weights")
+        ),
+        "attn_ref2": lambda: read("ref2"),
+        "attn_ref2_masked": lambda: read("ref2", tensor("padding_mask").bool()),
+        "attn_ref4": lambda: read("ref4"),
+        "decoder_layers": lambda: torch.stack(decode(False, False)[0]),
+        "decoder_layers_masked": lambda: torch.stack(decode(False, True)[0]),
+        "decoder_layers_refine": lambda: torch.stack(decode(True, False)[0]),
+        "decoder_refs_refine": lambda: torch.stack(decode(True, False)[1]),
     }
-    if "decoder_layers_refine" in golden.outputs:
-        refined, references = stack(refine=True)(*start)
-        answers |= {"decoder_layers_refine": torch.stack(refined), "decoder_refs_refine": torch.stack(references)}
-    return {name: answers[name].numpy() for name in golden.outputs if name in answers}
+
+
+def _stack(golden: Golden, attention: Callable[[int], DeformableAttention], refine: bool) -> DeformableDecoder:
+    """The decoder, with or without the maps that move its reference points."""
+    depth = count_indices(golden.state, r"^decoder\.layers\.(\d+)\.")
+    hidden, width = golden.weight("decoder.layers.0.linear1.weight").shape
+    layers = [DeformableDecoderLayer(width, golden.setting("heads"), hidden, attention(width)) for _ in range(depth)]
+    decoder = DeformableDecoder(layers, [nn.Linear(width, 2) for _ in range(depth)] if refine else None)
+    state = golden.state_tensors("decoder.")
+    if refine:
+        state |= {f"bbox_embed.{key}": value for key, value in golden.state_tensors("bbox_embed.").items()}
+    decoder.load_state_dict(state)
+    return decoder.eval()

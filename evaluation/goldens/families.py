@@ -7,11 +7,9 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any
 
-from numpy.typing import NDArray
+from evaluation.goldens.record import Answers, Golden
 
-from evaluation.goldens.record import Golden, Ours
-
-Adapter = Callable[[Golden], dict[str, "NDArray[Any] | Ours"]]
+Adapter = Callable[[Golden], Answers]
 
 
 @dataclass(frozen=True)
@@ -19,8 +17,8 @@ class Family:
     """Golden files of one source, and the function that answers them.
 
     Attributes:
-        repo: start of `meta.repo`.
-        cls: text that `meta.cls` contains; empty matches all of the repository.
+        repo: text that `meta.repo` contains (a name, an address). cls: text that `meta.cls` contains; empty matches
+            all of the repository. Capitals do not count.
         adapter: `module:function`, the module in this package.
     """
 
@@ -30,7 +28,8 @@ class Family:
 
     def matches(self, meta: dict[str, Any]) -> bool:
         """Whether a file with this `meta` belongs here."""
-        return str(meta["repo"]).startswith(self.repo) and self.cls in str(meta["cls"])
+        repo, cls = str(meta["repo"]).lower(), str(meta.get("cls", "")).lower()
+        return self.repo.lower() in repo and self.cls.lower() in cls
 
     def load(self) -> Adapter:
         """Import the adapter.
@@ -49,8 +48,8 @@ FAMILIES = (
     Family("shubham-goel/4D-Humans", "ViTDetDataset", "geometry:run_crop"),
     Family("shubham-goel/4D-Humans", "", "hmr2:run"),
     Family("microsoft/Swin-Transformer", "", "swin:run_official"),
-    Family("huggingface/pytorch-image-models", "", "swin:run_timm"),
-    Family("pytorch/vision", "", "swin:run_torchvision"),
+    Family("huggingface/pytorch-image-models", "swin", "swin:run_timm"),
+    Family("pytorch/vision", "swin", "swin:run_torchvision"),
     Family("AILab-CVC/GroupMixFormer", "", "group_mix_former:run"),
     Family("MzeroMiko/VMamba", "selective_scan", "vmamba:run_ss2d"),
     Family("MzeroMiko/VMamba", "", "vmamba:run"),
@@ -75,4 +74,4 @@ def find_family(meta: dict[str, Any]) -> Family:
     for family in FAMILIES:
         if family.matches(meta):
             return family
-    raise LookupError(f"no adapter reads files of {meta['repo']} ({meta['cls']})")
+    raise LookupError(f"no adapter reads files of {meta['repo']} ({meta.get('cls', 'no class named')})")

@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from functools import partial
 
-from numpy.typing import NDArray
+from torch import Tensor
 
-from evaluation.goldens.record import Golden
+from evaluation.goldens.record import Answers, Golden
 from hmr.networks.upsampling.jbu import JbuStack
 
+WHOLE_STACK = 16
 
-def run(golden: Golden) -> dict[str, NDArray[Any]]:
-    """A stack of every asked size takes the stages that it has from the file's x16 stack."""
+
+def run(golden: Golden) -> Answers:
+    """Outputs are named `case/x4` or `case/x4_fixup`, where `case/feat` and `case/image` are the inputs.
+
+    A stack of every asked size takes the stages that it has from the file's x16 stack.
+    """
+    found = {name: re.fullmatch(r"(.+)/x(\d+)(_fixup)?", name) for name in golden.outputs}
+    return {
+        name: partial(_upsample, golden, match[1], int(match[2]), match[3] is not None)
+        for name, match in found.items()
+        if match is not None
+    }
+
+
+def _upsample(golden: Golden, case: str, factor: int, mix: bool) -> Tensor:
+    features, image = golden.tensor(f"{case}/feat"), golden.tensor(f"{case}/image")
+    # The file's x16 is the whole upstream stack, which ends with the mix; its smaller ones are bare stages.
+    stack = JbuStack(features.shape[1], factor, final_mix=mix or factor == WHOLE_STACK).eval()
     state = golden.state_tensors("stack.")
-    channels = state["fixup_proj.1.weight"].shape[0]
-    answers: dict[str, NDArray[Any]] = {}
-    for name in golden.outputs:
-        case, _, kind = name.partition("/")
-        size, _, mix = kind.removeprefix("x").partition("_")
-        factor = int(size)
-        # The file's x16 is the whole upstream stack, which ends with the mix; its x2 and x4 are bare stages.
-        stack = JbuStack(channels, factor, final_mix=mix == "fixup" or factor == 16).eval()
-        stack.load_state_dict({key: state[key] for key in stack.state_dict()})
-        features, image = golden.tensor(f"{case}/feat"), golden.tensor(f"{case}/image")
-        answers[name] = stack(features, image).numpy()
-    return answers
+    stack.load_state_dict({key: state[key] for key in stack.state_dict() if key in state})
+    return stack(features, image)

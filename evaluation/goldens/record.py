@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import zipfile
+import zlib
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +19,9 @@ if TYPE_CHECKING:
 # An output is off where its error exceeds both: absolute, and as a share of the output's largest value.
 ABSOLUTE_BOUND = 1e-4
 RELATIVE_BOUND = 1e-5
+
+# What a damaged archive raises, depending on where it is damaged.
+_READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -38,8 +44,18 @@ class Golden:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The configuration of the network, as its authors name things."""
-        return self.meta["config"]
+        """The configuration of the network, as its authors name things; empty where the file has none."""
+        return self.meta.get("config") or {}
+
+    def setting(self, name: str) -> Any:
+        """An entry of the configuration that no tensor's shape shows.
+
+        Raises:
+            ValueError: the file does not say it.
+        """
+        if name not in self.config:
+            raise ValueError(f"the configuration lacks {name!r}, which no tensor's shape shows")
+        return self.config[name]
 
     @classmethod
     def load(cls, path: Path) -> Golden:
@@ -48,14 +64,10 @@ class Golden:
         Raises:
             ValueError: it is not a golden file; the text says what is missing.
         """
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: archive[key] for key in archive.files}
+        arrays = _read_archive(path)
         if "meta" not in arrays:
             raise ValueError(f"{path.name} has no `meta`: expected a golden file with meta, in/*, out/*")
-        meta = json.loads(str(arrays.pop("meta")))
-        missing = [key for key in ("repo", "cls", "config") if key not in meta]
-        if missing:
-            raise ValueError(f"{path.name}: its `meta` lacks {', '.join(missing)}")
+        meta = _read_meta(path.name, arrays.pop("meta"))
         groups: dict[str, dict[str, NDArray[Any]]] = {"sd": {}, "in": {}, "out": {}, "mid": {}}
         for key, array in arrays.items():
             group, _, name = key.partition("/")
@@ -66,21 +78,34 @@ class Golden:
             raise ValueError(f"{path.name} has no outputs (out/*) to compare with")
         return cls(path.stem, meta, groups["sd"], groups["in"], groups["out"], groups["mid"])
 
-    def tensor(self, name: str) -> Tensor:
-        """Input `name` as a torch tensor (a copy)."""
-        import torch
+    def array(self, name: str) -> NDArray[Any]:
+        """Input `name`; floating-point ones as they are stored, but at least float32.
 
-        return torch.from_numpy(self.inputs[name].copy())
+        Raises:
+            ValueError: the file has no such input.
+        """
+        if name not in self.inputs:
+            raise ValueError(f"there is no input in/{name}")
+        array = self.inputs[name]
+        return array.astype(np.float32) if array.dtype == np.float16 else array
+
+    def tensor(self, name: str) -> Tensor:
+        """Input `name` as a torch tensor (a copy), float32 where it is floating-point."""
+        return _tensor(self.array(name))
+
+    def weight(self, key: str) -> NDArray[Any]:
+        """One entry of the state dict.
+
+        Raises:
+            ValueError: the file has no such entry.
+        """
+        if key not in self.state:
+            raise ValueError(f"the state dict has no {key}")
+        return self.state[key]
 
     def state_tensors(self, prefix: str = "") -> dict[str, Tensor]:
-        """State-dict entries below `prefix`, the prefix removed, as torch tensors (copies)."""
-        import torch
-
-        return {
-            key.removeprefix(prefix): torch.from_numpy(array.copy())
-            for key, array in self.state.items()
-            if key.startswith(prefix)
-        }
+        """State-dict entries below `prefix`, the prefix removed, as torch tensors (copies, float32)."""
+        return {key.removeprefix(prefix): _tensor(array) for key, array in self.state.items() if key.startswith(prefix)}
 
 
 @dataclass(frozen=True)
@@ -98,3 +123,44 @@ class Ours:
     where: NDArray[np.bool_] | None = None
     counted: bool = True
     note: str = ""
+
+
+Answer = Callable[[], "Tensor | NDArray[Any] | Ours"]
+Answers = Mapping[str, Answer]
+"""What an adapter returns: for each output a function, called only where the file asks for that output."""
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    import torch
+
+    tensor = torch.from_numpy(array.copy())
+    return tensor.float() if tensor.is_floating_point() else tensor
+
+
+def _read_archive(path: Path) -> dict[str, NDArray[Any]]:
+    try:
+        archive = np.load(path, allow_pickle=False)
+        if not isinstance(archive, np.lib.npyio.NpzFile):
+            raise ValueError("it holds a single array")
+        with archive:
+            return {key: archive[key] for key in archive.files}
+    except _READ_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise ValueError(f"{path.name} cannot be read as .npz: {reason}") from error
+
+
+def _read_meta(name: str, array: NDArray[Any]) -> dict[str, Any]:
+    """The JSON text: a string (of any shape with one element), or its UTF-8 bytes."""
+    content = array.tobytes() if array.dtype == np.uint8 else array.item() if array.size == 1 else None
+    text = content.decode("utf-8", "replace") if isinstance(content, bytes) else content
+    if not isinstance(text, str):
+        raise ValueError(f"{name}: `meta` must be one JSON text, got {array.dtype} of shape {array.shape}")
+    try:
+        meta: Any = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ValueError(f"{name}: its `meta` is no JSON: {error}") from error
+    if not isinstance(meta, dict) or not isinstance(meta.get("repo"), str):
+        raise ValueError(f"{name}: its `meta` lacks repo, the source of the file")
+    if not isinstance(meta.get("config") or {}, dict):
+        raise ValueError(f"{name}: its `meta` has a config that is no table")
+    return meta
