@@ -197,8 +197,9 @@ void main() {
     vec2 around = canonical.xz - head_box.xy;
     vec2 p = vec2(0.5 + atan(around.x, around.y) / 6.2831853, (head_box.z - canonical.y) / (head_box.z - head_box.w));
     vec4 paint = textureLod(heads, vec3(p, tone.w), 0.0);
-    // Tone charts are paler than skin is in photographs: blood shows through.
-    vec3 albedo = mix(tone.rgb, paint.rgb, canonical.y > head_box.w ? paint.a : 0.0) * vec3(1.0, 0.92, 0.86);
+    // Tone charts reach farther than skin in photographs, and are paler: blood shows through.
+    vec3 albedo = mix(tone.rgb, paint.rgb, canonical.y > head_box.w ? paint.a : 0.0);
+    albedo = (0.06 + 0.94 * albedo) * vec3(1.0, 0.92, 0.86);
     vec3 n = facing_normal();
     float facing = dot(n, lamp_direction);
     float seen = lit(1.0 - clamp(facing, 0.0, 1.0));
@@ -237,15 +238,17 @@ void main() {
     vec4 picture = texture(prints, kind == 2 ? vec3(p, a.w) : vec3(r, max(e.y, 0.0)));
     albedo = kind == 2 ? picture.rgb : mix(albedo, picture.rgb, printed ? picture.a : 0.0);
     vec4 fine = texture(grain, canonical.xy * vec2(3.1, 2.3) + canonical.z * vec2(1.7, 1.1));
-    vec3 n = normalize(facing_normal() + softness.w * (fine.rgb - 0.5));
+    float worn = kind == 4 ? 0.15 : 1.0;  // things do not wrinkle
+    vec3 n = normalize(facing_normal() + worn * softness.w * (fine.rgb - 0.5));
     float facing = dot(n, lamp_direction);
     float seen = lit(1.0 - clamp(facing, 0.0, 1.0));
     if (kind == 3) {
         fragment = vec4(0.0, 0.0, 0.0, (1.0 - seen) * b.w);
         return;
     }
-    fragment = shaded(albedo * (0.85 + 0.3 * fine.a), vec3(max(facing, 0.0)), n, mix(softness.y, 1.0, seen),
-                      1.0 - softness.z * (1.0 - seen), d.z);
+    albedo *= 1.0 + worn * 0.16 * (fine.a - 0.5);
+    float kept = mix(softness.y, 1.0, seen), open = 1.0 - softness.z * (1.0 - seen);
+    fragment = shaded(albedo, vec3(max(facing, 0.0)), n, kept, open, d.z);
 }
 """
 )

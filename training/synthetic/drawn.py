@@ -36,6 +36,7 @@ class Kind(IntEnum):
     CLOTH = 1
     PICTURE = 2
     SHADOW = 3  # shows nothing but the shadow that falls on it
+    THING = 4  # like cloth, without wrinkles
 
 
 @dataclass(frozen=True)

@@ -53,7 +53,7 @@ def spoil(rng: Rng, pixels: F32, size_px: float, noise: F32) -> U8:
         window = noise[row : row + out.shape[0], column : column + out.shape[1]]
         if rng.random() < 0.4:
             window = cv2.blur(window, (2, 2)) * 1.6
-        out = out + window * float(rng.exponential(3.5) + 0.5)
+        out = out + window * min(float(rng.exponential(3.2)) + 0.5, 13.0)
     spoilt = np.clip(out, 0, 255).astype(np.uint8)
     if rng.random() < 0.55:
         ok, data = cv2.imencode(".jpg", spoilt, [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(22, 92))])

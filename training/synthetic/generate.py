@@ -1,7 +1,8 @@
-"""Write a set of synthetic crops: `python -m training.synthetic.generate OUT --count 20000 --split train`.
+"""Write a set of synthetic crops: `python -m training.synthetic.generate OUT --pack PACK --count 20000 --split train`.
 
-The set is a folder of .npy arrays (memory-mapped in training) and a `meta.json`. Sample i depends on seed, split and i
-alone, so that a set can be made again, longer, or in parts.
+The set is a folder of .npy arrays (memory-mapped in training) and a `meta.json`. Sample i depends on pack, seed, split
+and i alone, so that a set can be made again, longer, or in parts. Without --pack the first version's painted people are
+drawn (`crops.py`, from --mocap and --photographs), so that sets that models were scored on can be made again.
 """
 
 from __future__ import annotations
@@ -19,26 +20,15 @@ from rich.progress import Progress
 
 from hmr.body.body_model import BodyModel
 from training.synthetic.backgrounds import Backgrounds
+from training.synthetic.chunk import CHUNK as STREAM_CHUNK
+from training.synthetic.chunk import CHUNKS_PER_CAST, FIELDS, SPLIT_SALT
 from training.synthetic.crops import CropSample, CropStudio
 from training.synthetic.people_renderer import PeopleRenderer
 from training.synthetic.poses import HELD_OUT_SUBJECTS, PoseLibrary
+from training.synthetic.stream import RenderedStream, RenderError
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
 DEFAULT_BODY = ASSETS / "body" / "bodycast-adult.npz"
-FIELDS: dict[str, tuple[tuple[int, ...], str]] = {
-    "pixels": ((256, 192, 3), "u1"),
-    "parts": ((64, 48), "u1"),
-    "pose": ((24, 3, 3), "f4"),
-    "betas": ((10,), "f4"),
-    "camera": ((3,), "f4"),
-    "joints": ((24, 3), "f4"),
-    "centre_px": ((2,), "f4"),
-    "size_px": ((), "f4"),
-    "focal_px": ((), "f4"),
-    "image_wh": ((2,), "f4"),
-    "score": ((), "f4"),
-}
-SPLIT_SALT = {"train": 1, "test": 2}
 CHUNK = 64
 
 
@@ -100,10 +90,7 @@ def generate(
     out: Path, *, count: int, split: str, seed: int, mocap: Path, photographs: Path | None, workers: int, first: int = 0
 ) -> None:
     """Make samples `first` .. `count` of a set in folder `out`; earlier ones are kept when first > 0."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name, (shape, dtype) in FIELDS.items():
-        if first == 0:
-            np.lib.format.open_memmap(out / f"{name}.npy", "w+", dtype, (count, *shape)).flush()
+    _make_files(out, count, first)
     meta = {
         "split": split, "seed": seed, "count": count, "finished": first,
         "held_out_subjects": HELD_OUT_SUBJECTS, "photographs": photographs is not None,
@@ -122,6 +109,43 @@ def generate(
             (out / "meta.json").write_text(json.dumps(meta, indent=1))
 
 
+def _make_files(out: Path, count: int, first: int) -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    for name, (shape, dtype) in FIELDS.items():
+        if first == 0:
+            np.lib.format.open_memmap(out / f"{name}.npy", "w+", dtype, (count, *shape)).flush()
+
+
+def generate_from_pack(
+    out: Path, pack: Path, *, count: int, split: str, seed: int, workers: int, first: int = 0
+) -> None:
+    """Make samples `first` .. `count` of a set in folder `out`; `first` is rounded down to a whole cast."""
+    per_cast = STREAM_CHUNK * CHUNKS_PER_CAST
+    first = first // per_cast * per_cast
+    _make_files(out, count, first)
+    arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+") for name in FIELDS}
+    meta = {"version": 2, "split": split, "seed": seed, "count": count, "finished": first,
+            "held_out_subjects": HELD_OUT_SUBJECTS}  # fmt: skip
+    wanted = set(range(first // STREAM_CHUNK, -(-count // STREAM_CHUNK)))
+    with (
+        Progress(disable=not sys.stderr.isatty()) as progress,
+        RenderedStream(pack, split=split, seed=seed, workers=workers, first=first // per_cast) as stream,
+    ):
+        task = progress.add_task(f"{split} crops", total=len(wanted))
+        for number, chunk in stream.chunks():
+            start = number * STREAM_CHUNK
+            if number in wanted:
+                wanted.remove(number)
+                progress.advance(task)
+                for name, array in arrays.items():
+                    array[start : start + STREAM_CHUNK] = chunk[name][: count - start]
+                # Workers finish casts side by side: all rows before the first missing chunk may be read.
+                meta["finished"] = min(min(wanted) * STREAM_CHUNK, count) if wanted else count
+                (out / "meta.json").write_text(json.dumps(meta, indent=1))
+            if not wanted:
+                return
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -129,11 +153,22 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=20000)
     parser.add_argument("--split", choices=("train", "test"), default="train")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--pack", type=Path, default=None, help="folder made by training.synthetic.pack")
     parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"), help="folder of .bvh.gz clips")
     parser.add_argument("--photographs", type=Path, default=None, help="folder of pictures without people")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--first", type=int, default=0, help="go on from this sample of an existing set")
     args = parser.parse_args(argv)
+    if args.pack is not None:
+        try:
+            generate_from_pack(
+                args.out, args.pack, count=args.count, split=args.split, seed=args.seed, workers=args.workers,
+                first=args.first,
+            )  # fmt: skip
+        except RenderError as error:
+            print(f"generate: {error}", file=sys.stderr)
+            return 1
+        return 0
     generate(
         args.out, count=args.count, split=args.split, seed=args.seed, mocap=args.mocap,
         photographs=args.photographs, workers=args.workers, first=args.first,

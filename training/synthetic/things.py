@@ -96,7 +96,7 @@ class Things:
         out["position"] = (solid.vertices * size) @ turn.T + place
         out["normal"] = solid.normals @ turn.T
         out["canonical"] = out["position"]
-        kind = kind if kind is not None else Kind.PICTURE if material.picture else Kind.CLOTH
+        kind = kind if kind is not None else Kind.PICTURE if material.picture else Kind.THING
         # Fabric counts in metres, pictures once over each side.
         stretch = np.array([1.0, 1.0]) if kind == Kind.PICTURE else np.sort(size)[[2, 1]]
         out["uv"] = solid.uv * stretch
