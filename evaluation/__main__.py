@@ -16,6 +16,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "boxes": ("evaluation.boxes", "the people of a paper's protocol as COCO-format boxes, for predict"),
     "score": ("evaluation.score", "errors of saved predictions, by COCO labels, true motion or a paper's protocol"),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
+    "smooth": ("evaluation.smooth", "smoothers on motion clips: error, shaking, delay, foot slide, time"),
+    "tune-one-euro": ("evaluation.tune_one_euro", "constants with which the one-euro filter does best on clips"),
     "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
     "bench": ("evaluation.bench", "packages on engines and end to end: time, memory, floor, error"),
     "exports": ("evaluation.exports", "every kind of network through export: parity in each precision, TensorRT plans"),

@@ -39,6 +39,7 @@ CLOSEST_S = 0.012
 
 TRUSTED_SCORE = 0.5
 LEAST_WEIGHT = 0.02
+_ROUNDING_S = 1e-3
 
 _INPUTS: dict[str, tuple[int | str, ...]] = {
     "motion": (BATCH, 0, WIDTH),
@@ -174,7 +175,7 @@ class DiffusionSmoother:
                     "previous": np.stack([person.trajectory for person in people]),
                     "step_s": np.array(step_s, np.float32),
                     "warm": np.array(warm, np.float32),
-                    "lag_s": np.full(count, self._lag_s, np.float32),
+                    "lag_s": np.array([self._age_s(person, time_s) for person in people], np.float32),
                 }
             )
         except EngineError as error:
@@ -184,6 +185,13 @@ class DiffusionSmoother:
         for index, person in enumerate(people):
             person.trajectory, person.answered_s = answer["trajectory"][index], time_s
         return answer["pose"], from_place(answer["place"])
+
+    def _age_s(self, person: _Person, time_s: float) -> float:
+        """The age of the person's newest frame that is due, the one whose picture waits for this answer. It is the lag,
+        but for frame rates of which the lag is no multiple."""
+        about_s = time_s - self._lag_s + _ROUNDING_S
+        due = [then for then, _, _ in person.frames if then <= about_s]
+        return time_s - (due[-1] if due else person.frames[0][0])
 
 
 def motion_rows(pose: F32, transl_m: F32) -> F32:

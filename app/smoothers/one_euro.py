@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.records import F32, F64, I32, BodyEstimates
+from hmr.body.joints import Joint
 from hmr.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 
 
@@ -41,15 +42,21 @@ class Cutoff:
 
 @dataclass(frozen=True, slots=True)
 class OneEuroOptions:
-    """Strength per kind of quantity. `max_gap_s`: an id that was away for longer starts anew."""
+    """Strength per kind of quantity. `arms`, `legs`: where they differ from the other joints (arms are everything from
+    the collar bones on, legs from the hips). `max_gap_s`: an id that was away for longer starts anew."""
 
     root: Cutoff = field(default_factory=lambda: Cutoff(1.0, 1.5))
     joints: Cutoff = field(default_factory=lambda: Cutoff(1.0, 1.5))
+    arms: Cutoff | None = None
+    legs: Cutoff | None = None
     direction: Cutoff = field(default_factory=lambda: Cutoff(1.5, 20.0))
     depth: Cutoff = field(default_factory=lambda: Cutoff(0.6, 2.0, speed_hz=1.0))
     shape: Cutoff = field(default_factory=lambda: Cutoff(0.15, 0.0))
     max_gap_s: float = 0.5
 
+
+_ARMS = frozenset(range(Joint.LEFT_SHOULDER, Joint.RIGHT_HAND + 1)) | {Joint.LEFT_COLLAR, Joint.RIGHT_COLLAR}
+_LEGS = frozenset((1, 2, 4, 5, 7, 8, 10, 11))
 
 # The Euclidean quantities in one vector: columns of each group.
 _DIRECTION, _DEPTH, _SHAPE = slice(0, 2), slice(2, 3), slice(3, 13)
@@ -108,7 +115,7 @@ class OneEuroSmoother:
 
     def __init__(self, options: OneEuroOptions | None = None) -> None:
         self._options = options or OneEuroOptions()
-        joints = [self._options.root, *[self._options.joints] * 23]
+        joints = [_cutoff_of(self._options, joint) for joint in range(24)]
         self._joint_min_hz = np.array([cutoff.min_hz for cutoff in joints], np.float32)
         self._joint_response = np.array([cutoff.response for cutoff in joints], np.float32)
         self._joint_speed_hz = np.array([[cutoff.speed_hz] for cutoff in joints], np.float32)
@@ -190,6 +197,13 @@ class OneEuroSmoother:
             gain = _gain(cutoff.min_hz + cutoff.response * speed, step_s)
             smooth[:, columns] = _towards(before.smooth_vector[:, columns], now.raw_vector[:, columns], gain)
         now.smooth_vector = smooth
+
+
+def _cutoff_of(options: OneEuroOptions, joint: int) -> Cutoff:
+    if joint == Joint.PELVIS:
+        return options.root
+    limb = options.arms if joint in _ARMS else options.legs if joint in _LEGS else None
+    return limb or options.joints
 
 
 def _gain(cutoff_hz: F32 | float, step_s: F32) -> F32:

@@ -1,0 +1,110 @@
+"""Clips for `python -m evaluation smooth`: truth and what an engine sees of it, simulated, rendered, or from files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from hmr.body.body_model import BodyModel, forward_kinematics
+from hmr.body.joints import Joint
+from training.motion.data import MotionClip, at_rate, load_clip, plausible_runs
+from training.motion.error_model import ErrorModel, observe
+from training.motion.pairs import PairedMotion, draw_scene
+
+FAST_M_S = 3.0
+"""A clip whose hands or feet reach this speed, relative to the pelvis, counts as fast."""
+
+MIN_S = 1.0
+
+
+@dataclass(frozen=True)
+class Case:
+    """One clip. `joints` (T,24,3) m, camera frame, of the truth; `fast`: strikes, kicks, jumps, runs."""
+
+    name: str
+    paired: PairedMotion
+    joints: NDArray[np.float32]
+    fast: bool
+
+
+def case_of(name: str, paired: PairedMotion, body: BodyModel) -> Case:
+    """Truth's joints and whether it is fast."""
+    joints = posed_joints(body, paired.pose, paired.betas, paired.transl_m)
+    ends = joints[:, [Joint.LEFT_WRIST, Joint.RIGHT_WRIST, Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE]] - joints[:, :1]
+    speed = np.linalg.norm(np.diff(ends, axis=0), axis=-1) / np.diff(paired.time_s)[:, None]
+    return Case(name, paired, joints, bool(np.percentile(speed.max(1), 98) > FAST_M_S))
+
+
+def posed_joints(
+    body: BodyModel, pose: NDArray[np.float32], betas: NDArray[np.float32], transl_m: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """(T,24,3) joints in the camera frame."""
+    _, places = forward_kinematics(pose, body.joints(betas))
+    return (places + transl_m[:, None]).astype(np.float32)
+
+
+def simulated(clip: MotionClip, errors: ErrorModel, body: BodyModel, seed: int) -> PairedMotion | None:
+    """The clip before a random camera, with errors drawn from the model; None where no scene fits."""
+    rng = np.random.default_rng(seed)
+    betas = rng.normal(0, 1, 10).clip(-2, 2).astype(np.float32)
+    for _ in range(20):
+        scene = draw_scene(rng)
+        pose, transl = scene.place(clip, body, betas)
+        if transl[:, 2].min() > 1.2:
+            break
+    else:
+        return None
+    time_s = np.arange(len(clip)) / clip.fps
+    saw_pose, saw_transl, seen = observe(errors, rng, pose[None], transl[None], time_s[None])
+    off = rng.normal(0, errors.beta_std) + rng.normal(0, errors.beta_noise_std, (len(clip), 10))
+    return PairedMotion(
+        time_s=time_s,
+        pose=pose.astype(np.float32),
+        transl_m=transl,
+        betas=np.tile(betas, (len(clip), 1)),
+        saw_pose=saw_pose[0],
+        saw_transl_m=saw_transl[0],
+        saw_betas=(betas + off).astype(np.float32),
+        score=seen[0].astype(np.float32),
+        fps=np.float64(clip.fps),
+        up=scene.camera.rotation @ np.array([0, 1, 0], np.float32),
+    )
+
+
+def motion_pieces(paths: Sequence[Path], fps: float, seconds: float) -> Iterator[MotionClip]:
+    """The believable stretches of the files, at most `seconds` each, at `fps`."""
+    for path in paths:
+        clip = load_clip(path)
+        for run in plausible_runs(clip, round(clip.fps * MIN_S)):
+            stretch = run if fps == run.fps else at_rate(run, fps)
+            length = round(seconds * fps)
+            for start in range(0, len(stretch), length):
+                piece = stretch.cut(start, start + length)
+                if piece.duration_s >= MIN_S:
+                    yield piece
+
+
+def with_gap(paired: PairedMotion, seconds: float) -> tuple[PairedMotion, NDArray[np.bool_]]:
+    """The person hidden for `seconds` in the middle: the last estimate stays, with score 0. Also (T,) where."""
+    middle = (paired.time_s[0] + paired.time_s[-1]) / 2
+    hidden = np.abs(paired.time_s - middle) <= seconds / 2
+    last = max(int(np.flatnonzero(hidden)[0]) - 1, 0)
+    held = {
+        name: np.where(hidden.reshape(-1, *[1] * (column.ndim - 1)), column[last], column)
+        for name, column in (
+            ("saw_pose", paired.saw_pose),
+            ("saw_transl_m", paired.saw_transl_m),
+            ("saw_betas", paired.saw_betas),
+        )
+    }
+    return replace(paired, score=np.where(hidden, 0, paired.score).astype(np.float32), **held), hidden
+
+
+def thinned(paired: PairedMotion, keep: NDArray[np.intp]) -> PairedMotion:
+    """The given frames alone."""
+    columns = ("time_s", "pose", "transl_m", "betas", "saw_pose", "saw_transl_m", "saw_betas", "score")
+    return replace(paired, **{name: getattr(paired, name)[keep] for name in columns})
