@@ -110,7 +110,7 @@ def skin_tone(rng: Rng, place: float) -> F32:
     low = min(int(at), 8)
     tone = MONK_TONES[low] + (MONK_TONES[low + 1] - MONK_TONES[low]) * (at - low)
     # The scale's swatches are yellower (light ones) and darker (dark ones) than faces are in photographs.
-    flush = rng.uniform(0.03, 0.2) if at < 4.5 else rng.uniform(0.0, 0.08)
+    flush = rng.uniform(0.07, 0.2) if at < 4.5 else rng.uniform(0.0, 0.08)
     glow = np.clip((at - 5.5) / 3.5, 0, 1) * rng.uniform(0.1, 0.9)
     tone = tone * rng.normal(1, 0.03, 3) * [1, 1 - flush, 1 - 1.05 * flush] + glow * np.array([34.0, 20.0, 13.0])
     return np.clip(tone / 255, 0.02, 0.98).astype(np.float32)
@@ -145,7 +145,7 @@ def paint_head(rng: Rng, marks: Landmarks, tone: F32, hair: F32, bald: bool) -> 
     _lay(canvas, tone * [1.02, 0.84, 0.82], 0.35 * marks.masks["ears"])
     _scalp(rng, canvas, marks, hair, bald)
     face = canvas[_FACE]  # a view
-    made_up = rng.random() < 0.22
+    made_up = rng.random() < 0.16
     _complexion(rng, face, marks, tone)
     _lips(rng, face, marks, tone, made_up)
     _nose(rng, face, marks, tone)
@@ -274,7 +274,7 @@ def _scalp(rng: Rng, canvas: F32, marks: Landmarks, hair: F32, bald: bool) -> No
     eye = float(marks.eyes[0, 1])
     side = np.abs(_ANGLE)
     around = [0.0, 0.5, 0.85, 1.05, 1.3, 1.45, 2.1, np.pi]
-    line = np.interp(side, around, [0.066, 0.068, 0.05, 0.02, 0.0, 0.0, -0.04, -0.09])
+    line = np.interp(side, around, [0.066, 0.068, 0.05, 0.02, 0.0, 0.0, -0.055, -0.065])
     line = eye + line + float(rng.normal(0, 0.005)) * (side < 1.0)
     if bald:
         line = np.where(side < 1.2, 1.0, np.maximum(line, eye - 0.01))

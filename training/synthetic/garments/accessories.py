@@ -10,7 +10,7 @@ from scipy.spatial import cKDTree
 
 from hmr.body.body_model import BodyModel
 from hmr.body.joints import NUM_JOINTS, Joint
-from training.synthetic.garments.mesh_tools import clip_mesh, smooth, vertex_normals
+from training.synthetic.garments.mesh_tools import clip_mesh, rim_vertices, smooth, vertex_normals
 from training.synthetic.limb_coordinates import limb_coordinates
 
 Floats = NDArray[np.float64]
@@ -150,6 +150,10 @@ def shell(body: BodyModel, name: str, kind: str, inside: F32, off_m: float, roun
     ).astype(np.float64)  # fmt: skip
     values, faces = clip_mesh(values, body.faces.astype(np.int64), inside.astype(np.float64))
     even = smooth(values[:, :33], faces, rounds)
+    near_rim = np.zeros(len(values))
+    near_rim[rim_vertices(faces)] = 1.0
+    near_rim = np.clip(3.0 * smooth(near_rim[:, None], faces, 4), 0.0, 1.0)
+    even = near_rim * values[:, :33] + (1.0 - near_rim) * even  # smoothing would fray the straight cut
     vertices = even[:, :3] + vertex_normals(even[:, :3], faces) * off_m
     uv = np.stack([np.arctan2(vertices[:, 0], vertices[:, 2] - 0.06) * 0.095, vertices[:, 1]], 1)
     return Accessory(name, kind, vertices, even[:, 3:].reshape(-1, 3, 10), faces, uv, values[:, 33:])

@@ -75,7 +75,8 @@ class Tailor:
         )
         weights = inherited_weights(part, self.adults)
         if piece.kind == "skirt":
-            weights = skirt_weights(weights, fit_linear(part, weights, self.adults)[0])
+            joints = self.body.joints(np.zeros((1, 10), np.float32))[0].astype(np.float64)
+            weights = skirt_weights(weights, fit_linear(part, weights, self.adults)[0], joints)
         template, shapedirs = fit_linear(part, weights, self.adults)
         template = template + self.clear(template, shapedirs, faces, piece.clear_m)
         if isinstance(piece, HelperPiece):
@@ -125,13 +126,24 @@ class Tailor:
         )  # fmt: skip
 
 
-def skirt_weights(weights: Floats, template: Floats) -> Floats:
-    """(V, 24): each height of a skirt moves as the legs do there, left and right blending across the middle."""
-    both = smoothstep(0.5 + template[:, 0] / 0.16)
+def skirt_weights(weights: Floats, template: Floats, joints: Floats) -> Floats:
+    """(V, 24): a skirt moves as the thighs and shins do at its height, left and right blending across the middle.
+
+    The skin's own weights would leave a tongue of cloth hanging between the legs. joints (24, 3): of the rest body.
+    """
+    x, y = template[:, 0], template[:, 1]
+    hip, knee = joints[Joint.LEFT_HIP, 1], joints[Joint.LEFT_KNEE, 1]
+    leg = smoothstep((hip + 0.1 - y) / 0.2)
+    shin = smoothstep((knee + 0.09 - y) / 0.18)
+    left = smoothstep(0.5 + x / 0.16)
+    legs = [Joint.LEFT_HIP, Joint.RIGHT_HIP, Joint.LEFT_KNEE, Joint.RIGHT_KNEE]
     out = weights.copy()
-    for left, right in ((Joint.LEFT_HIP, Joint.RIGHT_HIP), (Joint.LEFT_KNEE, Joint.RIGHT_KNEE)):
-        total = weights[:, left] + weights[:, right]
-        out[:, left], out[:, right] = total * both, total * (1.0 - both)
+    out[:, [*legs, Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE]] = 0.0
+    out[:, Joint.PELVIS] += 1e-6
+    out *= ((1.0 - leg) / out.sum(1))[:, None]
+    shares = (left * (1.0 - shin), (1.0 - left) * (1.0 - shin), left * shin, (1.0 - left) * shin)
+    for joint, share in zip(legs, shares, strict=True):
+        out[:, joint] = leg * share
     return four_largest(out)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import colorsys
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from training.synthetic.heads import HeadPool
 from training.synthetic.limb_coordinates import LimbCoordinates
 
 F32 = NDArray[np.float32]
+T = TypeVar("T")
 Rng = np.random.Generator
 HELD_OUT_SHARE = 0.5  # of the test split's choices fall on garments that training never sees, where there are some
 # How much nearer to the camera each kind counts than the skin, m: more than garments cross each other.
@@ -21,10 +23,13 @@ _BIAS_M = {
     "socks": 0.003, "legs": 0.006, "skirt": 0.010, "shoes": 0.012, "undershirt": 0.012, "top": 0.014, "suit": 0.014,
     "jacket": 0.022, "hair": 0.012, "glasses": 0.004, "headphones": 0.012, "hat": 0.014,
 }  # fmt: skip
+COVERING = ("legs", "skirt", "top", "undershirt", "suit", "jacket", "socks", "shoes")
 _HIDING = ("legs", "skirt", "top", "suit", "jacket", "shoes")
 # How far inside a cut skin is still hidden: the cloth stands off the skin, so that one sees in a little.
 _MARGIN = {"arm": 0.12, "leg": 0.08, "head": 0.08}
+_GREYS = (0.06, 0.12, 0.3, 0.55, 0.88)
 NOT_CUT = Cut()
+_TOPS = ("tee-women", "blouse", "sweater", "longsleeve", "tee-men", "shirt-men", "plain-top")
 _STYLES = {"trousers": 0.56, "skirt": 0.07, "dress": 0.06, "suit": 0.06, "jacket": 0.17, "sport": 0.05, "bare": 0.03}
 
 
@@ -42,14 +47,15 @@ class Stock:
     body_limbs: LimbCoordinates
     body_faces: NDArray[np.int32]
 
-    def choose(self, rng: Rng, *kinds: str, names: tuple[str, ...] = ()) -> int:
-        """Index of a garment of one of `kinds` (and of `names`, if given) that this split may use."""
-        fits = [i for i, g in enumerate(self.garments) if g.kind in kinds and (not names or g.name in names)]
+    def choose(self, rng: Rng, kind: str, names: tuple[str, ...] = ()) -> int:
+        """Index of a garment of `kind` (and of `names`, if given) that this split may use."""
+        fits = [i for i, g in enumerate(self.garments) if g.kind == kind and (not names or g.name in names)]
         new = [i for i in fits if self.garments[i].held_out]
         known = [i for i in fits if not self.garments[i].held_out]
         if self.held_out and new and (not known or rng.random() < HELD_OUT_SHARE):
-            return int(rng.choice(new))
-        return int(rng.choice(known or new))
+            return new[int(rng.integers(len(new)))]
+        known = known or new
+        return known[int(rng.integers(len(known)))]
 
 
 @dataclass(frozen=True)
@@ -64,30 +70,34 @@ class _Worn:
 def draw_outfit(rng: Rng, stock: Stock) -> Outfit:
     """Clothes, hair and skin of one person."""
     head = int(rng.integers(len(stock.heads.tone)))
-    style = str(rng.choice(list(_STYLES), p=_shares(_STYLES)))
+    style = pick(rng, tuple(_STYLES), tuple(_STYLES.values()))
     worn = _clothes(rng, stock, style) + _feet(rng, stock) + _on_the_head(rng, stock, head)
     worn.sort(key=lambda w: stock.garments[w.garment].order + w.over)
-    layers = _stacked(stock, worn)
+    layers, covered = _stacked(stock, worn)
     tone = np.clip(stock.heads.tone[head], 0, 1).astype(np.float32)
     skin = SkinLook(tone, head, float(rng.uniform(0.1, 0.6)))
-    return Outfit(layers, skin, hidden_faces(stock, layers))
+    return Outfit(layers, skin, covered[stock.body_faces].all(1))
 
 
-def _stacked(stock: Stock, worn: list[_Worn]) -> tuple[Layer, ...]:
-    """Layers from inner to outer; each loses the faces that lie well under those above it."""
+def _stacked(stock: Stock, worn: list[_Worn]) -> tuple[tuple[Layer, ...], NDArray[np.bool_]]:
+    """Layers from inner to outer, each without the faces that lie well under those above; covered skin (body V,)."""
     limbs, canonical = stock.body_limbs.stacked(), stock.body_limbs.canonical
     above = np.zeros(len(limbs), bool)  # body vertices that some outer layer covers
+    covered = np.zeros(len(limbs), bool)
     layers: list[Layer] = []
     for item in reversed(worn):
         garment = stock.garments[item.garment]
         faces = garment.faces
-        if above.any() and garment.kind in (*_HIDING, "undershirt", "socks"):
+        if above.any() and garment.kind in COVERING:
             faces = faces[~above[garment.body_vertex][faces].all(1)]
         bias = _BIAS_M[garment.kind] + (0.008 * item.over if item.over > 0 else 0.004 * item.over)
         layers.append(Layer(item.garment, item.material, item.cut, item.looseness_m, max(bias, 0.002), faces))
-        if garment.kind in _HIDING:
-            above |= under(garment, item.cut, limbs, canonical)
-    return tuple(reversed(layers))
+        if garment.kind in COVERING:
+            mine = under(garment, item.cut, limbs, canonical)
+            covered |= mine
+            if garment.kind in _HIDING:
+                above |= mine
+    return tuple(reversed(layers)), covered
 
 
 def under(garment: Garment, cut: Cut, limbs: F32, canonical: F32) -> NDArray[np.bool_]:
@@ -110,9 +120,14 @@ def hidden_faces(stock: Stock, layers: tuple[Layer, ...]) -> NDArray[np.bool_]:
     return hidden[stock.body_faces].all(1)
 
 
-def _shares(table: dict[str, float]) -> list[float]:
-    total = sum(table.values())
-    return [value / total for value in table.values()]
+def pick(rng: Rng, options: tuple[T, ...], shares: tuple[float, ...]) -> T:
+    """One of `options` by its share; a fraction of what Generator.choice costs."""
+    at = rng.random() * sum(shares)
+    for option, share in zip(options, shares, strict=True):
+        at -= share
+        if at < 0:
+            return option
+    return options[-1]
 
 
 def _clothes(rng: Rng, stock: Stock, style: str) -> list[_Worn]:
@@ -151,15 +166,17 @@ def _clothes(rng: Rng, stock: Stock, style: str) -> list[_Worn]:
 def _top(
     rng: Rng, stock: Stock, *, names: tuple[str, ...] = (), tucked: bool = False, loose: float = 0.016
 ) -> _Worn:  # fmt: skip
+    if not names and rng.random() < 0.9:
+        names = _TOPS  # bare midriffs are rare
     garment = stock.choose(rng, "top", names=names)
-    sleeve = rng.choice([NO_CUT, rng.uniform(-0.02, 0.12), rng.uniform(0.3, 0.85), rng.uniform(0.9, 1.7)],
-                        p=[0.52, 0.1, 0.28, 0.1])  # fmt: skip
+    low, high = pick(rng, ((NO_CUT, NO_CUT), (-0.02, 0.12), (0.3, 0.85), (0.9, 1.7)), (0.52, 0.1, 0.28, 0.1))
+    sleeve = rng.uniform(low, high)
     cut = Cut(arm=float(sleeve))
     if stock.garments[garment].name == "plain-top":
         arm = float(sleeve) if sleeve < NO_CUT else float(rng.uniform(1.75, 1.98))
         hem = float(rng.uniform(-0.3, 0.04) if not tucked else -0.05)
         cut = Cut(arm=arm, leg=hem, head=float(rng.uniform(-0.12, 0.12)),
-                  v_neck=float(rng.choice([0.0, rng.uniform(0.05, 0.35)], p=[0.65, 0.35])))  # fmt: skip
+                  v_neck=rng.uniform(0.05, 0.35) if rng.random() < 0.35 else 0.0)  # fmt: skip
     worn = 0.0 if tucked else _loose(rng, loose)
     return _Worn(garment, _material(rng, stock, chest=True), cut, worn, over=-2.2 if tucked else 0.0)
 
@@ -167,7 +184,7 @@ def _top(
 def _legs(rng: Rng, stock: Stock, *, short: bool, names: tuple[str, ...] = ()) -> _Worn:
     garment = stock.choose(rng, "legs", names=names)
     kind = stock.garments[garment].name
-    leg = float(rng.uniform(0.3, 0.95)) if short else float(rng.choice([NO_CUT, rng.uniform(1.1, 1.8)], p=[0.85, 0.15]))
+    leg = float(rng.uniform(0.3, 0.95)) if short else (rng.uniform(1.1, 1.8) if rng.random() < 0.15 else NO_CUT)
     low = kind in ("leggings",)
     cut = Cut(leg=min(leg, 2.05) if low else leg, leg_from=float(rng.uniform(-0.42, -0.25)) if low else -NO_CUT)
     denim = kind.startswith("jeans") and rng.random() < 0.6
@@ -176,7 +193,7 @@ def _legs(rng: Rng, stock: Stock, *, short: bool, names: tuple[str, ...] = ()) -
 
 
 def _skirt_cut(rng: Rng) -> Cut:
-    return Cut(leg=float(rng.choice([rng.uniform(0.35, 0.9), rng.uniform(0.9, 1.9)])))
+    return Cut(leg=rng.uniform(*pick(rng, ((0.35, 0.9), (0.9, 1.9)), (0.5, 0.5))))
 
 
 def _feet(rng: Rng, stock: Stock) -> list[_Worn]:
@@ -228,8 +245,8 @@ def _hue(rng: Rng, held_out: bool) -> float:
 def cloth_colour(rng: Rng, held_out: bool) -> list[float]:
     """sRGB 0..1. Black, grey and white are what most people wear; the test split has only its own hues."""
     if rng.random() < 0.42 and not held_out:
-        level = float(np.clip(rng.choice([0.06, 0.12, 0.3, 0.55, 0.88]) + rng.normal(0, 0.04), 0.03, 0.95))
-        return [float(np.clip(level + t, 0, 1)) for t in rng.normal(0, 0.012, 3)]
+        level = min(max(_GREYS[int(rng.integers(len(_GREYS)))] + rng.normal(0, 0.04), 0.03), 0.95)
+        return [min(max(level + t, 0.0), 1.0) for t in rng.normal(0, 0.012, 3)]
     saturation, value = rng.beta(1.6, 2.0), rng.beta(2.0, 1.7)
     return list(colorsys.hsv_to_rgb(_hue(rng, held_out), float(saturation), float(value)))
 
@@ -243,7 +260,8 @@ def _colours(rng: Rng, stock: Stock, texture: int) -> F32:
 
 
 def _texture(rng: Rng, stock: Stock, wanted: tuple[str, ...]) -> int:
-    return int(rng.choice([i for i, name in enumerate(stock.patterns) if name in wanted]))
+    fits = [i for i, name in enumerate(stock.patterns) if name in wanted]
+    return fits[int(rng.integers(len(fits)))]
 
 
 def _plain(rng: Rng, stock: Stock, gloss: float = 0.1, dark: bool = False) -> Material:
@@ -266,14 +284,14 @@ def _material(rng: Rng, stock: Stock, chest: bool = False) -> Material:
     number, box, front = -1, (0.0, 0.0, 0.0, 0.0), True
     if chest and not picture and rng.random() < 0.28:
         number = int(rng.integers(stock.prints))
-        half = float(rng.choice([rng.uniform(0.03, 0.05), rng.uniform(0.08, 0.15)], p=[0.3, 0.7]))
+        half = rng.uniform(*pick(rng, ((0.03, 0.05), (0.08, 0.15)), (0.3, 0.7)))
         small = half < 0.06
         front = bool(small or rng.random() < 0.8)
         box = (0.075 if small else 0.0, float(rng.uniform(0.24, 0.30)), half, half * float(rng.uniform(0.6, 1.2)))
     colours = _colours(rng, stock, 0 if picture else texture)
     return Material(
         texture, colours, scale=float(np.exp(rng.uniform(np.log(0.5), np.log(2.2)))),
-        angle_rad=float(rng.choice([0.0, np.pi / 2, rng.uniform(0, np.pi)], p=[0.7, 0.15, 0.15])),
+        angle_rad=rng.uniform(*pick(rng, ((0.0, 0.0), (np.pi / 2, np.pi / 2), (0.0, np.pi)), (0.7, 0.15, 0.15))),
         shift=(float(rng.uniform(0, 1)), float(rng.uniform(0, 1))), gloss=float(rng.beta(1, 6)), picture=picture,
         print_index=number, print_box=box, print_front=front,
     )  # fmt: skip

@@ -50,6 +50,13 @@ def vertex_normals(vertices: Floats, faces: Ints) -> Floats:
     return out / np.maximum(np.linalg.norm(out, axis=1, keepdims=True), 1e-12)
 
 
+def rim_vertices(faces: Ints) -> Ints:
+    """Vertices of edges that belong to one triangle only."""
+    edges = np.sort(np.concatenate([faces[:, [0, 1]], faces[:, [1, 2]], faces[:, [2, 0]]]), axis=1)
+    unique, count = np.unique(edges, axis=0, return_counts=True)
+    return np.unique(unique[count == 1])
+
+
 def smooth(values: Floats, faces: Ints, rounds: int) -> Floats:
     """Values (V, K) averaged with their neighbours, `rounds` times, half and half."""
     graph = adjacency(faces, len(values))
