@@ -36,6 +36,7 @@ def chunk_bytes() -> int:
 
 def chunk_views(memory: memoryview | bytearray) -> dict[str, NDArray[np.generic]]:
     """The fields of a chunk as arrays (CHUNK, ...) on `memory`, which they share."""
+    memory = memoryview(memory)
     views: dict[str, NDArray[np.generic]] = {}
     start = 0
     for (name, (shape, dtype)), size in zip(FIELDS.items(), _sizes(), strict=True):

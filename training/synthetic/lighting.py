@@ -36,26 +36,26 @@ _FACTORS = np.array(
 )  # fmt: skip
 
 
-def _sphere() -> tuple[F32, F32]:
-    """Directions (128, 3) that an 8 x 8 picture and its mirror image behind the camera stand for, and their matrix."""
-    place = (np.arange(_GRID) + 0.5) / _GRID * 2 - 1
-    x, y = np.meshgrid(np.sin(place * np.pi / 2), np.sin(place * np.pi / 2))
-    z = np.sqrt(np.maximum(1 - np.minimum(x * x + y * y, 0.95), 0.05))
-    front = np.stack([x, y, z], -1).reshape(-1, 3)
-    front /= np.linalg.norm(front, axis=1, keepdims=True)
-    both = np.concatenate([front, front * [1, 1, -1]]).astype(np.float32)
-    matrix = _basis(both).T * _FACTORS[:, None] * (4 * np.pi / len(both))
-    return both, matrix.astype(np.float32)
+def _sphere(count: int = 256) -> tuple[F32, NDArray[np.intp], F32]:
+    """Even directions (N, 3), the cell of an 8 x 8 picture that each sees (its mirror image lies behind the camera),
+    and the matrix (9, N) from radiance to the shader's colours."""
+    number = np.arange(count) + 0.5
+    y, turn = 1 - 2 * number / count, np.pi * (1 + 5**0.5) * number
+    radius = np.sqrt(1 - y * y)
+    directions = np.stack([radius * np.cos(turn), y, radius * np.sin(turn)], axis=1).astype(np.float32)
+    column, row = (np.clip((np.arcsin(directions[:, k]) / np.pi + 0.5) * _GRID, 0, _GRID - 1) for k in (0, 1))
+    matrix = _basis(directions).T * _FACTORS[:, None] * (4 * np.pi / count)
+    return directions, row.astype(int) * _GRID + column.astype(int), matrix.astype(np.float32)
 
 
-_DIRECTIONS, _MATRIX = _sphere()
+_DIRECTIONS, _CELLS, _MATRIX = _sphere()
 
 
 def ambient_of(picture: U8, up: F32, sky: float = 0.5) -> F32:
     """(9, 3) ambient light, linear, of a background (h, w, 3) RGB that surrounds the person; `sky`: how much brighter
     it is above, `up` (3,) in the camera frame."""
     small = cv2.resize(picture, (_GRID, _GRID), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-    radiance = np.tile((small * small).reshape(-1, 3), (2, 1)) * (1 + sky * (_DIRECTIONS @ up))[:, None]
+    radiance = (small * small).reshape(-1, 3)[_CELLS] * (1 + sky * (_DIRECTIONS @ up))[:, None]
     return _MATRIX @ radiance.astype(np.float32)
 
 

@@ -10,7 +10,7 @@ import argparse
 import json
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import cv2
@@ -23,7 +23,7 @@ from training.synthetic.garments.wardrobe import WARDROBE_FILE
 from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked
 
 U8 = NDArray[np.uint8]
-PACK_VERSION = 1
+PACK_VERSION = 2
 SPLITS = ("train", "test")
 MAX_BYTES = 25_000_000
 SHORT_SIDE_PX, JPEG_QUALITY = 256, 78
@@ -31,6 +31,16 @@ SHORT_SIDE_PX, JPEG_QUALITY = 256, 78
 
 class PackError(ValueError):
     """A pack that cannot be read or would be too large; one line."""
+
+
+@dataclass(frozen=True)
+class Variety:
+    """How much is made at a time: fabrics, prints and painted heads of a run, people of a cast."""
+
+    cloths: int = 96
+    prints: int = 64
+    heads: int = 64
+    cast: int = 40
 
 
 @dataclass(frozen=True)
@@ -42,24 +52,34 @@ class Pack:
     photographs: tuple[U8, ...]
     body: BodyModel
     wardrobe_file: Path
+    variety: Variety
 
 
 def write_pack(
     out: Path, *, mocap: Path, photographs: Path | None, makehuman: Path | None, short_side: int = SHORT_SIDE_PX
 ) -> int:
-    """Write the folder `out`; returns its size in bytes. Raises PackError above 25 MB."""
-    out.mkdir(parents=True, exist_ok=True)
+    """Read the sources and write the folder `out`; returns its size in bytes. Raises PackError above 25 MB."""
     body = BodyModel.load()
+    pools = {split: gather_poses(mocap, makehuman, split, body) for split in SPLITS}
+    pictures = {split: [] if photographs is None else _encoded(photographs, split, short_side) for split in SPLITS}
+    return save_pack(out, pools, pictures)
+
+
+def save_pack(
+    out: Path, pools: dict[str, PosePool], photographs: dict[str, list[bytes]], variety: Variety | None = None
+) -> int:
+    """Write poses and JPEG pictures of both splits, and the embedded body and garments; returns the size in bytes."""
+    out.mkdir(parents=True, exist_ok=True)
     shutil.copyfile(EMBEDDED_BODY, out / "body.npz")
     shutil.copyfile(WARDROBE_FILE, out / "wardrobe.npz")
     for split in SPLITS:
-        pool = gather_poses(mocap, makehuman, split, body)
-        np.savez_compressed(out / f"poses-{split}.npz", allow_pickle=False, **packed(pool))
-        pictures = [] if photographs is None else _encoded(photographs, split, short_side)
+        np.savez_compressed(out / f"poses-{split}.npz", allow_pickle=False, **packed(pools[split]))
+        pictures = photographs[split]
         lengths = np.array([len(p) for p in pictures], np.int64)
         joined = np.frombuffer(b"".join(pictures), np.uint8)
         np.savez(out / f"photographs-{split}.npz", allow_pickle=False, jpeg=joined, length=lengths)
-    (out / "pack.json").write_text(json.dumps({"version": PACK_VERSION, "body": body.name}))
+    about = {"version": PACK_VERSION, "variety": asdict(variety or Variety())}
+    (out / "pack.json").write_text(json.dumps(about))
     size = sum(p.stat().st_size for p in out.iterdir())
     if size > MAX_BYTES:
         raise PackError(
@@ -93,7 +113,8 @@ def open_pack(folder: Path, split: str) -> Pack:
         raise PackError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
     if not about.is_file():
         raise PackError(f"{folder} holds no pack (pack.json is missing): python -m training.synthetic.pack {folder}")
-    version = json.loads(about.read_text()).get("version")
+    said = json.loads(about.read_text())
+    version = said.get("version")
     if version != PACK_VERSION:
         raise PackError(f"{folder}: expected a pack of version {PACK_VERSION}, got {version}: make it again")
     with np.load(folder / f"poses-{split}.npz") as arrays:
@@ -102,7 +123,8 @@ def open_pack(folder: Path, split: str) -> Pack:
         pieces = np.split(arrays["jpeg"], np.cumsum(arrays["length"])[:-1]) if len(arrays["length"]) else []
     decoded = (cv2.imdecode(piece, cv2.IMREAD_COLOR) for piece in pieces)
     photographs = tuple(np.ascontiguousarray(p[..., ::-1]) for p in decoded)
-    return Pack(split, poses, photographs, BodyModel.load(folder / "body.npz"), folder / "wardrobe.npz")
+    body = BodyModel.load(folder / "body.npz")
+    return Pack(split, poses, photographs, body, folder / "wardrobe.npz", Variety(**said["variety"]))
 
 
 def main(argv: list[str] | None = None) -> int:

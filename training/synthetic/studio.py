@@ -42,7 +42,6 @@ from training.synthetic.scene import (
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 Rng = np.random.Generator
-CAST_SIZE = 40
 PHOTOGRAPHS_ON_THINGS = 48
 MIN_SHARE = {True: 0.05, False: 0.15}  # of the skin in the picture, for webcams and other cameras
 BAD_SHARE = 0.08
@@ -94,14 +93,16 @@ class Shot:
 class Studio:
     """Makes the chunks of one split; the same pack, seed and number give the same pixels on the same GL."""
 
-    def __init__(self, pack: Pack, seed: int, *, cast_size: int = CAST_SIZE, chunk: int = CHUNK) -> None:
-        self.pack, self.seed, self.cast_size, self.size = pack, seed, cast_size, chunk
+    def __init__(self, pack: Pack, seed: int, *, chunk: int = CHUNK) -> None:
+        self.pack, self.seed, self.size = pack, seed, chunk
         held_out = pack.split == "test"
+        variety = pack.variety
         self.body = BareBody.of(pack.body, limb_coordinates(pack.body))
         self.points = SkinPoints.of(pack.body)
         self.wardrobe = Wardrobe.load(
-            pack.wardrobe_file, held_out=held_out, photographs=pack.photographs, body=pack.body
-        )
+            pack.wardrobe_file, held_out=held_out, photographs=pack.photographs, body=pack.body,
+            cloths=variety.cloths, prints=variety.prints, heads=variety.heads,
+        )  # fmt: skip
         columns = min(8, chunk)
         self.renderer = AtlasRenderer(columns, -(-chunk // columns), CROP_HW)
         self.renderer.set_textures("cloth", self.wardrobe.cloth)
@@ -144,7 +145,7 @@ class Studio:
         for member in self._cast:
             member.mesh.release()
         rng = np.random.default_rng([self.seed, SPLIT_SALT[self.pack.split], 0, number])
-        self._cast = make_cast(rng, self.cast_size, self.body, self.points, self.wardrobe, self.renderer)
+        self._cast = make_cast(rng, self.pack.variety.cast, self.body, self.points, self.wardrobe, self.renderer)
         pictures = (
             [self._photograph(rng, (256, 256)) for _ in range(PHOTOGRAPHS_ON_THINGS)] if self._photographs else []
         )
