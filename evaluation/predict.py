@@ -1,8 +1,9 @@
 """`python -m evaluation predict PACKAGE --images DIR --coco BOXES.json --out PRED.npz`: bodies for labelled boxes.
 
 Once, saved; `python -m evaluation score` then scores the file as often as wanted. What runs is the live program's crop
-rule, network and camera on the box of every annotation, without detector, tracker or smoother. `--crops SET` takes a
-synthetic test set instead (a folder written by training.synthetic.generate), with its true cameras.
+rule, network and camera on the box of every annotation, without detector, tracker or smoother. Instead of labelled
+pictures: `--film FILM --boxes FILE.npz` (boxes of true motion or of a MediaPipe track, frame by frame), or
+`--crops SET`, a synthetic test set (a folder written by training.synthetic.generate), with its true cameras.
 
 Rules. One row per annotation, in the file's order; where the file knows a category "person", only its annotations. A
 box that is missing, without area or not finite gets an empty row (`valid` False). Crowd regions are predicted like the
@@ -36,6 +37,7 @@ from app.output_file import check_target
 from app.pipeline.build import PoseOnly, load_body
 from app.records import CropBatch
 from engines.package import METADATA_FILE
+from evaluation.film import KIND, predict_film, read_boxes
 from evaluation.predict_rows import EstimatesBodies, RowPredictor, write_estimates
 from evaluation.predictions import empty_columns, write_predictions
 from hmr.body.body_model import BodyModel
@@ -188,6 +190,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("package", help="model package: a folder, or the name of an installed one")
     parser.add_argument("--images", type=Path, help="folder of the pictures, sub-folders included")
     parser.add_argument("--coco", type=Path, help="COCO-format label file with the boxes")
+    parser.add_argument("--film", type=Path, help="a film, instead of --images; needs --boxes")
+    parser.add_argument("--boxes", type=Path, help="motion.npz with truth, or a MediaPipe track, of the film")
     parser.add_argument("--crops", type=Path, help="a synthetic crop set, instead of --images and --coco")
     parser.add_argument("--out", type=Path, required=True, help="the .npz to write")
     parser.add_argument("--overwrite", action="store_true", help="replace an existing --out")
@@ -205,16 +209,27 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(args: argparse.Namespace) -> None:
-    """Everything after parsing. Raises BodycastError, DatasetError."""
-    if (args.crops is None) == (args.coco is None or args.images is None):
-        raise UsageError("give --images and --coco, or --crops alone")
+def _check_sources(args: argparse.Namespace) -> None:
+    """Raises: UsageError unless exactly one kind of source is given, whole."""
+    kinds = {"--images and --coco": (args.images, args.coco), "--film and --boxes": (args.film, args.boxes)}
+    given = [name for name, parts in kinds.items() if any(parts)] + (["--crops"] if args.crops else [])
+    halves = [name for name, parts in kinds.items() if any(parts) and not all(parts)]
+    if len(given) != 1 or halves:
+        raise UsageError("give --images and --coco, or --film and --boxes, or --crops alone")
+    for path in (args.film, args.boxes):
+        if path is not None and not path.is_file():
+            raise UsageError(f"{path}: no such file")
     if args.batch < 1 or (args.limit is not None and args.limit < 1):
         raise UsageError("--batch and --limit: expected 1 or more")
-    check_target(args.out, args.overwrite)
-    rule = CameraRule(args.focal_px, args.fov_deg)
     if args.crops is not None and (args.focal_px or args.fov_deg):
         raise UsageError("--crops brings its own cameras: leave --focal-px and --fov-deg out")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Everything after parsing. Raises BodycastError, DatasetError."""
+    _check_sources(args)
+    check_target(args.out, args.overwrite)
+    rule = CameraRule(args.focal_px, args.fov_deg)
     labels, pictures, notes = _labels(args) if args.coco is not None else (None, {}, [])
     estimator = Estimator(args.package, args.engine, args.device, threads=args.threads)
     try:
@@ -223,21 +238,26 @@ def run(args: argparse.Namespace) -> None:
         if body.name not in SURFACE_VERTICES:
             notes.append(f"the body {body.name!r} has no face and foot points: points_2d and points_3d stay empty")
         _say(notes, args.quiet)
-        if labels is None:
-            with progress_bar(_crop_count(args.crops, args.limit), args.quiet) as done:
-                columns = predict_crops(network, body, args.crops, args.limit, done)
-        else:
+        meta: dict[str, Any] = {"kind": "labels", "focal": rule.describe()}
+        if labels is not None:
             usable = sum(a.xyxy is not None and a.image_id in pictures for a in labels.annotations)
             with progress_bar(usable, args.quiet) as done:
                 columns = predict_labels(network, body, labels, pictures, rule, args.batch, done)
-        meta = {
+            meta |= {"labels": args.coco.name, "info": labels.info}
+        elif args.film is not None:
+            boxes = read_boxes(args.boxes)
+            with progress_bar(len(boxes.frame), args.quiet) as done:
+                columns, fps = predict_film(network, body, args.film, boxes, rule.camera, args.batch, done)
+            meta |= {"kind": KIND, "labels": args.boxes.name, "fps": fps}
+        else:
+            with progress_bar(_crop_count(args.crops, args.limit), args.quiet) as done:
+                columns = predict_crops(network, body, args.crops, args.limit, done)
+            meta |= {"kind": "crops", "labels": args.crops.name, "focal": "true cameras of the crop set"}
+        meta |= {
             "package": estimator.package.info.name,
+            "package_sha256": hashlib.sha256((estimator.package.folder / METADATA_FILE).read_bytes()).hexdigest(),
             "engine": estimator.describe(),
             "body": body.name,
-            "labels": str((args.coco or args.crops).name),
-            "info": {} if labels is None else labels.info,
-            "focal": "true cameras of the crop set" if labels is None else rule.describe(),
-            "package_sha256": hashlib.sha256((estimator.package.folder / METADATA_FILE).read_bytes()).hexdigest(),
             "notes": notes,
         }
     finally:

@@ -1,11 +1,12 @@
 """`python -m evaluation score PRED TRUTH ...`: errors of saved predictions, as often and against as much as wanted.
 
-PRED is a file of `python -m evaluation predict`, or the motion.npz of a run. What TRUTH is decides what is measured:
+PRED is a file of `python -m evaluation predict`, or the motion.npz of a run (for the two kinds of motion below; a PRED
+must be made with --film for those). What TRUTH is decides what is measured:
 
   COCO keypoint labels (.json)        PCK by torso, head and box, OKS, AP (true boxes given)
   a synthetic crop set (folder)       MPJPE, PA-MPJPE, PVE, 2D error; PRED made with --crops
-  motion with truth (.npz)            PRED a motion: MPJPE, PA-MPJPE, PVE, acceleration, id switches, people found
-  a MediaPipe track (.npz)            PRED a motion: share of joints within 0.2 torso lengths (it compares, not judges)
+  motion with truth (.npz)            MPJPE, PA-MPJPE, PVE, acceleration, id switches, people found
+  a MediaPipe track (.npz)            share of joints within 0.2 torso lengths (it compares and does not judge)
   a data set, with --protocol NAME    the protocol of the papers (docs/evaluation.md)
 """
 
@@ -22,8 +23,9 @@ from pathlib import Path
 import numpy as np
 
 from app.errors import BodycastError, UsageError
-from app.motion_file import read_motion
+from app.motion_file import Motion, read_motion
 from app.pipeline.build import load_body
+from evaluation.film import KIND, as_motion, read_boxes
 from evaluation.metrics import pve_mm
 from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
 from evaluation.predictions import Predictions, is_predictions, read_predictions
@@ -56,12 +58,14 @@ def score_predictions(path: Path, truth: Path, args: argparse.Namespace) -> dict
         return score_crops(predictions, truth, load_body(args.body, str(predictions.meta["body"]), False))
     if truth.suffix == ".json":
         return score_coco(predictions, read_labels(truth))
+    if predictions.meta.get("kind") == KIND:
+        motion = as_motion(predictions, read_boxes(truth).person_id)
+        return score_motion(motion, truth, args.body)
     raise UsageError(f"{truth}: predictions are scored against COCO labels (.json), a crop set or a --protocol")
 
 
-def score_motion(path: Path, truth: Path, body_spec: str) -> dict[str, float]:
-    """Score the motion.npz of a run against true motion or a MediaPipe track. Raises: BodycastError."""
-    motion = read_motion(path)
+def score_motion(motion: Motion, truth: Path, body_spec: str) -> dict[str, float]:
+    """Score the motion of a run against true motion or a MediaPipe track. Raises: BodycastError."""
     if "keypoints_px" in _keys(truth):
         with np.load(truth, allow_pickle=False) as track:
             return score_against_mediapipe(motion, track["keypoints_px"])
@@ -73,7 +77,7 @@ def score_motion(path: Path, truth: Path, body_spec: str) -> dict[str, float]:
     return result
 
 
-def _motion_pve(motion, truth, body: BodyModel) -> float:
+def _motion_pve(motion: Motion, truth: Motion, body: BodyModel) -> float:
     """Mean error of the vertices relative to the pelvis over matched rows, mm."""
     errors = []
     for ours, theirs in match_rows(motion, truth):
@@ -120,7 +124,7 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
         if predicted:
             result[str(truth)] = score_predictions(args.predicted, truth, args)
         else:
-            result[str(truth)] = score_motion(args.predicted, truth, args.body)
+            result[str(truth)] = score_motion(read_motion(args.predicted), truth, args.body)
     if args.pictures:
         _draw(args, read_predictions(args.predicted))
     return result
