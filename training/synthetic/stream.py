@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
@@ -114,28 +114,31 @@ class RenderedStream:
     def arrays(self, size: int) -> Iterator[Arrays]:
         """Batches of `size` crops by the names of FIELDS: pixels (size,256,192,3) uint8 RGB, parts (size,64,48) uint8,
         the rest float32; copies that the caller may keep."""
-        rest = {name: np.empty((0, *shape), dtype) for name, (shape, dtype) in FIELDS.items()}
+        batch, filled = _empty(size), 0
         for _, chunk in self.chunks():
-            rest = {name: np.concatenate([array, chunk[name]]) for name, array in rest.items()}
-            while len(rest["score"]) >= size:
-                yield {name: array[:size] for name, array in rest.items()}
-                rest = {name: array[size:] for name, array in rest.items()}
+            taken = 0
+            while taken < CHUNK:
+                count = min(CHUNK - taken, size - filled)
+                for name, array in batch.items():
+                    array[filled : filled + count] = chunk[name][taken : taken + count]
+                taken, filled = taken + count, filled + count
+                if filled == size:
+                    yield batch
+                    batch, filled = _empty(size), 0
 
     def batches(self, size: int, image_hw: tuple[int, int], seed: int, flip: float) -> Iterator[Batch]:
         """Normalised, augmented tensors on the CPU, as `training.crop_set.CropSet.batches` gives them."""
         import torch
 
-        from training.crop_set import Batch, jitter_colours, mirrored, normalise
+        from training.crop_set import as_batch, jitter_colours, mirrored
 
         generator = torch.Generator().manual_seed(seed)
         rng = np.random.default_rng(seed)
         for arrays in self.arrays(size):
-            tensors = {name: torch.from_numpy(array) for name, array in arrays.items()}
-            images = normalise(tensors.pop("pixels"), image_hw)
-            batch = Batch(images=images, **{**tensors, "parts": tensors["parts"].long()})
+            batch = as_batch(arrays, image_hw)
             if rng.random() < flip:
                 batch = mirrored(batch)
-            yield Batch(**{**vars(batch), "images": jitter_colours(batch.images, generator)})
+            yield replace(batch, images=jitter_colours(batch.images, generator))
 
     def close(self) -> None:
         """Stop the workers."""
@@ -150,6 +153,10 @@ class RenderedStream:
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+
+def _empty(size: int) -> Arrays:
+    return {name: np.empty((size, *shape), dtype) for name, (shape, dtype) in FIELDS.items()}
 
 
 __all__ = ["CHUNK", "CHUNKS_PER_CAST", "FIELDS", "RenderError", "RenderedStream"]
