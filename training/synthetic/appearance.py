@@ -8,27 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from training.synthetic.heads import MONK_TONES
 from training.synthetic.limb_coordinates import LimbCoordinates
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
 
-# Monk skin tone scale, sRGB (Ellis Monk / Google, public): ten tones from light to dark.
-MONK_TONES = np.array(
-    [
-        [246, 237, 228],
-        [243, 231, 219],
-        [247, 234, 208],
-        [234, 218, 186],
-        [215, 189, 150],
-        [160, 126, 86],
-        [130, 92, 67],
-        [96, 65, 52],
-        [58, 49, 42],
-        [41, 36, 32],
-    ],
-    np.float32,
-)
 HAIR_TONES = np.array(
     [[20, 16, 14], [44, 30, 22], [79, 52, 34], [122, 84, 48], [190, 152, 96], [150, 148, 146], [120, 50, 25]],
     np.float32,

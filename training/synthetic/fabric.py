@@ -152,11 +152,11 @@ def weave(rng: Rng, pattern: str) -> U8:
 
 def cloth_pool(seed: int, count: int) -> tuple[U8, list[str]]:
     """(count, 256, 256, 3) fabrics and the pattern of each; every pattern has its share and at least one tile."""
-    shares = np.array([share for _, share in PATTERNS.values()])
-    numbers = np.maximum(1, np.floor(shares / shares.sum() * count).astype(int))
-    names = [name for name, number in zip(PATTERNS, numbers, strict=True) for _ in range(number)]
-    if len(names) > count:
+    if count < len(PATTERNS):
         raise ValueError(f"a pool holds at least one of each pattern: expected count >= {len(PATTERNS)}, got {count}")
+    shares = np.array([share for _, share in PATTERNS.values()])
+    numbers = 1 + np.floor(shares / shares.sum() * (count - len(PATTERNS))).astype(int)
+    names = [name for name, number in zip(PATTERNS, numbers, strict=True) for _ in range(number)]
     names += ["plain"] * (count - len(names))
     tiles = [weave(np.random.default_rng([seed, 11, i]), name) for i, name in enumerate(names)]
     return np.stack(tiles), names

@@ -244,10 +244,10 @@ def _hue(rng: Rng, held_out: bool) -> float:
 
 def cloth_colour(rng: Rng, held_out: bool) -> list[float]:
     """sRGB 0..1. Black, grey and white are what most people wear; the test split has only its own hues."""
-    if rng.random() < 0.42 and not held_out:
+    if rng.random() < 0.48 and not held_out:
         level = min(max(_GREYS[int(rng.integers(len(_GREYS)))] + rng.normal(0, 0.04), 0.03), 0.95)
-        return [min(max(level + t, 0.0), 1.0) for t in rng.normal(0, 0.012, 3)]
-    saturation, value = rng.beta(1.6, 2.0), rng.beta(2.0, 1.7)
+        return [min(level * (1.0 + t), 1.0) for t in rng.normal(0, 0.025, 3)]
+    saturation, value = rng.beta(1.6, 2.3), rng.beta(2.0, 1.8)
     return list(colorsys.hsv_to_rgb(_hue(rng, held_out), float(saturation), float(value)))
 
 
