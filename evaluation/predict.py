@@ -91,9 +91,12 @@ def predict_labels(
     rule: CameraRule,
     batch: int,
     done: Callable[[int], None],
+    unreadable: list[str] | None = None,
 ) -> dict[str, NDArray[Any]]:
     """Prediction columns for all annotations of `labels`; `pictures`: image id -> file. Rows whose picture is not among
-    them, or whose box is unusable, stay empty. Raises: DatasetError for a picture that cannot be read."""
+    them, or whose box is unusable, stay empty.
+
+    Raises: DatasetError for a picture that cannot be read; where `unreadable` is given the reason is added there."""
     columns = empty_columns(len(labels.annotations))
     by_image: dict[int, list[int]] = {}
     for row, annotation in enumerate(labels.annotations):
@@ -108,7 +111,13 @@ def predict_labels(
     predictor = RowPredictor(estimator, body, columns, batch, done)
     for image_id, rows in by_image.items():
         label = labels.images[image_id]
-        image = Picture(pictures[image_id], labelled_wh=label.wh).read()
+        try:
+            image = Picture(pictures[image_id], labelled_wh=label.wh).read()
+        except DatasetError as error:
+            if unreadable is None:
+                raise
+            unreadable.append(str(error))
+            continue
         boxes = np.stack([_usable(labels.annotations[row].xyxy) for row in rows])
         predictor.add(rows, image, boxes, rule.camera(label, (image.shape[1], image.shape[0])))
     predictor.flush()
@@ -204,7 +213,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--pose-only", action="store_true", help="keep the poses where the body is another one")
     parser.add_argument("--batch", type=int, default=16, help="people a call of the network (default 16)")
     parser.add_argument("--limit", type=int, help="only the first so many annotations")
-    parser.add_argument("--allow-missing", action="store_true", help="empty rows for pictures that are not there")
+    parser.add_argument("--allow-missing", action="store_true", help="empty rows for missing or broken pictures")
     parser.add_argument("--quiet", action="store_true", help="no progress bar, no notes")
     return parser
 
@@ -242,7 +251,10 @@ def run(args: argparse.Namespace) -> None:
         if labels is not None:
             usable = sum(a.xyxy is not None and a.image_id in pictures for a in labels.annotations)
             with progress_bar(usable, args.quiet) as done:
-                columns = predict_labels(network, body, labels, pictures, rule, args.batch, done)
+                unreadable: list[str] | None = [] if args.allow_missing else None
+                columns = predict_labels(network, body, labels, pictures, rule, args.batch, done, unreadable)
+            notes += unreadable or []
+            _say(unreadable or [], args.quiet)
             meta |= {"labels": args.coco.name, "info": labels.info}
         elif args.film is not None:
             boxes = read_boxes(args.boxes)

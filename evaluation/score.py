@@ -1,7 +1,8 @@
 """`python -m evaluation score PRED TRUTH ...`: errors of saved predictions, as often and against as much as wanted.
 
 PRED is a file of `python -m evaluation predict`, or the motion.npz of a run (for the two kinds of motion below; a PRED
-must be made with --film for those). What TRUTH is decides what is measured:
+must be made with --film for those), or COCO keypoint results of any pose estimator (.json: AP). What TRUTH is decides
+what is measured:
 
   COCO keypoint labels (.json)        PCK by torso, head and box, OKS, AP (true boxes given)
   a synthetic crop set (folder)       MPJPE, PA-MPJPE, PVE, 2D error; PRED made with --crops
@@ -30,7 +31,7 @@ from evaluation.metrics import pve_mm
 from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
 from evaluation.predictions import Predictions, is_predictions, read_predictions
 from evaluation.protocols import PROTOCOLS, ProtocolOptions, score_protocol
-from evaluation.score_coco import score_coco
+from evaluation.score_coco import score_coco, score_results
 from evaluation.score_crops import score_crops
 from hmr.body.body_model import BodyModel
 from hmr.geometry.rotations import axis_angle_to_matrix
@@ -121,7 +122,9 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
     for truth in args.truth:
         if not truth.exists():
             raise UsageError(f"{truth}: no such file or folder")
-        if predicted:
+        if args.predicted.suffix == ".json":
+            result[str(truth)] = score_results(args.predicted, read_labels(truth))
+        elif predicted:
             result[str(truth)] = score_predictions(args.predicted, truth, args)
         else:
             result[str(truth)] = score_motion(read_motion(args.predicted), truth, args.body)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -98,18 +100,26 @@ def score_coco(predictions: Predictions, labels: CocoLabels) -> dict[str, float]
     return result
 
 
+def score_results(path: Path, labels: CocoLabels) -> dict[str, float]:
+    """COCO's AP of a keypoint result file, as pose estimators write it: a list of image_id, category_id, keypoints (51
+    numbers), score. Raises: UsageError for another kind of file."""
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: not JSON ({error})") from error
+    if not isinstance(results, list):
+        raise UsageError(f"{path}: expected COCO keypoint results (a list), or a file of `evaluation predict`")
+    for index, row in enumerate(results):
+        missing = [k for k in ("image_id", "category_id", "keypoints", "score") if k not in row]
+        if missing or len(row["keypoints"]) != 51 or row["image_id"] not in labels.images:
+            reason = f"{', '.join(missing)} missing" if missing else "expected 51 numbers, and an image of the labels"
+            raise UsageError(f"{path}: result {index}: {reason}")
+    return {"detections": len(results), **coco_ap(_complete_labels(labels), results)}
+
+
 def _average_precision(predictions: Predictions, labels: CocoLabels) -> dict[str, float]:
     """AP of all predicted rows (boxes were given, so this is AP "with ground-truth boxes")."""
-    truth = json.loads(labels.path.read_text(encoding="utf-8"))
-    for annotation in truth["annotations"]:
-        keypoints = annotation.setdefault("keypoints", [0] * 51)
-        annotation.setdefault("num_keypoints", sum(v > 0 for v in keypoints[2::3]))
-        annotation.setdefault("iscrowd", 0)
-        annotation.setdefault("category_id", 1)
-        if not annotation.get("bbox"):
-            annotation["bbox"] = [0, 0, 0, 0]
-        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
-    truth.setdefault("categories", [{"id": 1, "name": "person"}])
+    truth = _complete_labels(labels)
     category = next((c["id"] for c in truth["categories"] if c.get("name") == "person"), truth["categories"][0]["id"])
     detections = []
     for row in np.flatnonzero(predictions.valid & ~predictions.iscrowd):
@@ -124,3 +134,19 @@ def _average_precision(predictions: Predictions, labels: CocoLabels) -> dict[str
             }
         )
     return coco_ap(truth, detections)
+
+
+def _complete_labels(labels: CocoLabels) -> dict[str, Any]:
+    """The label file as pycocotools wants it: every key that COCO's own files have."""
+    truth = json.loads(labels.path.read_text(encoding="utf-8"))
+    for annotation in truth["annotations"]:
+        if len(annotation.get("keypoints") or ()) != 51:
+            annotation |= {"keypoints": [0] * 51, "num_keypoints": 0}
+        annotation.setdefault("num_keypoints", sum(v > 0 for v in annotation["keypoints"][2::3]))
+        annotation.setdefault("iscrowd", 0)
+        annotation.setdefault("category_id", 1)
+        if not annotation.get("bbox"):
+            annotation["bbox"] = [0, 0, 0, 0]
+        annotation.setdefault("area", annotation["bbox"][2] * annotation["bbox"][3])
+    truth.setdefault("categories", [{"id": 1, "name": "person"}])
+    return truth

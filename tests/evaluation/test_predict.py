@@ -133,6 +133,8 @@ def test_odd_boxes_follow_the_rules(tmp_path: Path, capsys: pytest.CaptureFixtur
             person(9, 1, None),
             person(10, 1, [10, 10, 120, 100], iscrowd=1),
             person(11, 1, [20, 20, 50, 50]) | {"category_id": 3},
+            person(12, 1, [-5000, -9000, 3e7, 4e7], keypoints=[1, 2, 2] * 14),
+            person(13, 1, [900, 900, 10, 10]),
         ],
         categories=[{"id": 1, "name": "person"}, {"id": 3, "name": "car"}],
     )
@@ -142,8 +144,10 @@ def test_odd_boxes_follow_the_rules(tmp_path: Path, capsys: pytest.CaptureFixtur
     said = capsys.readouterr().err
     assert "2 annotations have no box" in said and "1 crowd regions" in said and "1 annotations are of other" in said
     got = read_predictions(out)
-    assert got.annotation_id.tolist() == [7, 8, 9, 10]
-    assert got.valid.tolist() == [True, False, False, True] and got.iscrowd.tolist() == [False, False, False, True]
+    assert got.annotation_id.tolist() == [7, 8, 9, 10, 12, 13]
+    assert got.valid.tolist() == [True, False, False, True, True, True]
+    assert got.iscrowd.tolist() == [False, False, False, True, False, False]
+    assert np.isfinite(got.joints_3d[got.valid]).all()
     assert np.isnan(got.joints_2d[1:3]).all() and (got.score[1:3] == 0).all()
 
 
@@ -158,6 +162,12 @@ def test_what_is_missing_or_there_already_is_said(tmp_path: Path, capsys: pytest
     assert read_predictions(out).valid.tolist() == [True, False]
     predict(tmp_path, labels, "--allow-missing", code=2)
     assert "--overwrite" in capsys.readouterr().err
+    (tmp_path / "gone.png").write_text("no picture")
+    predict(tmp_path, labels, "--overwrite", code=2)
+    assert "gone.png: not a readable picture" in capsys.readouterr().err
+    predict(tmp_path, labels, "--overwrite", "--allow-missing")
+    stored = read_predictions(out)
+    assert stored.valid.tolist() == [True, False] and "gone.png" in stored.meta["notes"][0]
 
 
 @pytest.mark.parametrize(
@@ -166,7 +176,8 @@ def test_what_is_missing_or_there_already_is_said(tmp_path: Path, capsys: pytest
         (lambda c: c["images"][0].pop("file_name"), "file_name"),
         (lambda c: c["annotations"][0].update(image_id=5), "image_id 5 is not among"),
         (lambda c: c["annotations"][0].update(bbox=[1, 2, 3]), "expected bbox"),
-        (lambda c: c["annotations"][0].update(keypoints=[1, 2, 3]), "17 keypoints"),
+        (lambda c: c["annotations"][0].update(keypoints=[1, 2, 3, 4]), "expected triples"),
+        (lambda c: c["annotations"][0].update(keypoints=["a"]), "expected numbers"),
         (lambda c: c["annotations"].append(dict(c["annotations"][0])), "occurs twice"),
         (lambda c: c.pop("images"), "'images'"),
         (lambda c: c["images"][0].update(width=99, height=98), "another picture, or a resized one"),

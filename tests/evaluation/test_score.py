@@ -102,6 +102,28 @@ def test_exact_keypoints_score_full_and_moved_ones_by_their_share(
     assert 80 < got["oks"] < 99.9 and got["ap"] < 100
 
 
+def test_results_of_pose_estimators_get_cocos_ap(
+    tmp_path: Path, body: BodyModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = predicted_people(body)
+    labels = labels_of(columns, tmp_path / "labels.json")
+    people = json.loads(labels.read_text())["annotations"]
+    rows = [{"image_id": p["image_id"], "category_id": 1, "keypoints": p["keypoints"], "score": 0.9} for p in people]
+    results = tmp_path / "results.json"
+    results.write_text(json.dumps(rows))
+    assert score(capsys, results, labels)["ap"] == pytest.approx(100)
+    results.write_text(json.dumps(rows[:2]))
+    assert score(capsys, results, labels)["ar"] == pytest.approx(50)
+    for broken, said in (
+        (rows[0], "a list"),
+        ([{"image_id": 0}], "category_id"),
+        ([{**rows[0], "image_id": 77}], "51"),
+    ):
+        results.write_text(json.dumps(broken))
+        assert main([str(results), str(labels)]) == 2
+        assert said in capsys.readouterr().err
+
+
 def test_missing_people_are_misses_and_crowds_do_not_count(
     tmp_path: Path, body: BodyModel, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from training.datasets.errors import DatasetError
+from training.datasets.files import numbers
 from training.datasets.pictures import Picture, PictureFolder
 from training.datasets.sample import F64, Keypoints2d, PersonSample
 
@@ -34,7 +35,8 @@ class LabelledImage:
 @dataclass(frozen=True, slots=True)
 class Annotation:
     """`xyxy` (4,) float64 px, None where the box is missing, without area or not finite; `keypoints` (17,3) float64
-    x, y, v or None; `area` px^2 of the person, None where it is not stated."""
+    x, y, v, None where there are none or another number of them; `area` px^2 of the person, None where it is not
+    stated."""
 
     id: int
     image_id: int
@@ -102,7 +104,9 @@ def read_labels(path: Path) -> CocoLabels:
 def _person_categories(categories: object) -> set[int]:
     if not isinstance(categories, list):
         return set()
-    return {int(c["id"]) for c in categories if isinstance(c, dict) and c.get("name") == "person" and "id" in c}
+    return {
+        int(c["id"]) for c in categories if isinstance(c, dict) and str(c.get("name")).lower() == "person" and "id" in c
+    }
 
 
 def _integer(entry: dict[str, Any], key: str, where: str) -> int:
@@ -132,10 +136,11 @@ def _annotation(entry: dict[str, Any], where: str) -> Annotation:
     keypoints = None
     raw = entry.get("keypoints")
     if raw is not None:
-        flat = np.asarray(raw, np.float64) if isinstance(raw, list) else np.empty(0)
-        if flat.shape != (51,) or not np.isfinite(flat).all():
-            raise DatasetError(f"{where}: expected 17 keypoints as 51 finite numbers, got {np.shape(raw)}")
-        keypoints = flat.reshape(17, 3)
+        flat = numbers(raw, (None,), f"{where}: keypoints")
+        if len(flat) % 3 or not np.isfinite(flat).all():
+            raise DatasetError(f"{where}: keypoints: expected triples of finite numbers, got {len(flat)} numbers")
+        # Other joint sets (14 of CrowdPose, 133 of COCO-WholeBody) are fine where only the boxes are wanted.
+        keypoints = flat.reshape(17, 3) if len(flat) == 51 else None
     area = entry.get("area")
     return Annotation(
         id=_integer(entry, "id", where),

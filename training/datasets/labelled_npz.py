@@ -49,7 +49,10 @@ def read_labelled_npz(labels: Path, images: Path, dataset: str, split: str = "tr
             dataset=dataset,
             split=split,
             **_place(name, content, row),
-            picture=Picture(images / name),
+            # BEDLAM's close-ups are upright pictures that are stored lying; other sets state no sizes to hold them to.
+            picture=Picture(
+                images / name, labelled_wh=camera.image_wh if camera and dataset == "bedlam" else None, lying=True
+            ),
             image_wh=None if camera is None else camera.image_wh,
             xyxy=np.concatenate([centre[row] - half, centre[row] + half]),
             camera=camera,

@@ -33,7 +33,8 @@ def decode_picture(content: bytes | NDArray[np.uint8], oriented: bool = True) ->
 class Picture:
     """One picture: a file; frame `frame` of the video `path`; or `content`, the bytes of `member` in the tar `path`.
 
-    labelled_wh: size in px of the picture that the labels were made on, None where nobody says.
+    labelled_wh: size in px of the picture that the labels were made on, None where nobody says. lying: a picture with
+    swapped sides is to be turned clockwise (BEDLAM stores its upright pictures so).
     """
 
     path: Path
@@ -41,6 +42,7 @@ class Picture:
     member: str | None = None
     content: bytes | None = field(default=None, repr=False)
     labelled_wh: tuple[int, int] | None = None
+    lying: bool = False
 
     def __str__(self) -> str:
         if self.frame is not None:
@@ -70,6 +72,8 @@ class Picture:
         wh = image.shape[1::-1]
         if self.labelled_wh is None or wh == self.labelled_wh:
             return image
+        if self.lying and wh == self.labelled_wh[::-1]:
+            return np.asarray(cv2.rotate(image, cv2.ROTATE_90_CLOCKWISE), np.uint8)
         stored = decode_picture(content, oriented=False) if wh == self.labelled_wh[::-1] else None
         if stored is None or stored.shape[1::-1] != self.labelled_wh:
             raise DatasetError(

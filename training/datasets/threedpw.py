@@ -46,7 +46,7 @@ def read_3dpw(root: Path, split: str = "test", smpl: SmplFiles | None = None) ->
 def _read_sequence(path: Path, images: Path, split: str, smpl: SmplFiles | None) -> Iterator[PersonSample]:
     content = read_pickle(path, "a 3DPW sequence")
     for key in ("poses", "betas", "genders", "poses2d", "jointPositions", "trans", "campose_valid"):
-        if not isinstance(content.get(key), list):
+        if not isinstance(content.get(key), list | np.ndarray):
             raise DatasetError(f"{path}: expected a list {key!r} with one entry per actor")
         if len(content[key]) != len(content["poses"]):
             raise DatasetError(f"{path}: {key}: expected {len(content['poses'])} actors, got {len(content[key])}")

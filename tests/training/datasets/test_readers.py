@@ -327,6 +327,13 @@ def test_bedlam(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first.pose[22:], np.tile(np.eye(3), (2, 1, 1)))
     np.testing.assert_allclose(first.transl_m, [0.6, 0.3, 4.1])
     assert first.keypoints.confidence.sum() == 22 and first.image_wh == (1280, 720)
+    picture = write_picture(tmp_path / "seq_000000" / "seq_000000_0000.png", (1280, 720))
+    assert first.picture is not None and first.picture.read().shape == (720, 1280, 3)
+    columns["cam_int"] = np.tile([[900.0, 0, 360], [0, 900, 640], [0, 0, 1]], (2, 1, 1))  # a close-up, stored lying
+    np.savez(tmp_path / "upright.npz", **columns)
+    upright, _ = read_labelled_npz(tmp_path / "upright.npz", tmp_path, "bedlam")
+    assert upright.picture is not None
+    np.testing.assert_array_equal(upright.picture.read(), np.rot90(cv2.imread(str(picture)), -1))
     del columns["center"]
     np.savez(tmp_path / "bad.npz", **columns)
     assert "'center' is missing" in error_of(read_labelled_npz, tmp_path / "bad.npz", tmp_path, "bedlam")
