@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from hmr.body.body_model import forward_kinematics
 from hmr.geometry.camera import Intrinsics
 from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, read_pickle, require_folder, take
@@ -76,8 +77,8 @@ def _read_sequence(
         turned, placed = world_to_camera(pose[frame], transl[frame], T_cam_world[frame], rest_root)
         joints = None
         if smpl is not None and placed is not None:
-            posed = smpl.body(gender)(turned[None], betas[None], placed[None])
-            joints = Joints3d("smpl-24", posed.joints[0].astype(np.float64), np.ones(24, bool))
+            _, places = forward_kinematics(turned[None].astype(np.float32), smpl.body(gender).joints(betas[None]))
+            joints = Joints3d("smpl-24", places[0] + placed, np.ones(24, bool))
         seen = None
         if points is not None:
             known = np.isfinite(points[frame]).all(-1)
