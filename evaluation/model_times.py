@@ -3,6 +3,7 @@
 Each network is exported, compared with torch, and timed at batch 1 in torch and in ONNX Runtime. Its floor is the
 larger of two times that no program beats on this machine: its operations at the measured rate of large fp32 matrix
 products, and its weights, inputs and outputs at the measured memory bandwidth, with the same threads in the same run.
+Where a CUDA GPU is, each network is also timed there: fp16, batch 1 and 16, from a CUDA graph.
 
 Results and ONNX files stay in a cache folder, one of each a network, so that a run that was stopped goes on.
 """
@@ -35,7 +36,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--budget", type=float, default=3.0, help="seconds of timed passes a network and engine")
     parser.add_argument("--largest", type=float, default=100.0, help="leave out networks of more million parameters")
     parser.add_argument("--export-limit", type=float, default=240.0, help="seconds after which an export is given up")
-    parser.add_argument("--only", choices=("export", "time", "table"), help="one step instead of all three")
+    parser.add_argument("--only", choices=("export", "time", "gpu", "table"), help="one step instead of all four")
     parser.add_argument("--again", action="store_true", help="also time what has times, and try failed exports again")
     options = parser.parse_args(argv)
     if min(options.threads, options.runs) < 1 or options.export_limit <= 0:
@@ -52,7 +53,13 @@ def main(argv: Sequence[str]) -> int:
             export_once(spec, records[spec.name], options)
     if options.only in (None, "time"):
         time_all(specs, records, options)
-    if options.only in (None, "table", "time"):
+    if options.only in (None, "gpu"):
+        if gpu_is_there():
+            time_all_on_gpu(specs, records, options)
+        elif options.only == "gpu":
+            print("model-times: torch finds no CUDA GPU here; run this on a machine with one", file=sys.stderr)
+            return 2
+    if options.only != "export":
         facts = [f"Machine: {processor()}. {libraries()}."]
         text = format_document(list(records.values()), options.threads, options.largest, facts)
         if options.out is None:
@@ -117,6 +124,29 @@ def time_all(specs: Sequence[ModelSpec], records: dict[str, Record], options: ar
     for record in timed:
         record.machine = best
         save_record(options.cache, record)
+
+
+def gpu_is_there() -> bool:
+    """Whether torch finds a CUDA GPU."""
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def time_all_on_gpu(specs: Sequence[ModelSpec], records: dict[str, Record], options: argparse.Namespace) -> None:
+    """Time what has no GPU times yet; the GPU is measured once, before."""
+    from evaluation.gpu_times import measure_gpu, time_gpu
+
+    waiting = [spec for spec in specs if options.again or records[spec.name].gpu is None]
+    if not waiting:
+        return
+    machine = measure_gpu()
+    _say(f"GPU {machine}")
+    for spec in waiting:
+        record = records[spec.name]
+        record.gpu = time_gpu(spec, options.runs, options.budget, machine)
+        save_record(options.cache, record)
+        _say(f"{spec.name}: {record.gpu.failure or record.gpu.times}")
 
 
 def processor() -> str:

@@ -14,10 +14,12 @@ TOLERANCE = 1e-4
 
 @dataclass(frozen=True)
 class Machine:
-    """What the machine reaches with these threads: 1e9 fp32 operations and 1e9 bytes per second, best of several."""
+    """What the machine reaches: 1e9 operations (fp32 on the CPU, fp16 on a GPU) and 1e9 bytes per second, best of
+    several. name: of a GPU."""
 
     gflops: float
     gbytes_s: float
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,18 @@ class Timing:
     runs: int
 
 
+GPU_BATCHES = (1, 16)
+
+
+@dataclass(frozen=True)
+class GpuTimes:
+    """Times on a GPU in fp16, by batch ("1", "16"), and what that GPU reaches; failure: why there are none."""
+
+    machine: Machine
+    times: dict[str, Timing]
+    failure: str | None = None
+
+
 @dataclass
 class Record:
     """What is known about one network; parts that were not done yet are None.
@@ -38,6 +52,7 @@ class Record:
         parity: largest absolute difference of ONNX Runtime from torch over all outputs, batch 1 and 3.
         export_seconds: what the export took. not_exported: why there is no ONNX file.
         torch, onnxruntime: times. machine: rates that were measured in the run of those times.
+        gpu: times on a GPU, where one was there.
     """
 
     name: str
@@ -50,13 +65,22 @@ class Record:
     torch: Timing | None = None
     onnxruntime: Timing | None = None
     machine: Machine | None = None
+    gpu: GpuTimes | None = None
 
     def floor_ms(self) -> tuple[float, str] | None:
         """The floor and which side sets it: "operations" or "bytes"."""
         if self.machine is None:
             return None
-        operations = 2 * self.gmacs / self.machine.gflops
-        moved = (4 * self.parameters_m + self.io_mbytes) / 1e3 / self.machine.gbytes_s
+        return self._floor_ms(self.machine, 1, 4)
+
+    def gpu_floor_ms(self, batch: int) -> tuple[float, str] | None:
+        """The same on the GPU, in fp16."""
+        return None if self.gpu is None else self._floor_ms(self.gpu.machine, batch, 2)
+
+    def _floor_ms(self, machine: Machine, batch: int, bytes_a_number: int) -> tuple[float, str]:
+        operations = 2 * batch * self.gmacs / machine.gflops
+        mbytes = bytes_a_number * (self.parameters_m + batch * self.io_mbytes / 4)
+        moved = mbytes / 1e3 / machine.gbytes_s
         return (1e3 * operations, "operations") if operations >= moved else (1e3 * moved, "bytes")
 
 
@@ -69,6 +93,10 @@ def load_record(cache: Path, name: str) -> Record | None:
     for key, kind in (("torch", Timing), ("onnxruntime", Timing), ("machine", Machine)):
         if values[key] is not None:
             values[key] = kind(**values[key])
+    gpu = values.get("gpu")
+    if gpu is not None:
+        times = {batch: Timing(**timing) for batch, timing in gpu["times"].items()}
+        values["gpu"] = GpuTimes(Machine(**gpu["machine"]), times, gpu["failure"])
     return Record(**values)
 
 
@@ -113,7 +141,7 @@ def format_document(records: Sequence[Record], threads: int, largest_m: float, f
     if missing:
         lines.append("\n## Not timed in ONNX Runtime here\n\n")
         lines += [f"- {record.name}: {record.not_exported or 'not exported in this run'}\n" for record in missing]
-    return "".join(lines)
+    return "".join((*lines, *_gpu_lines(records)))
 
 
 def _row(record: Record) -> str:
@@ -126,6 +154,42 @@ def _row(record: Record) -> str:
         else:
             cells += [f"{timing.median_ms:.1f} ({timing.least_ms:.1f})", f"{timing.median_ms / floor[0]:.1f}"]
     cells.append("-" if record.parity is None else f"{record.parity:.0e}")
+    return f"| {' | '.join(cells)} |\n"
+
+
+GPU_HEAD = """
+## On a GPU
+
+{name}, fp16, each network replayed from a CUDA graph at batch 1 and 16: median (least) in milliseconds. Its floor, as
+above: {gflops:.0f} GFLOP/s in fp16 matrix products, {gbytes_s:.0f} GB/s of memory, weights and values of two bytes.
+
+| network | floor 1 | ms at 1 | x floor | floor 16 | ms at 16 | x floor | crops a second |
+|---|--:|--:|--:|--:|--:|--:|--:|
+"""
+
+
+def _gpu_lines(records: Sequence[Record]) -> list[str]:
+    """The table of GPU times; nothing where no GPU was there."""
+    timed = [record for record in records if record.gpu is not None]
+    if not timed:
+        return ["\nNo GPU was there: on a machine with one the same command adds its times (fp16, CUDA graphs).\n"]
+    machines = [record.gpu.machine for record in timed if record.gpu is not None]
+    best = Machine(max(m.gflops for m in machines), max(m.gbytes_s for m in machines), machines[0].name)
+    return [GPU_HEAD.format(**asdict(best)), *(_gpu_row(record) for record in timed)]
+
+
+def _gpu_row(record: Record) -> str:
+    assert record.gpu is not None
+    cells = [record.name]
+    for batch in GPU_BATCHES:
+        floor, timing = record.gpu_floor_ms(batch), record.gpu.times.get(str(batch))
+        if floor is None or timing is None:
+            cells += ["-", record.gpu.failure or "-", "-"]
+        else:
+            ratio = f"{timing.median_ms / floor[0]:.1f}"
+            cells += [f"{floor[0]:.3f}", f"{timing.median_ms:.3f} ({timing.least_ms:.3f})", ratio]
+    largest = record.gpu.times.get(str(GPU_BATCHES[-1]))
+    cells.append("-" if largest is None else f"{1e3 * GPU_BATCHES[-1] / largest.median_ms:.0f}")
     return f"| {' | '.join(cells)} |\n"
 
 

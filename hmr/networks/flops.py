@@ -16,6 +16,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from hmr.networks.encoders.vmamba import DIRECTIONS, SS2D
+from hmr.networks.encoders.window_block import WindowBlock
 
 # Operations per state and position of a selective scan, as VMamba's authors count them.
 SCAN_OPERATIONS = 9
@@ -30,17 +31,24 @@ class Cost:
         linear_macs: multiply-accumulates with a weight: linear layers and convolutions.
         product_macs: of activations with activations: softmax and linear attention.
         scan_macs: operations of selective scans.
+        padding_macs: what the published code of Swin spends on padded tokens, and ours does not; papers count it.
     """
 
     parameters: int
     linear_macs: int
     product_macs: int
     scan_macs: int
+    padding_macs: int = 0
 
     @property
     def macs(self) -> int:
-        """Everything together."""
+        """Everything together that is really done here."""
         return self.linear_macs + self.product_macs + self.scan_macs
+
+    @property
+    def published_macs(self) -> int:
+        """As the papers count: linear layers and convolutions, padded tokens included, products of activations not."""
+        return self.linear_macs + self.padding_macs
 
 
 def count_cost(module: nn.Module, *inputs: Tensor) -> Cost:
@@ -73,7 +81,8 @@ def count_cost(module: nn.Module, *inputs: Tensor) -> Cost:
         for handle in handles:
             handle.remove()
     parameters = sum(p.numel() for p in module.parameters())
-    return Cost(parameters, counter.linear_macs, counter.product_macs, sum(scans))
+    padding = sum(block.padding_macs for block in module.modules() if isinstance(block, WindowBlock))
+    return Cost(parameters, counter.linear_macs, counter.product_macs, sum(scans), padding)
 
 
 class _Counter(TorchDispatchMode):

@@ -135,7 +135,8 @@ class DeformableAttention(nn.Module):
         offsets = self.sampling_offsets(query).reshape(batch, queries, *layout, 2) * self.offset_temperature
         weights = self.attention_weights(query).reshape(batch, queries, self.heads, -1).softmax(dim=-1)
         if reference.shape[-1] == 2:
-            sizes = torch.tensor([(w, h) for h, w in shapes], dtype=query.dtype, device=query.device)
+            # Filled on the device: a copy from the host could not be recorded in a CUDA graph.
+            sizes = torch.stack([query.new_full((), side) for h, w in shapes for side in (w, h)]).reshape(-1, 2)
             locations = reference[:, :, None, :, None] + offsets / sizes[:, None]
         else:
             half = reference[:, :, None, :, None, 2:] * 0.5

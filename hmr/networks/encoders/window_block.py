@@ -30,6 +30,9 @@ class WindowBlock(nn.Module):
         to_windows, from_windows = window_indices(tuple(block.input_resolution), window_hw, shift_hw)
         self.register_buffer("to_windows", to_windows, persistent=False)
         self.register_buffer("from_windows", from_windows, persistent=False)
+        # Query, key, value of the one zero token below are spent here too.
+        spent = 3 * self.attn.qkv.in_features**2 if len(to_windows) > len(from_windows) else 0
+        self.padding_macs = padding_macs(block.input_resolution, max(window_hw), self.attn.qkv.in_features) - spent
 
     def forward(self, x: Tensor) -> Tensor:
         """Attention within windows, then the MLP, each added to its input."""
@@ -56,6 +59,16 @@ class WindowBlock(nn.Module):
         out = attn.attn_drop(logits.softmax(dim=-1)) @ v
         out = out.transpose(1, 2).reshape(batch, -1, channels).index_select(1, self.from_windows)
         return attn.proj_drop(_on_rows(attn.proj, out))
+
+
+def padding_macs(grid_hw: tuple[int, int], window: int, channels: int) -> int:
+    """Multiply-accumulates on padded tokens, where a block pads before its products and keeps its window square.
+
+    Query, key, value and output: 4 C^2 a token. The published costs of Swin count them.
+    """
+    rows, columns = grid_hw
+    padded = (rows + -rows % window) * (columns + -columns % window)
+    return 4 * channels**2 * (padded - rows * columns)
 
 
 def _on_rows(layers: nn.Module, tokens: Tensor) -> Tensor:

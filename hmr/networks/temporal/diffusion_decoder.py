@@ -66,7 +66,8 @@ class Denoiser(nn.Module):
                 f"expected latents (B, {self.latents}, {self.dim}) and conditions (B, F, {self.condition_width}), "
                 f"got {tuple(z_t.shape)} and {tuple(conditions.shape)}"
             )
-        times = torch.as_tensor(t, device=z_t.device).reshape(-1)
+        # A number is filled in on the device: a copy from the host could not be recorded in a CUDA graph.
+        times = t.reshape(-1) if isinstance(t, Tensor) else torch.full((1,), t, device=z_t.device)
         time = self.time_embedding(times).unsqueeze(1).expand(z_t.shape[0], -1, -1)
         sequence = torch.cat((z_t, time, self.emb_proj(conditions)), dim=1)
         return self.encoder(self.query_pos(sequence))[:, : self.latents]
