@@ -1,54 +1,123 @@
-"""`python -m training --recipe swin-t-s2 --minutes 60`: learn from sets of synthetic crops; resumable."""
+"""`python -m training --recipe swin-t-s2 --minutes 60`: learn from crops, on disk or rendered on the way; resumable.
+
+Several recipes learn from one stream of crops:
+`python -m training --recipe swin-t-s2 swin-t-s3 --stream PACK --minutes 9 --device cuda --out OUT`.
+"""
 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
+from collections.abc import Sequence
 from pathlib import Path
+
+TRAIN, TEST = Path("work/crops-train"), Path("work/crops-test")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    p = argparse.ArgumentParser(
+        prog="python -m training", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    p.add_argument(
+        "--recipe", nargs="+", action="extend", required=True, help="names in training/recipes, or .toml files"
+    )
+    data = p.add_argument_group("crops")
+    data.add_argument("--train", type=Path, nargs="+", default=None, help=f"crop sets to learn from (default {TRAIN})")
+    data.add_argument(
+        "--test", type=Path, default=None, help=f"crop set to score on (default {TEST}, or from the pack)"
+    )
+    data.add_argument(
+        "--stream", type=Path, default=None, metavar="PACK", help="render crops from a pack while training"
+    )
+    data.add_argument("--workers", type=int, default=None, help="processes that render (default: the cores but two)")
+    data.add_argument("--pool", type=int, default=None, help="rendered crops to keep and draw from (150 kB each)")
+    data.add_argument("--test-crops", type=int, default=512, help="crops to score on where the pack gives them")
+    data.add_argument("--augment", default=None, help="none, colour (default on a CPU) or full (default on a GPU)")
+    run = p.add_argument_group("run")
+    run.add_argument("--out", type=Path, default=None, help="checkpoints, log and curves (default work/RECIPE)")
+    run.add_argument("--minutes", type=float, default=60.0, help="time budget, resumed runs counted in")
+    run.add_argument("--steps", type=int, default=None, help="stop after so many steps, if the time allows")
+    run.add_argument("--device", default="cpu", help="cpu or cuda")
+    run.add_argument("--threads", type=int, default=None, help="CPU threads")
+    run.add_argument("--batch", type=int, default=None, help="crops of a step (default: each recipe's own)")
+    run.add_argument("--validate-every", type=float, default=300.0, help="seconds of training between checks")
+    run.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint in --out")
+    run.add_argument("--compile", action="store_true", help="torch.compile: minutes first, then faster steps")
+    run.add_argument("--no-tensorboard", action="store_true", help="write no TensorBoard log")
+    run.add_argument(
+        "--init", nargs="+", action="extend", default=[], metavar="[RECIPE=]CHECKPOINT",
+        help="weights to start from, for all recipes or for one",
+    )  # fmt: skip
+    run.add_argument("--deliver", type=Path, default=None, help="also write results here, in parts of at most 15 MB")
+    return p
+
+
+def read_init(values: Sequence[str], recipes: Sequence[str]) -> dict[str, Path]:
+    """`RECIPE=CHECKPOINT` or `CHECKPOINT` for all (under the name ""). Raises ValueError for a recipe not trained."""
+    found: dict[str, Path] = {}
+    for value in values:
+        name, equals, path = value.rpartition("=")
+        if equals and name not in recipes:
+            raise ValueError(f"--init {value}: no recipe {name!r} in this run; there are {', '.join(recipes)}")
+        found[name] = Path(path)
+    return found
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Command line. Exit code 2 for bad input."""
-    parser = argparse.ArgumentParser(prog="python -m training", description=__doc__)
-    parser.add_argument(
-        "--recipe", action="append", required=True, help="name in training/recipes, or a .toml file; repeatable"
-    )
-    parser.add_argument("--train", type=Path, default=Path("work/crops-train"), help="crop set to learn from")
-    parser.add_argument("--test", type=Path, default=Path("work/crops-test"), help="crop set to score on")
-    parser.add_argument("--out", type=Path, default=None, help="checkpoints, log and curves (default work/RECIPE)")
-    parser.add_argument("--minutes", type=float, default=60.0, help="time budget, resumed runs counted in")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--threads", type=int, default=None, help="CPU threads")
-    parser.add_argument("--validate-every", type=float, default=300.0, help="seconds of training between checks")
-    parser.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint in --out")
-    args = parser.parse_args(argv)
+    """Command line. Exit code 2 for bad input, 1 where a network failed or the renderer did."""
+    args = parser().parse_args(argv)
     from training import distributed
     from training.config import load_recipe
     from training.loop import RunOptions, Training
 
+    cuda = args.device.startswith("cuda")
     try:
         recipes = [load_recipe(name) for name in args.recipe]
-        out = args.out or Path("work") / "+".join(r.name for r in recipes)
+        names = [recipe.name for recipe in recipes]
+        rendered = args.stream is not None
+        if rendered and args.train:
+            raise ValueError("give crop sets (--train) or a pack (--stream), not both")
         options = RunOptions(
-            args.train,
-            args.test,
-            out,
-            args.minutes,
-            args.device,
-            args.threads,
-            args.validate_every,
+            train=None if rendered else tuple(args.train or [TRAIN]),
+            test=args.test or (None if rendered else TEST),
+            out=args.out or Path("work") / "+".join(names),
+            minutes=args.minutes,
+            device=args.device,
+            threads=args.threads,
+            validate_every_s=args.validate_every,
             resume=not args.fresh,
+            stream=args.stream,
+            workers=args.workers or max(1, (os.cpu_count() or 1) - 2),
+            pool=args.pool or (100_000 if cuda else 4096),
+            batch=args.batch,
+            augmentation=args.augment or ("full" if cuda else "colour"),
+            compiled=args.compile,
+            tensorboard=not args.no_tensorboard,
+            init=read_init(args.init, names),
+            test_crops=args.test_crops,
+            deliver=args.deliver,
+            steps=args.steps,
         )
         training = Training(recipes, options)
-    except ValueError as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
+    except RuntimeError as error:  # the renderer, or a device that is not there
+        print(error, file=sys.stderr)
+        return 1
     try:
         for name, scores in training.run().items():
             print(name, {key: round(value, 2) for key, value in scores.items()})
+    except (FloatingPointError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
     finally:
         distributed.stop()
-    return 0
+    for name, reason in training.failures.items():
+        print(f"{name} failed: {reason}", file=sys.stderr)
+    return 1 if training.failures else 0
 
 
 if __name__ == "__main__":

@@ -8,24 +8,29 @@ from pathlib import Path
 from typing import Any
 
 RECIPES = Path(__file__).parent / "recipes"
+TASKS = ("body", "keypoints", "upsampler")
+OPTIMISERS = ("muon", "adamw")
 
 
 @dataclass(frozen=True)
 class Phase:
-    """A stretch of training at one input size. `share` of the whole time; Muon's learning rate (see optimiser.py)
-    falls on a cosine from `lr` to `lr_end` within it."""
+    """A stretch of training at one input size. `share` of the whole time; the learning rate (see optimiser.py) falls on
+    a cosine from `lr` to `lr_end` within it. `batch`: crops of each step that this network takes. `merge`: the phase
+    begins by merging layers (the recipe's `merge_tolerance_mm`) and tokens (its `schedule`)."""
 
     image_hw: tuple[int, int]
     share: float
     batch: int
     lr: float
     lr_end: float
+    merge: bool = False
 
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the sum. Keypoint and vertex errors are L1 in metres, or in crop heights for 2D; rotations are squared
-    differences of matrices (HMR2.0, arXiv 2305.20091); heat maps and parts are the helper task on the encoder's map."""
+    """Weights of the sum. Keypoint and vertex errors are L1 in metres, or in crop heights for 2D (squared where
+    `squared`); rotations are squared differences of matrices (HMR2.0, arXiv 2305.20091); heat maps and parts are the
+    helper task on the encoder's map."""
 
     joints_3d: float = 5.0
     joints_2d: float = 4.0
@@ -37,17 +42,20 @@ class LossWeights:
     score: float = 0.2
     heatmap: float = 40.0
     parts: float = 2.0
+    squared: bool = False
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """One training run. `model` is a name of hmr.networks.registry."""
+    """One training run. `model` is a name of hmr.networks.registry; `freeze` names modules of it that keep still."""
 
     name: str
     model: str
     phases: tuple[Phase, ...]
+    task: str = "body"
     arguments: dict[str, Any] = field(default_factory=dict)
     weights: LossWeights = field(default_factory=LossWeights)
+    optimiser: str = "muon"
     weight_decay: float = 0.05
     warmup_steps: int = 100
     clip_norm: float = 10.0
@@ -57,11 +65,23 @@ class Recipe:
     seed: int = 0
     paper: str = ""
     pool: int = 1  # the finished network takes crops `pool` times as large as the last phase's, and averages them
+    freeze: tuple[str, ...] = ()
+    helper: bool = True  # heat maps and parts on the encoder's map, thrown away afterwards
+    needs_init: bool = False  # fine-tuning: nothing good comes of random weights
+    schedule: tuple[int, ...] = ()  # tokens that Mask-ToMe merges in each of the first blocks
+    merge_tolerance_mm: float = 0.1  # ECLM: what merging a window of layers may cost; 0 merges none
+    merge_crops: int = 256  # crops that the search for layers looks at
 
     def __post_init__(self) -> None:
         total = sum(p.share for p in self.phases)
         if not self.phases or abs(total - 1) > 1e-6:
             raise ValueError(f"recipe {self.name}: the phases' shares must add to 1, got {total:g}")
+        for name, value, known in (("task", self.task, TASKS), ("optimiser", self.optimiser, OPTIMISERS)):
+            if value not in known:
+                raise ValueError(f"recipe {self.name}: {name} must be one of {', '.join(known)}, got {value!r}")
+        merging = [phase.merge for phase in self.phases]
+        if merging != sorted(merging):
+            raise ValueError(f"recipe {self.name}: layers that are merged stay so: no phase without `merge` after one")
 
 
 def _closed(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
@@ -69,7 +89,12 @@ def _closed(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
     unknown = sorted(set(values) - known)
     if unknown:
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(sorted(known))}")
-    return values
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+
+
+def recipe_names() -> list[str]:
+    """The recipes that come with the project."""
+    return sorted(p.stem for p in RECIPES.glob("*.toml"))
 
 
 def load_recipe(name_or_path: str) -> Recipe:
@@ -78,13 +103,8 @@ def load_recipe(name_or_path: str) -> Recipe:
     if path.suffix != ".toml":
         path = RECIPES / f"{name_or_path}.toml"
     if not path.is_file():
-        raise ValueError(
-            f"no recipe {name_or_path!r}; there are {', '.join(sorted(p.stem for p in RECIPES.glob('*.toml')))}"
-        )
-    values = _closed(Recipe, tomllib.loads(path.read_text()), path.name)
-    phases = tuple(
-        Phase(**{**_closed(Phase, p, f"{path.name} phase {i}"), "image_hw": tuple(p["image_hw"])})
-        for i, p in enumerate(values.pop("phases", []))
-    )
+        raise ValueError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}")
+    values = tomllib.loads(path.read_text())
+    phases = tuple(Phase(**_closed(Phase, p, f"{path.name} phase {i}")) for i, p in enumerate(values.pop("phases", [])))
     weights = LossWeights(**_closed(LossWeights, values.pop("weights", {}), f"{path.name} weights"))
-    return Recipe(**values, phases=phases, weights=weights)
+    return Recipe(**_closed(Recipe, values, path.name), phases=phases, weights=weights)

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 if TYPE_CHECKING:
-    from training.crop_set import Batch
+    from training.batch import Batch
 
 
 def ray_rotation(batch: Batch) -> Tensor:
@@ -19,7 +19,7 @@ def ray_rotation(batch: Batch) -> Tensor:
     zero = torch.zeros_like(ray[:, 0])
     a, b = -ray[:, 1], ray[:, 0]
     cross = torch.stack([zero, zero, b, zero, zero, -a, -b, a, zero], dim=1).reshape(-1, 3, 3)
-    return torch.eye(3) + cross + cross @ cross / (1 + ray[:, 2, None, None])
+    return torch.eye(3, device=ray.device, dtype=ray.dtype) + cross + cross @ cross / (1 + ray[:, 2, None, None])
 
 
 def full_translation(camera: Tensor, batch: Batch) -> Tensor:

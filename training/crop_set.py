@@ -1,103 +1,131 @@
-"""Sets of synthetic crops on disk as batches of tensors, with the augmentation that costs nothing to do late."""
+"""Sets of crops, on disk or in memory, as arrays and as batches of tensors."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+import cv2
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn import functional as F
 
-from hmr.body.joints import MIRROR
-from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
-from training.crop_camera import ray_rotation
-from training.synthetic.generate import FIELDS
+from training.augment import Augmentation, augment, disturb, normalise
+from training.batch import Batch, Known, mirrored
+from training.synthetic.chunk import FIELDS
 
+__all__ = ["Batch", "CropSet", "Crops", "as_batch", "jitter_colours", "mean_parameters", "mirrored", "normalise"]
 
-@dataclass(frozen=True)
-class Batch:
-    """B crops. images (B,3,h,w) normalised; parts (B,64,48) long, 0 nobody; pose (B,24,3,3), root in the crop's ray
-    frame; betas (B,10); camera (B,3); joints (B,24,3) camera frame, m; centre_px (B,2); size_px, focal_px (B,);
-    image_wh (B,2); score (B,)."""
-
-    images: Tensor
-    parts: Tensor
-    pose: Tensor
-    betas: Tensor
-    camera: Tensor
-    joints: Tensor
-    centre_px: Tensor
-    size_px: Tensor
-    focal_px: Tensor
-    image_wh: Tensor
-    score: Tensor
-
-    def to(self, device: torch.device) -> Batch:
-        """The same batch on a device."""
-        return Batch(**{name: value.to(device) for name, value in vars(self).items()})
+Arrays = dict[str, NDArray[np.generic]]
+# A set of real pictures says with these what it knows (`training.batch.Known`); all of them or none.
+KNOWN_FILES = {
+    "known_pose": "pose",
+    "known_betas": "betas",
+    "known_camera": "camera",
+    "known_parts": "parts",
+    "known_joints": "joints",
+    "points_2d": "points_2d",
+    "known_points": "points",
+}
 
 
-STORED_HEIGHT = 256
-# The part map holds joint + 1: a mirrored picture swaps the sides' numbers.
-_PART_MIRROR = torch.from_numpy(np.concatenate([[0], np.asarray(MIRROR) + 1]))
-_SIGN = torch.tensor([-1.0, 1.0, 1.0])
+def as_batch(
+    arrays: Mapping[str, NDArray[np.generic]], image_hw: tuple[int, int], device: torch.device | None = None
+) -> Batch:
+    """A batch from arrays by the names of FIELDS (and of KNOWN_FILES): pixels (B,256,192,3) uint8 RGB, the rest labels.
+
+    Pictures are averaged down to `image_hw`: on a CPU as bytes, which is several times cheaper than as floats.
+    """
+    device = torch.device("cpu") if device is None else device
+    pixels = arrays["pixels"]
+    if device.type == "cpu" and pixels.shape[1:3] != tuple(image_hw):
+        size = (image_hw[1], image_hw[0])
+        pixels = np.stack([cv2.resize(picture, size, interpolation=cv2.INTER_AREA) for picture in pixels])
+    tensors = {name: _on(device, array) for name, array in arrays.items() if name != "pixels"}
+    known = {ours: tensors.pop(name) for name, ours in KNOWN_FILES.items() if name in tensors}
+    tensors["parts"] = tensors["parts"].long()
+    images = normalise(_on(device, pixels), image_hw)
+    return Batch(images=images, **tensors, known=Known(**known) if known else None)
 
 
-def mirrored(batch: Batch) -> Batch:
-    """The batch seen in a mirror: pixels, parts, poses, camera and joints alike."""
-    mirror = torch.from_numpy(np.asarray(MIRROR))
-    pose = batch.pose[:, mirror] * (_SIGN[:, None] * _SIGN)
-    joints = batch.joints[:, mirror] * _SIGN
-    # Flipping takes pixel u to 191 - u, but a crop's centre lies on pixel 96: the mirrored crop is cut a pixel aside.
-    s, tx, ty = batch.camera.unbind(1)
-    camera = torch.stack([s, -tx - 2 / (STORED_HEIGHT * s), ty], dim=1)
-    x = batch.image_wh[:, 0] - batch.centre_px[:, 0] + batch.size_px / STORED_HEIGHT
-    centre = torch.stack([x, batch.centre_px[:, 1]], dim=1)
-    root = _SIGN[:, None] * (ray_rotation(batch) @ batch.pose[:, 0]) * _SIGN
-    moved = replace(batch, centre_px=centre)
-    pose[:, 0] = ray_rotation(moved).transpose(1, 2) @ root
-    return Batch(
-        batch.images.flip(-1), _PART_MIRROR[batch.parts.flip(-1)], pose, batch.betas, camera, joints, centre,
-        batch.size_px, batch.focal_px, batch.image_wh, batch.score,
-    )  # fmt: skip
-
-
-def normalise(pixels: Tensor, image_hw: tuple[int, int]) -> Tensor:
-    """(B,H,W,3) uint8 RGB -> (B,3,h,w) ImageNet-normalised float32 at the network's size (area average)."""
-    images = pixels.permute(0, 3, 1, 2).float() / 255
-    if tuple(images.shape[-2:]) != tuple(image_hw):
-        images = F.interpolate(images, image_hw, mode="area")
-    mean, std = torch.tensor(IMAGENET_MEAN).view(3, 1, 1), torch.tensor(IMAGENET_STD).view(3, 1, 1)
-    return (images - mean) / std
+def _on(device: torch.device, array: NDArray[np.generic]) -> Tensor:
+    tensor = torch.from_numpy(np.ascontiguousarray(array))
+    # Pinned memory is copied while the GPU computes.
+    return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor
 
 
 def jitter_colours(images: Tensor, generator: torch.Generator) -> Tensor:
     """Random brightness, contrast, channel gains and grey per picture (B,3,h,w), in normalised units."""
-    count = len(images)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.randn(*shape, generator=generator)
-
-    gain = 1 + 0.15 * draw(count, 1, 1, 1) + 0.05 * draw(count, 3, 1, 1)
-    out = images * gain + 0.2 * draw(count, 1, 1, 1) + 0.08 * draw(count, 3, 1, 1)
-    grey = (torch.rand(count, 1, 1, 1, generator=generator) < 0.08).float()
-    return out * (1 - grey) + out.mean(1, keepdim=True) * grey
+    return disturb(images, Augmentation(), generator)
 
 
-class CropSet:
-    """A folder written by training.synthetic.generate; grows while it is being generated."""
+class Crops:
+    """Crops in memory: arrays by the names of FIELDS, each with one row a crop."""
+
+    def __init__(self, arrays: Arrays) -> None:
+        self.stored = arrays
+        self.count = len(arrays["score"])
+
+    def __len__(self) -> int:
+        return self.count
+
+    @property
+    def pixel_hw(self) -> tuple[int, int]:
+        """Height and width of the stored pictures."""
+        height, width = self.stored["pixels"].shape[1:3]
+        return int(height), int(width)
+
+    def refresh(self) -> None:
+        """Look how many crops there are by now."""
+
+    def take(self, index: NDArray[np.integer]) -> Arrays:
+        """Rows `index`, in rising order: a set on disk is read front to back."""
+        index = np.sort(index)
+        return {name: np.ascontiguousarray(array[index]) for name, array in self.stored.items()}
+
+    def rows(self, index: NDArray[np.integer], image_hw: tuple[int, int]) -> Batch:
+        """The samples `index`, undisturbed."""
+        return as_batch(self.take(index), image_hw)
+
+    def arrays(self, size: int, seed: int = 0) -> Iterator[Arrays]:
+        """Batches of `size` crops without end, each pass in a new order."""
+        rng = np.random.default_rng(seed)
+        if self.count < size:
+            raise ValueError(f"the set has {self.count} crops, a batch takes {size}")
+        while True:
+            self.refresh()
+            order = rng.permutation(self.count)
+            for start in range(0, self.count - size + 1, size):
+                yield self.take(order[start : start + size])
+
+    def batches(self, size: int, image_hw: tuple[int, int], seed: int, flip: float) -> Iterator[Batch]:
+        """Batches without end with mirrored pictures and other colours."""
+        generator = torch.Generator().manual_seed(seed)
+        for arrays in self.arrays(size, seed):
+            yield augment(as_batch(arrays, image_hw), Augmentation(flip=flip), generator)
+
+
+class CropSet(Crops):
+    """A folder written by training.synthetic.generate or by training.datasets; grows while it is being generated.
+
+    Raises ValueError for a folder that is none, has no finished crops, or only some of KNOWN_FILES.
+    """
 
     def __init__(self, folder: Path) -> None:
         if not (folder / "meta.json").is_file():
             raise ValueError(
-                f"{folder} holds no crop set (meta.json is missing): python -m training.synthetic.generate"
+                f"{folder} holds no crop set (meta.json is missing); make one: "
+                f"python -m training.synthetic.generate {folder} --count 20000 --mocap CLIPS --photographs PICTURES "
+                "(docs/training.md says where clips come from), or train from a pack: --stream PACK"
             )
         self.folder = folder
-        self.arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in FIELDS}
+        present = [name for name in KNOWN_FILES if (folder / f"{name}.npy").is_file()]
+        if present and len(present) < len(KNOWN_FILES):
+            missing = ", ".join(sorted(set(KNOWN_FILES) - set(present)))
+            raise ValueError(f"{folder}: has {', '.join(present)} but not {missing}; it needs all of them or none")
+        super().__init__({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in [*FIELDS, *present]})
         self.refresh()
 
     def refresh(self) -> None:
@@ -107,38 +135,23 @@ class CropSet:
         if self.count == 0:
             raise ValueError(f"{self.folder}: no finished samples yet")
 
-    def __len__(self) -> int:
-        return self.count
 
-    def rows(self, index: np.ndarray, image_hw: tuple[int, int]) -> Batch:
-        """The samples `index`, undisturbed."""
-        index = np.sort(index)
-        get = {name: torch.from_numpy(np.ascontiguousarray(array[index])) for name, array in self.arrays.items()}
-        pixels = get.pop("pixels")
-        get["parts"] = get["parts"].long()
-        return Batch(images=normalise(pixels, image_hw), **get)
-
-    def batches(self, size: int, image_hw: tuple[int, int], seed: int, flip: float) -> Iterator[Batch]:
-        """Augmented batches without end, each pass in a new order; picks up samples that were added meanwhile."""
-        generator = torch.Generator().manual_seed(seed)
-        rng = np.random.default_rng(seed)
-        while True:
-            self.refresh()
-            order = rng.permutation(self.count)
-            for start in range(0, self.count - size + 1, size):
-                batch = self.rows(order[start : start + size], image_hw)
-                if rng.random() < flip:
-                    batch = mirrored(batch)
-                yield Batch(**{**vars(batch), "images": jitter_colours(batch.images, generator)})
-
-
-def mean_parameters(crops: CropSet, limit: int = 20000) -> dict[str, Tensor]:
+def mean_parameters(crops: Sequence[Crops], limit: int = 20000) -> dict[str, Tensor]:
     """Mean pose (1,144) in the row 6D layout, betas (1,10) and camera (1,3) of the good samples: where it starts."""
-    good = np.flatnonzero(np.asarray(crops.arrays["score"][: min(len(crops), limit)]) > 0.5)
-    pose = torch.from_numpy(np.asarray(crops.arrays["pose"])[good])
+    found: dict[str, list[Tensor]] = {"pose": [], "betas": [], "camera": []}
+    for source in crops:
+        stored = source.stored
+        count = min(len(source), limit)
+        for name, values in found.items():
+            known = stored[f"known_{name}"][:count] if f"known_{name}" in stored else np.ones(count)
+            rows = np.flatnonzero((np.asarray(stored["score"][:count]) > 0.5) & (known > 0))
+            values.append(torch.from_numpy(np.ascontiguousarray(stored[name][:count][rows])).float())
+    pose = torch.cat(found["pose"])
+    if not len(pose):
+        return {}
     rows = torch.cat([pose[..., 0], pose[..., 1]], dim=-1).mean(0)
     return {
         "init_body_pose": rows.reshape(1, 144),
-        "init_betas": torch.from_numpy(np.asarray(crops.arrays["betas"])[good]).mean(0, keepdim=True),
-        "init_cam": torch.from_numpy(np.asarray(crops.arrays["camera"])[good]).mean(0, keepdim=True),
+        "init_betas": torch.cat(found["betas"]).mean(0, keepdim=True),
+        "init_cam": torch.cat(found["camera"]).mean(0, keepdim=True),
     }

@@ -7,11 +7,11 @@ threads). Without torchrun everything here is a no-op.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
 
 def start(device: str) -> torch.device:
@@ -41,21 +41,6 @@ def world() -> int:
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
-@torch.no_grad()
-def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
-    """Replace each gradient by its mean over the processes, in one message."""
-    if world() == 1:
-        return
-    gradients = [p.grad for p in parameters if p.grad is not None]
-    flat = torch.cat([g.flatten() for g in gradients])
-    dist.all_reduce(flat)
-    flat /= world()
-    at = 0
-    for gradient in gradients:
-        gradient.copy_(flat[at : at + gradient.numel()].view_as(gradient))
-        at += gradient.numel()
-
-
 def from_first(value: float, device: torch.device) -> float:
     """The value that process 0 has; keeps clocks and decisions the same everywhere."""
     if world() == 1:
@@ -63,3 +48,20 @@ def from_first(value: float, device: torch.device) -> float:
     message: Tensor = torch.tensor([value], dtype=torch.float64, device=device)
     dist.broadcast(message, 0)
     return float(message.item())
+
+
+@torch.no_grad()
+def average(flat: Tensor) -> None:
+    """Replace a buffer of gradients by its mean over the processes."""
+    if world() > 1:
+        dist.all_reduce(flat)
+        flat /= world()
+
+
+def object_from_first(value: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Plain values that process 0 has."""
+    if world() == 1:
+        return value
+    message = [value]
+    dist.broadcast_object_list(message, 0)
+    return message[0]

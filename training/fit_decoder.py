@@ -19,8 +19,9 @@ import torch
 from rich.progress import track
 from torch import Tensor
 
+from training.batch import Batch, joined, mirrored
 from training.config import load_recipe
-from training.crop_set import Batch, CropSet, mirrored
+from training.crop_set import CropSet
 from training.losses import HmrLoss
 from training.optimiser import HybridOptimiser
 from training.trainee import Trainee, save
@@ -48,15 +49,12 @@ class MapCache:
                     first = 2 * start + flip * len(found)
                     self.maps[first : first + len(found)] = found
                     labels.append(replace(seen, images=empty, parts=empty))
-        fields = [name for name in vars(labels[0]) if name not in ("images", "parts")]
-        joined = {name: torch.cat([getattr(label, name) for label in labels]) for name in fields}
-        self.labels = Batch(images=empty, parts=empty, **joined)
+        self.labels = joined(labels)
 
     def draw(self, generator: torch.Generator, size: int) -> tuple[Tensor, Batch]:
         """A random batch of maps and labels."""
         index = torch.randint(len(self.maps), (size,), generator=generator)
-        chosen = {k: v[index] if len(v) else v for k, v in vars(self.labels).items()}
-        return self.maps[index], Batch(**chosen)
+        return self.maps[index], self.labels.map(lambda tensor: tensor[index] if len(tensor) else tensor)
 
 
 def fit(trainee: Trainee, cache: MapCache, minutes: float) -> float:
@@ -80,7 +78,7 @@ def fit(trainee: Trainee, cache: MapCache, minutes: float) -> float:
         mean = value if math.isnan(mean) else 0.98 * mean + 0.02 * value
         step += 1
         if step % 100 == 0:
-            shown = {k: round(v, 3) for k, v in terms.items()}
+            shown = {k: round(float(v), 3) for k, v in terms.items()}
             print(f"{progress * minutes:5.1f} min, step {step}, loss {mean:.3f} {shown}", flush=True)
     return mean
 

@@ -7,9 +7,12 @@ steps already see neighbouring patches. Everything stays trainable; the architec
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 
+from hmr.checkpoints import read_state
 from hmr.networks.encoders.swin import Swin
 
 OFFSETS = (
@@ -59,3 +62,29 @@ def convolution_like(encoder: nn.Module) -> None:
 
 def _unit_gain(weight: torch.Tensor) -> None:
     weight.normal_(0, weight.shape[1] ** -0.5)
+
+
+def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """A full state dict for `net` with every tensor that a checkpoint has for it, and words on what was taken.
+
+    Whole modules or parts of them may be missing (an encoder alone, a decoder without score): they keep the network's
+    own values. Raises ValueError where nothing fits, and FileNotFoundError.
+    """
+    stored = read_state(path)
+    own = net.state_dict()
+    # A ViT that merges tokens sits one level deeper.
+    stored |= {key.replace("backbone.", "backbone.vit.", 1): value for key, value in stored.items()}
+    taken = {key: stored[key].to(value.dtype) for key, value in own.items() if _fits(stored.get(key), value)}
+    if not taken:
+        raise ValueError(f"{path}: nothing in it fits this network; it holds {', '.join(list(stored)[:4])}, ...")
+    parts: dict[str, list[int]] = {}
+    for key in own:
+        counts = parts.setdefault(key.partition(".")[0], [0, 0])
+        counts[0] += key in taken
+        counts[1] += 1
+    words = ", ".join(f"{name} {found} of {total}" for name, (found, total) in parts.items())
+    return {**own, **taken}, f"{path.name}: tensors taken: {words}"
+
+
+def _fits(stored: torch.Tensor | None, own: torch.Tensor) -> bool:
+    return stored is not None and stored.shape == own.shape

@@ -1,32 +1,44 @@
-"""The training loop: one stream of batches, one or more trainees, a time budget, checkpoints, curves."""
+"""The training loop: one stream of batches, one or more networks, a time budget, checkpoints, curves."""
 
 from __future__ import annotations
 
-import json
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor
 
 from training import distributed
+from training.batch import Batch
 from training.config import Phase, Recipe
-from training.crop_set import Batch, CropSet, mean_parameters
+from training.crop_set import Crops, CropSet, mean_parameters
+from training.initialise import weights_from
+from training.logbook import Entry, Logbook
+from training.losses import Truth
+from training.sources import BatchFeed, SetSource, Source, StreamSource, crops_from_stream
 from training.trainee import Trainee, save
-from training.validate import validate
+from training.validate import good_batches
 
 SMOOTHING = 0.98
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """Where and how long. `minutes` counts this recipe's whole training, over all resumed runs."""
+    """Where and how long. `minutes` is the whole training, over all resumed runs, checks on the way counted in.
 
-    train: Path
-    test: Path
+    train: folders of crops; or stream: a pack that `workers` processes render from, of which the device keeps the
+    latest `pool` crops. test: folder of crops, or None to render `test_crops` from the pack. init: checkpoint for all
+    recipes, or for each by its name. deliver: folder that also gets the results in parts of at most 15 MB. steps: stop
+    after so many, if the time allows.
+    """
+
+    train: Path | tuple[Path, ...] | None
+    test: Path | None
     out: Path
     minutes: float
     device: str = "cpu"
@@ -34,6 +46,17 @@ class RunOptions:
     validate_every_s: float = 300.0
     validate_limit: int = 320
     resume: bool = True
+    stream: Path | None = None
+    workers: int = 1
+    pool: int = 4096
+    batch: int | None = None
+    augmentation: str = "colour"
+    compiled: bool = False
+    tensorboard: bool = True
+    init: dict[str, Path] = field(default_factory=dict)
+    test_crops: int = 512
+    deliver: Path | None = None
+    steps: int | None = None
 
 
 def phase_at(recipe: Recipe, fraction: float) -> tuple[Phase, float]:
@@ -46,23 +69,101 @@ def phase_at(recipe: Recipe, fraction: float) -> tuple[Phase, float]:
     raise AssertionError("a recipe has at least one phase")
 
 
+class RunningMeans:
+    """Smoothed loss terms of one network, kept on its device: nothing waits for them until they are read."""
+
+    def __init__(self) -> None:
+        self._names: list[str] = []
+        self._values: Tensor | None = None
+
+    @torch.no_grad()
+    def add(self, terms: dict[str, Tensor]) -> None:
+        """The terms of one step."""
+        if self._names != list(terms):
+            self._names, self._values = list(terms), None
+        values = torch.stack([value.float() for value in terms.values()])
+        # Single bad steps (see FlatGradients.clip) must not stay in the mean.
+        self._values = values if self._values is None else self._values.lerp(values, 1 - SMOOTHING).where(
+            torch.isfinite(values), self._values
+        )  # fmt: skip
+
+    def read(self) -> dict[str, float]:
+        """Waits for the device."""
+        return {} if self._values is None else dict(zip(self._names, self._values.tolist(), strict=True))
+
+
 class Training:
-    """One run of one or more recipes that share their phases' sizes."""
+    """One run of one or more recipes. Networks may differ in size, schedule and optimiser; they share the crops."""
 
     def __init__(self, recipes: list[Recipe], options: RunOptions) -> None:
         if options.threads:
             torch.set_num_threads(options.threads)
+        if len({recipe.name for recipe in recipes}) < len(recipes):
+            raise ValueError("a recipe is given twice")
         self.options = options
         self.recipes = recipes
-        self.train, self.test = CropSet(options.train), CropSet(options.test)
+        self.device = distributed.start(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        mean = mean_parameters(self.train)
-        device = distributed.start(options.device)
-        self.trainees = [Trainee(recipe, mean, device) for recipe in recipes]
-        self.spent_s = 0.0
-        self.history: list[dict[str, float | str]] = []
-        if options.resume and self._checkpoint.is_file():
-            self._restore()
+        self.spent_s, self.fraction = 0.0, 0.0
+        self.failures: dict[str, str] = {}
+        self.source, self.test = self._open_data()
+        try:
+            known = self.source.sets if isinstance(self.source, SetSource) else [self.test]
+            mean = mean_parameters(known)
+            self.trainees = [Trainee(recipe, mean, self.device, options.compiled) for recipe in recipes]
+            self._initialise()
+            first = distributed.rank() == 0
+            self.log = Logbook(options.out, tensorboard=options.tensorboard and first)
+            if options.resume and self._checkpoint.is_file():
+                self.log.load()
+                self._restore()
+            elif first:
+                self.log.clear()
+        except BaseException:
+            self.source.close()
+            raise
+        self.means = {recipe.name: RunningMeans() for recipe in recipes}
+        # A resumed run must not begin with the crops it has seen, nor two processes learn from the same ones.
+        seed = recipes[0].seed + self.trainees[0].steps + 7919 * distributed.rank()
+        if isinstance(self.source, SetSource):
+            self.source.seed = seed
+        self.feed = BatchFeed(self.source, self.device, options.augmentation, seed, recipes[0].flip)
+
+    def _open_data(self) -> tuple[Source, Crops]:
+        """Where crops to learn from come from, and the crops to score on."""
+        options = self.options
+        test = None if options.test is None else CropSet(options.test)
+        if options.stream is None:
+            folders = (options.train,) if isinstance(options.train, Path) else options.train or ()
+            if not folders or test is None:
+                raise ValueError(
+                    "expected folders of crops to train and to test on, or a pack to render from: --stream"
+                )
+            return SetSource(folders, self.device, self.recipes[0].seed), test
+        from training.synthetic.stream import RenderedStream
+
+        if test is None:
+            with RenderedStream(options.stream, split="test", seed=0, workers=min(4, options.workers)) as stream:
+                test = crops_from_stream(stream.arrays(32), options.test_crops)
+        # Another seed after every stop: a resumed run goes on with new people.
+        seed = (time.time_ns() // 1_000_000_000 + 7919 * distributed.rank()) % 2**31
+        stream = RenderedStream(options.stream, split="train", seed=seed, workers=options.workers)
+        at_least = max(512, 2 * self._largest_batch())
+        return StreamSource(stream.arrays(64), self.device, options.pool, seed, stream.close, at_least), test
+
+    def _largest_batch(self) -> int:
+        return max(self.options.batch or phase.batch for recipe in self.recipes for phase in recipe.phases)
+
+    def _initialise(self) -> None:
+        for trainee in self.trainees:
+            name = trainee.recipe.name
+            path = self.options.init.get(name) or self.options.init.get("")
+            if path is not None:
+                weights, words = weights_from(trainee.net, path)
+                trainee.start_from(weights)
+                print(f"{name}: {words}", flush=True)
+            elif trainee.recipe.needs_init and not (self.options.resume and self._checkpoint.is_file()):
+                raise ValueError(f"recipe {name} goes on from trained weights: give --init {name}=CHECKPOINT")
 
     @property
     def _checkpoint(self) -> Path:
@@ -70,100 +171,184 @@ class Training:
 
     def _restore(self) -> None:
         state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
-        for trainee, part in zip(self.trainees, state["trainees"], strict=True):
-            trainee.restore(part)
+        stored = {part["recipe"]: part for part in state["trainees"]}
+        if set(stored) != {recipe.name for recipe in self.recipes}:
+            raise ValueError(
+                f"{self._checkpoint} is a run of {', '.join(stored)}, not of "
+                f"{', '.join(r.name for r in self.recipes)}; give another --out, or --fresh to begin anew"
+            )
+        for trainee in self.trainees:
+            trainee.restore(stored[trainee.recipe.name])
         self.spent_s = float(state["spent_s"])
-        log = self.options.out / "log.jsonl"
-        self.history = [json.loads(line) for line in log.read_text().splitlines()] if log.is_file() else []
-        print(
-            f"resuming after {self.spent_s / 60:.1f} of {self.options.minutes:g} minutes, step {self.trainees[0].steps}"
-        )
+        steps = max(trainee.steps for trainee in self.trainees)
+        print(f"resuming after {self.spent_s / 60:.1f} of {self.options.minutes:g} minutes, step {steps}", flush=True)
 
     def _save(self) -> None:
         save(self._checkpoint, {"spent_s": self.spent_s, "trainees": [t.state() for t in self.trainees]})
 
     def run(self) -> dict[str, dict[str, float]]:
-        """Train until the budget is spent; returns the final scores on the whole test set by recipe name."""
+        """Train until the budget is spent; returns the final scores on the whole test set by recipe name.
+
+        Networks that failed are in `failures` and miss in the result. Raises the last one's error when all have.
+        """
         budget = self.options.minutes * 60
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
-        with Progress(*columns, disable=not sys.stderr.isatty() or distributed.rank() > 0) as progress:
-            bar = progress.add_task("training", total=budget, completed=self.spent_s)
-            self._loop(budget, lambda text: progress.update(bar, completed=self.spent_s, description=text))
+        try:
+            with Progress(*columns, disable=not sys.stderr.isatty() or distributed.rank() > 0) as progress:
+                bar = progress.add_task("training", total=budget, completed=self.spent_s)
+                self._loop(budget, lambda text: progress.update(bar, completed=self.spent_s, description=text))
+        finally:
+            self.source.close()
         if distributed.rank() > 0:
             return {}
         self._save()
         return self._finish()
 
-    def _loop(self, budget: float, report) -> None:
-        means: dict[str, float] = {}
+    def _loop(self, budget: float, report: Callable[[str], None]) -> None:
         next_check = self.spent_s + self.options.validate_every_s
-        current: Phase | None = None
-        batches: Iterator[Batch] = iter(())
-        device = self.trainees[0].device
+        next_look = 0.0
+        phases: dict[str, Phase] = {}
+        began = time.monotonic() - self.spent_s
         while True:
             # Process 0 keeps the time, so that all change phases, and stop, at the same step.
-            self.spent_s = distributed.from_first(self.spent_s, device)
-            if self.spent_s >= budget:
+            self.spent_s = distributed.from_first(time.monotonic() - began, self.device)
+            self.fraction = self._spent_fraction(budget)
+            if self.fraction >= 1:
                 return
-            began = time.monotonic()
-            phase, within = phase_at(self.recipes[0], self.spent_s / budget)
-            if phase is not current:
-                current = phase
-                for trainee in self.trainees:
-                    trainee.resize(phase.image_hw)
-                seed = self.recipes[0].seed + self.trainees[0].steps + 7919 * distributed.rank()
-                size = max(1, phase.batch // distributed.world())
-                batches = self.train.batches(size, phase.image_hw, seed, self.recipes[0].flip)
-            body_scale = min(1.0, 0.1 + 0.9 * self.spent_s / budget / max(self.recipes[0].ramp, 1e-9))
-            batch = next(batches).to(device)
-            for trainee in self.trainees:
-                terms = trainee.step(batch, phase, within, body_scale)
-                for name, value in terms.items():
-                    key = f"{trainee.recipe.name}/{name}"
-                    means[key] = means.get(key, value) * SMOOTHING + value * (1 - SMOOTHING)
-            self.spent_s += time.monotonic() - began
-            first = self.recipes[0].name
-            loss = means[f"{first}/total"]
-            report(f"{phase.image_hw[0]}x{phase.image_hw[1]} step {self.trainees[0].steps} loss {loss:.3f}")
-            if self.spent_s >= next_check and distributed.rank() == 0:
+            for trainee in self._active():
+                phase, _ = phase_at(trainee.recipe, self.fraction)
+                if phases.get(trainee.recipe.name) is not phase:
+                    phases[trainee.recipe.name] = phase
+                    self._guarded(trainee, lambda t=trainee, p=phase: t.enter(p, lambda: self._calibration(t, p)))
+            self._step(phases)
+            if self.spent_s >= next_look:
+                next_look = self.spent_s + 2
+                self._look(report)
+            if self.spent_s >= next_check:
                 next_check = self.spent_s + self.options.validate_every_s
-                self._log(means)
-                self._save()
+                if distributed.rank() == 0:
+                    scores = self._validate()
+                    self._save()
+                    if self.options.deliver is not None:
+                        self._publish(scores)
 
-    def _log(self, means: dict[str, float]) -> None:
-        for trainee in self.trainees:
-            prefix = f"{trainee.recipe.name}/"
-            terms = {name.removeprefix(prefix): value for name, value in means.items() if name.startswith(prefix)}
-            scores = validate(trainee.ema, self.test, trainee.image_hw, self.options.validate_limit)
-            entry = {
-                "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "step": trainee.steps,
-                "crops": len(self.train), "height": trainee.image_hw[0], **terms, **scores,
+    def _spent_fraction(self, budget: float) -> float:
+        """How much of the training is over, 0..1, by time or by steps."""
+        steps = max(trainee.steps for trainee in self.trainees)
+        by_steps = 0.0 if self.options.steps is None else steps / self.options.steps
+        return max(self.spent_s / budget, by_steps)
+
+    def _active(self) -> list[Trainee]:
+        return [trainee for trainee in self.trainees if trainee.recipe.name not in self.failures]
+
+    def _step(self, phases: dict[str, Phase]) -> None:
+        """One step of every network on the same crops."""
+        active = self._active()
+        counts = {
+            t.recipe.name: max(1, (self.options.batch or phases[t.recipe.name].batch) // distributed.world())
+            for t in active
+        }
+        batches = self.feed.next(max(counts.values()), [t.image_hw for t in active])
+        truth: Truth | None = None
+        for trainee in active:
+            name = trainee.recipe.name
+            count, batch = counts[name], batches[trainee.image_hw]
+            truth = trainee.task.truth(batch) if truth is None else truth
+            part = None if truth is None else Truth(*(values[:count] for values in truth))
+            _, within = phase_at(trainee.recipe, self.fraction)
+            scale = min(1.0, 0.1 + 0.9 * self.fraction / max(trainee.recipe.ramp, 1e-9))
+            step = (trainee, batch.first(count), phases[name], within, scale, part)
+            self._guarded(trainee, lambda s=step: self.means[s[0].recipe.name].add(s[0].step(*s[1:])))
+
+    def _guarded(self, trainee: Trainee, action: Callable[[], None]) -> None:
+        """Run `action`; a network that fails is left out from here on, loudly, as long as others go on. With several
+        processes nothing is caught: the others could not know."""
+        try:
+            action()
+        except (RuntimeError, ValueError, FloatingPointError) as error:
+            name = trainee.recipe.name
+            self.failures[name] = f"{type(error).__name__}: {error}"
+            if distributed.world() > 1 or not self._active():
+                raise
+            entry: Entry = {
+                "recipe": name, "minutes": self.spent_s / 60, "step": trainee.steps, "failed": self.failures[name],
             }  # fmt: skip
-            self.history.append(entry)
-            with (self.options.out / "log.jsonl").open("a") as log:
-                log.write(json.dumps(entry) + "\n")
+            self.log.add(entry)
+            print(f"{name} FAILED at step {trainee.steps} and is left out: {error}", file=sys.stderr, flush=True)
+            trainee.gradients.zero()
+
+    def _look(self, report: Callable[[str], None]) -> None:
+        """Read the losses; on a GPU the one place that waits for it."""
+        words = []
+        for trainee in self._active():
+            self._guarded(trainee, trainee.check)
+            total = self.means[trainee.recipe.name].read().get("total", float("nan"))
+            words.append(f"{trainee.recipe.name} {total:.3f}")
+        report(f"step {max(t.steps for t in self.trainees)} {', '.join(words)}")
+
+    def _calibration(self, trainee: Trainee, phase: Phase) -> Iterable[Batch]:
+        """Good crops that layer merging is judged on: of the training data, as FastHMR's are not."""
+        left = trainee.recipe.merge_crops
+        while left > 0:
+            batch = self.source.draw(self._largest_batch(), phase.image_hw)
+            rows = batch.score > 0.5
+            if batch.known is not None:
+                rows &= (batch.known.pose > 0.5) & (batch.known.betas > 0.5)
+            good = batch.map(lambda tensor, rows=rows: tensor[rows])
+            left -= max(1, len(good))
+            if len(good):
+                yield good
+
+    def _scores(self, trainee: Trainee, limit: int | None) -> dict[str, float]:
+        return trainee.task.score(trainee.ema, good_batches(self.test, trainee.image_hw, limit))
+
+    def _validate(self) -> dict[str, dict[str, float]]:
+        """Score, log and draw all networks."""
+        results: dict[str, dict[str, float]] = {}
+        for trainee in self._active():
+            scores = results[trainee.recipe.name] = self._scores(trainee, self.options.validate_limit)
+            entry: Entry = {
+                "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "step": trainee.steps,
+                "crops": self.source.seen, "height": trainee.image_hw[0], "lr": trainee.rate,
+                **self.means[trainee.recipe.name].read(), **scores,
+            }  # fmt: skip
+            self.log.add(entry)
             shown = {k: round(v, 3) for k, v in entry.items() if isinstance(v, float) and "mean_pose" not in k}
             print(trainee.recipe.name, "step", trainee.steps, shown, flush=True)
+        self.log.draw()
+        return results
 
     def _finish(self) -> dict[str, dict[str, float]]:
-        from training.plots import plot_history
-
-        results = {}
-        for trainee in self.trainees:
-            scores = validate(trainee.ema, self.test, trainee.image_hw)
-            results[trainee.recipe.name] = scores
-            checkpoint = {
-                "model": trainee.recipe.model,
-                "arguments": trainee.package_arguments(),
-                "state_dict": {k: v.clone() for k, v in trainee.ema.state_dict().items()},
-                "metrics": scores,
-                "training": {
-                    "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "steps": trainee.steps,
-                    "crops": len(self.train), "device": self.options.device,
-                },
-            }  # fmt: skip
-            save(self.options.out / f"{trainee.recipe.name}.pt", checkpoint)
-            (self.options.out / f"{trainee.recipe.name}.json").write_text(json.dumps(scores, indent=1))
-        if self.history:
-            plot_history(self.history, self.options.out / "curves.png")
+        self._validate()
+        results = {trainee.recipe.name: self._scores(trainee, None) for trainee in self._active()}
+        self.log.close()
+        self._publish(results)
         return results
+
+    def _publish(self, scores: dict[str, dict[str, float]]) -> None:
+        """Write the networks as the exporter reads them, and deliver them where that is asked for."""
+        for trainee in self._active():
+            name = trainee.recipe.name
+            save(self.options.out / f"{name}.pt", self._finished(trainee, scores[name]))
+            self.log.write_scores(name, scores[name])
+        if self.options.deliver is not None:
+            from training.deliver import deliver
+
+            print(deliver(self.options.out, list(scores), self.options.deliver), flush=True)
+
+    def _finished(self, trainee: Trainee, scores: dict[str, float]) -> dict[str, Any]:
+        """What the exporter reads: weights in half precision, how to build the network, where it comes from."""
+        # Running statistics stay as they are: their squares may leave half precision's range.
+        learned = {name for name, _ in trainee.ema.named_parameters()}
+        weights = {k: v.detach().cpu() for k, v in trainee.ema.state_dict().items()}
+        return {
+            "model": trainee.recipe.model,
+            "arguments": trainee.package_arguments(),
+            "layer_merge": trainee.layer_merge,
+            "state_dict": {k: v.half() if k in learned else v.clone() for k, v in weights.items()},
+            "metrics": scores,
+            "training": {
+                "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "steps": trainee.steps,
+                "crops": self.source.seen, "device": self.options.device,
+            },
+        }  # fmt: skip

@@ -1,10 +1,12 @@
 """Losses of HMR2.0 (PAPERS 5.1), with vertices, and a helper task on the encoder's map.
 
 Predictions live in the crop's ray frame (hmr/geometry/crop_ray.py); 2D errors are measured in the picture with the
-true camera.
+true camera. Labels that are missing weigh nothing (`training.batch.Known`).
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,14 +14,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from hmr.body.joints import NUM_JOINTS
+from hmr.body.surface_joints import SURFACE_JOINT_NAMES, SURFACE_VERTICES
 from hmr.body.torch_body import TorchBody
 from hmr.networks.decoders.smpl_transformer import SmplPrediction
+from training.batch import Batch
 from training.config import LossWeights
 from training.crop_camera import full_translation, in_crop, ray_rotation
-from training.crop_set import Batch
 
 SURFACE_POINTS = 300
 BACKGROUND_WEIGHT = 0.4
+FAR = 3.0  # crop heights from the centre: a label further out is capped there
 
 
 class HelperHeads(nn.Module):
@@ -37,31 +41,107 @@ class HelperHeads(nn.Module):
         return self.heatmaps(features), self.parts(features)
 
 
-def surface_subset(body: TorchBody, seed: int = 0) -> TorchBody:
-    """`body` with a fixed random subset of its vertices: enough for a surface loss at a fraction of the work."""
-    keep = torch.from_numpy(np.random.default_rng(seed).choice(len(body.v_template), SURFACE_POINTS, replace=False))
-    count = len(body.v_template)
-    body.shapedirs = body.shapedirs.reshape(10, count, 3)[:, keep].reshape(10, -1)
-    body.v_template, body.weights = body.v_template[keep], body.weights[keep]
-    body.posedirs = None
-    return body
+class Truth(NamedTuple):
+    """What the labels of B crops say, computed once for all networks that learn from them.
+
+    surface (B,S,3) and joints (B,24,3): crop's ray frame, relative to the pelvis, m. points (B,35,2): places of
+    POINT_NAMES in crop coordinates. The rest are weights, 0 where a crop is bad or does not know: pose, betas,
+    camera, parts, surface_weight (B,), joint_weight (B,24), point_weight (B,35).
+    """
+
+    surface: Tensor
+    joints: Tensor
+    points: Tensor
+    pose: Tensor
+    betas: Tensor
+    camera: Tensor
+    parts: Tensor
+    surface_weight: Tensor
+    joint_weight: Tensor
+    point_weight: Tensor
+
+
+class SurfaceBody(nn.Module):
+    """A body with few vertices: a fixed random subset for a surface loss, and those of nose, eyes, ears, feet."""
+
+    select: Tensor
+
+    def __init__(self, body: TorchBody, seed: int = 0) -> None:
+        super().__init__()
+        count = len(body.v_template)
+        chosen = np.random.default_rng(seed).choice(count, min(SURFACE_POINTS, count), replace=False)
+        table = [SURFACE_VERTICES[body.name][name] for name in SURFACE_JOINT_NAMES]
+        keep = torch.from_numpy(np.concatenate([chosen, *table]).astype(np.int64))
+        self.surface_points = len(chosen)
+        select = torch.zeros(len(table), len(keep) - len(chosen))
+        at = 0
+        for row, vertices in enumerate(table):
+            select[row, at : at + len(vertices)] = 1 / len(vertices)
+            at += len(vertices)
+        self.register_buffer("select", select, persistent=False)
+        body.shapedirs = body.shapedirs.reshape(10, count, 3)[:, keep].reshape(10, -1)
+        body.v_template, body.weights = body.v_template[keep], body.weights[keep]
+        if body.posedirs is not None:
+            body.posedirs = body.posedirs.reshape(-1, count, 3)[:, keep].reshape(len(body.posedirs), -1)
+        self.body = body
+
+    def forward(self, pose: Tensor, betas: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Surface (B,S,3), points of POINT_NAMES (B,35,3), both relative to the pelvis, and the pelvis (B,3), m."""
+        vertices, joints = self.body(pose, betas, torch.zeros_like(pose[:, 0, 0]))
+        pelvis = joints[:, :1]
+        places = torch.cat([joints, self.select @ vertices[:, self.surface_points :]], dim=1)
+        return vertices[:, : self.surface_points] - pelvis, places - pelvis, pelvis[:, 0]
+
+
+class Labels(nn.Module):
+    """Truth of a batch, without gradients."""
+
+    def __init__(self, body: SurfaceBody) -> None:
+        super().__init__()
+        self.body = body
+
+    @torch.no_grad()
+    def forward(self, batch: Batch) -> Truth:
+        """`Truth` of the batch."""
+        surface, places, _ = self.body(batch.pose, batch.betas)
+        turn, good = ray_rotation(batch), batch.score
+        joints = (batch.joints - batch.joints[:, :1]) @ turn  # rows: turn^T applied to each joint
+        known = batch.known
+        if known is None:
+            placed = places @ turn.transpose(1, 2) + batch.joints[:, :1]
+            points, ones = in_crop(placed, batch), torch.ones_like(places[..., 0]) * good[:, None]
+            return Truth(surface, joints, points.clamp(-FAR, FAR), *[good] * 5, ones[:, :NUM_JOINTS], ones)
+        return Truth(
+            surface, joints, known.points_2d.clamp(-FAR, FAR), good * known.pose, good * known.betas,
+            good * known.camera, good * known.parts, good * known.pose * known.betas,
+            good[:, None] * known.joints, good[:, None] * known.points,
+        )  # fmt: skip
 
 
 def heatmap_targets(points: Tensor, rows: int, columns: int, sigma: float = 0.028) -> Tensor:
     """Gaussians (B,J,rows,columns) around crop coordinates (B,J,2); sigma in crop heights."""
-    y = ((torch.arange(rows) + 0.5) / rows - 0.5)[:, None, None]
-    x = (((torch.arange(columns) + 0.5) / columns - 0.5) * columns / rows)[None, :, None]
-    dx, dy = x - points[:, None, None, :, 0], y - points[:, None, None, :, 1]
-    return torch.exp(-(dx**2 + dy**2) / (2 * sigma**2)).permute(0, 3, 1, 2)
+    y = ((torch.arange(rows, device=points.device) + 0.5) / rows - 0.5)[:, None]
+    x = (((torch.arange(columns, device=points.device) + 0.5) / columns - 0.5) * columns / rows)[None, :]
+    # A Gaussian is a product of its sides: two short exponentials instead of one on the whole map.
+    along_x = torch.exp(-((x - points[..., :1]) ** 2) / (2 * sigma**2))
+    along_y = torch.exp(-((y - points[..., None, 1:]) ** 2) / (2 * sigma**2))
+    return along_y * along_x[..., None, :]
+
+
+def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
+    """Mean of values, of which each row (or row and column) counts `weight` times; 0 where nothing counts."""
+    values = values.flatten(weight.dim()).mean(-1) if values.dim() > weight.dim() else values
+    return (values * weight).sum() / weight.sum().clamp_min(1e-3)
 
 
 class HmrLoss(nn.Module):
-    """Weighted sum of all terms; `forward` gives the sum and the terms by name (floats, unweighted)."""
+    """Weighted sum of all terms; `forward` gives the sum and the terms by name (detached, unweighted)."""
 
-    def __init__(self, weights: LossWeights) -> None:
+    def __init__(self, weights: LossWeights, body: SurfaceBody | None = None) -> None:
         super().__init__()
         self.weights = weights
-        self.body = surface_subset(TorchBody.load())
+        self.body = SurfaceBody(TorchBody.load()) if body is None else body
+        self.labels = Labels(self.body)
 
     def forward(
         self,
@@ -69,57 +149,56 @@ class HmrLoss(nn.Module):
         helper: tuple[Tensor, Tensor] | None,
         batch: Batch,
         body_scale: float = 1.0,
-    ) -> tuple[Tensor, dict[str, float]]:
-        """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body alone."""
-        good = batch.score
-        norm = good.sum().clamp_min(1)
-
-        def mean(per_row: Tensor) -> Tensor:
-            return (per_row.flatten(1).mean(1) * good).sum() / norm
-
-        zero = torch.zeros_like(batch.camera)
-        surface, joints = self.body(prediction.rotmat.float(), prediction.betas.float(), zero)
-        true_surface, true_joints = self.body(batch.pose, batch.betas, zero)
-        surface, true_surface = surface - joints[:, :1], true_surface - true_joints[:, :1]
-        rest = joints[:, 0]
-        joints, true_joints = joints - joints[:, :1], true_joints - true_joints[:, :1]
-        pelvis = full_translation(prediction.camera.float(), batch) + rest
-        placed = (ray_rotation(batch) @ joints.transpose(1, 2)).transpose(1, 2) + pelvis[:, None]
-        found, truth = in_crop(placed, batch), in_crop(batch.joints, batch)
+        truth: Truth | None = None,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body alone; `truth`: from
+        `labels`, where several networks share it."""
+        truth = self.labels(batch) if truth is None else truth
+        rotmat, betas, camera = (t.float() for t in (prediction.rotmat, prediction.betas, prediction.camera))
+        surface, places, rest = self.body(rotmat, betas)
+        pelvis = full_translation(camera, batch) + rest
+        placed = places @ ray_rotation(batch).transpose(1, 2) + pelvis[:, None]
         # A joint far outside the crop is a guess: it counts, but not more than one at the border.
-        reach = 0.5 / truth.abs().amax(-1).clamp_min(0.5)
-        difference = (prediction.rotmat.float() - batch.pose) ** 2
-        camera = (prediction.camera.float() - batch.camera) / batch.camera[:, :1].abs().clamp_min(0.3)
+        reach = 0.5 / truth.points.abs().amax(-1).clamp_min(0.5)
+        norm = torch.square if self.weights.squared else torch.abs
+        difference = (rotmat - batch.pose) ** 2
+        off = (camera - batch.camera) / batch.camera[:, :1].abs().clamp_min(0.3)
+        flat = norm(in_crop(placed, batch) - truth.points).sum(-1)
         terms = {
-            "joints_3d": mean((joints - true_joints).abs().sum(-1)),
-            "joints_2d": mean(((found - truth).abs().sum(-1) * reach).clamp_max(2.0)),
-            "vertices": mean((surface - true_surface).abs().sum(-1)),
-            "root": mean(difference[:, 0].sum((-1, -2))[:, None]),
-            "pose": mean(difference[:, 1:].sum((-1, -2))),
-            "betas": mean((prediction.betas.float() - batch.betas) ** 2),
-            "camera": mean(camera.abs().clamp_max(3.0)),
+            "joints_3d": weighted_mean(norm(places[:, :NUM_JOINTS] - truth.joints).sum(-1), truth.joint_weight),
+            "joints_2d": weighted_mean((flat * reach).clamp_max(2.0), truth.point_weight),
+            "vertices": weighted_mean(norm(surface - truth.surface).sum(-1), truth.surface_weight),
+            "root": weighted_mean(difference[:, 0].sum((-1, -2)), truth.pose),
+            "pose": weighted_mean(difference[:, 1:].sum((-1, -2)), truth.pose),
+            "betas": weighted_mean((betas - batch.betas) ** 2, truth.betas),
+            "camera": weighted_mean(off.abs().clamp_max(3.0), truth.camera),
         }
         if prediction.score is not None:
-            terms["score"] = F.binary_cross_entropy(prediction.score.float().clamp(1e-6, 1 - 1e-6), good)
+            found = prediction.score.float().clamp(1e-6, 1 - 1e-6)
+            terms["score"] = F.binary_cross_entropy(found, batch.score)
         if helper is not None:
-            terms |= self._helper_terms(helper, truth, batch, good, norm)
-        scale = {"score": 1.0, "heatmap": 1.0, "parts": 1.0}
-        total = sum(getattr(self.weights, n) * scale.get(n, body_scale) * value for n, value in terms.items())
-        assert isinstance(total, Tensor)
-        return total, {name: float(value.detach()) for name, value in terms.items()}
+            terms |= _helper_terms(helper, truth, batch)
+        alone = ("score", "heatmap", "parts")
+        factor = {name: getattr(self.weights, name) * (1.0 if name in alone else body_scale) for name in terms}
+        total = torch.stack([factor[name] * value for name, value in terms.items()]).sum()
+        return total, {name: value.detach() for name, value in terms.items()}
 
-    @staticmethod
-    def _helper_terms(
-        helper: tuple[Tensor, Tensor], truth: Tensor, batch: Batch, good: Tensor, norm: Tensor
-    ) -> dict[str, Tensor]:
-        heat, parts = (t.float() for t in helper)
-        rows, columns = heat.shape[-2:]
-        target = heatmap_targets(truth, rows, columns)
-        per_row = F.binary_cross_entropy_with_logits(heat, target, reduction="none").flatten(1).mean(1)
-        part_weights = torch.ones(NUM_JOINTS + 1, device=parts.device)
-        part_weights[0] = BACKGROUND_WEIGHT
-        coarse = F.interpolate(batch.parts[:, None].float(), (rows, columns), mode="nearest").long()[:, 0]
-        return {
-            "heatmap": (per_row * good).sum() / norm,
-            "parts": F.cross_entropy(parts, coarse, weight=part_weights),
-        }
+
+def _helper_terms(helper: tuple[Tensor, Tensor], truth: Truth, batch: Batch) -> dict[str, Tensor]:
+    heat, parts = (t.float() for t in helper)
+    rows, columns = heat.shape[-2:]
+    target = heatmap_targets(truth.points[:, :NUM_JOINTS], rows, columns)
+    errors = F.binary_cross_entropy_with_logits(heat, target, reduction="none")
+    part_weights = torch.ones_like(parts[0, :, 0, 0])
+    part_weights[0] = BACKGROUND_WEIGHT
+    coarse = F.interpolate(batch.parts[:, None].float(), (rows, columns), mode="nearest").long()[:, 0]
+    if batch.known is not None:  # a bad crop shows nobody, which is known
+        ignored = (batch.known.parts < 0.5)[:, None, None]
+        coarse = torch.where(ignored, torch.full_like(coarse, -100), coarse)
+        # Where nothing at all is labelled the mean would be 0 / 0.
+        chosen = F.cross_entropy(parts, coarse, weight=part_weights, reduction="sum")
+        count = (part_weights[coarse.clamp_min(0)] * (coarse >= 0)).sum().clamp_min(1e-3)
+        parts_loss = chosen / count
+    else:
+        parts_loss = F.cross_entropy(parts, coarse, weight=part_weights)
+    return {"heatmap": weighted_mean(errors, truth.point_weight[:, :NUM_JOINTS]), "parts": parts_loss}

@@ -4,103 +4,173 @@ from __future__ import annotations
 
 import copy
 import math
+import sys
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from hmr.networks import registry
+from hmr.networks.decoders.smpl_transformer import MeanParameters
 from hmr.networks.hmr_net import HmrNet
+from training.batch import Batch
 from training.config import Phase, Recipe
-from training.crop_set import Batch
-from training.distributed import average_gradients
+from training.distributed import average
 from training.initialise import convolution_like
-from training.losses import HelperHeads, HmrLoss
-from training.optimiser import HybridOptimiser
+from training.losses import Truth
+from training.merging import merge_network
+from training.network import build_network
+from training.optimiser import FlatGradients, HybridOptimiser, Optimiser, PlainAdamW
+from training.tasks import make_task
+from training.tasks.base import autocast
+
+MOST_SKIPPED = 20
+"""So many steps in a row may have no finite gradient; then the network has failed."""
 
 
 class Trainee:
-    """Several trainees can learn from one stream of batches; each resizes itself when a phase begins."""
+    """Several trainees can learn from one stream of batches; each resizes itself when a phase begins.
 
-    def __init__(self, recipe: Recipe, mean: dict[str, Tensor], device: torch.device) -> None:
+    mean: starting values of the decoder's mean parameters by their names. `compiled`: run through torch.compile.
+    """
+
+    def __init__(self, recipe: Recipe, mean: dict[str, Tensor], device: torch.device, compiled: bool = False) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.device = device
+        self.compiled = compiled
         self.image_hw = recipe.phases[0].image_hw
-        self.net = self._build(self.image_hw).to(device)
-        convolution_like(self.net.backbone)
-        for name, value in mean.items():
-            getattr(self.net.smpl_head, name).copy_(value)
-        channels = self.net.backbone.feature_info[-1][0]
-        self.helper = HelperHeads(channels).to(device)
-        self.loss = HmrLoss(recipe.weights).to(device)
-        self.ema = copy.deepcopy(self.net).eval()
+        self.arguments = dict(recipe.arguments)
+        self.layer_merge: dict[str, Any] | None = None
         self.steps = 0
+        self.rate = 0.0
+        self.streak = torch.zeros((), device=device)
+        net = self._build(self.image_hw)
+        if isinstance(net, HmrNet):
+            convolution_like(net.backbone)
+        set_mean_parameters(net, mean)
+        self.task = make_task(recipe)
+        self.task.prepare(net)
+        self.task.to(device)
+        self._adopt(net.to(device), copy.deepcopy(net).to(device))
+
+    @property
+    def merged(self) -> bool:
+        """Whether the network's layers and tokens have been merged."""
+        return "schedule" in self.arguments or "blocks" in self.arguments
+
+    @property
+    def helper(self) -> nn.Module:
+        """What learns along and is thrown away afterwards."""
+        return self.task.helper
+
+    def _build(self, image_hw: tuple[int, int]) -> nn.Module:
+        return build_network(self.recipe.model, image_hw, self.arguments)
+
+    def _adopt(self, net: nn.Module, ema: nn.Module) -> None:
+        """Go on with other modules: freeze what is frozen, gather parameters, start the optimiser anew."""
+        self.net, self.ema = net, ema.eval().requires_grad_(False)
+        for name in self.recipe.freeze:
+            net.get_submodule(name).requires_grad_(False)
+        parameters = [p for p in (*net.parameters(), *self.helper.parameters()) if p.requires_grad]
+        if not parameters:
+            raise ValueError(f"recipe {self.recipe.name}: everything is frozen")
+        self.gradients = FlatGradients(parameters)
         self.optimiser = self._optimiser()
+        own = dict(net.named_parameters())
+        pairs = [(mean, own[name]) for name, mean in ema.named_parameters() if own[name].requires_grad]
+        self._averaged = [a for a, _ in pairs], [b for _, b in pairs]
+        buffers = list(zip(ema.buffers(), net.buffers(), strict=True))
+        # Tables of shapes never change; running statistics do.
+        self._copied = [(a, b) for a, b in buffers if a.is_floating_point() and a.numel()]
+        self._predict = torch.compile(self.task.predict) if self.compiled else self.task.predict
 
-    def _build(self, image_hw: tuple[int, int]) -> HmrNet:
-        net = registry.build(self.recipe.model, image_hw=image_hw, **self.recipe.arguments)
-        assert isinstance(net, HmrNet)
-        return net
+    def _optimiser(self) -> Optimiser:
+        fast, slow = self.task.fast_modules(self.net), self.task.slow_modules(self.net)
+        if self.recipe.optimiser == "adamw":
+            return PlainAdamW([*fast, *slow], self.recipe.weight_decay)
+        return HybridOptimiser(fast, slow, self.recipe.weight_decay)
 
-    def _optimiser(self) -> HybridOptimiser:
-        return HybridOptimiser([self.net.backbone, self.helper], [self.net.smpl_head], self.recipe.weight_decay)
+    def enter(self, phase: Phase, calibration: Callable[[], Iterable[Batch]]) -> None:
+        """Begin a phase: another input size, merged layers. `calibration`: crops that the merging looks at."""
+        self.resize(phase.image_hw)
+        if not phase.merge or self.merged:
+            return
+        assert isinstance(self.net, HmrNet) and isinstance(self.ema, HmrNet)
+        merged = merge_network(self.recipe, self.net, self.ema, calibration(), self.device)
+        self.arguments |= merged.arguments
+        self.layer_merge = merged.layer_merge
+        self._adopt(merged.net, merged.ema)
+        print(f"{self.recipe.name}: {merged.words}", file=sys.stderr, flush=True)
 
     def resize(self, image_hw: tuple[int, int]) -> None:
         """Go on at another input size: same weights in a network built for it; the optimiser's moments are kept."""
         if image_hw == self.image_hw:
             return
         moments = self.optimiser.state_dict()
-        weights, average = self.net.state_dict(), self.ema.state_dict()
+        weights, averaged = self.net.state_dict(), self.ema.state_dict()
         self.image_hw = image_hw
-        self.net = self._build(image_hw).to(self.device)
-        self.net.load_state_dict(weights)
-        self.ema = self._build(image_hw).to(self.device).eval()
-        self.ema.load_state_dict(average)
-        self.optimiser = self._optimiser()
+        net, ema = self._build(image_hw).to(self.device), self._build(image_hw).to(self.device)
+        net.load_state_dict(weights)
+        ema.load_state_dict(averaged)
+        self._adopt(net, ema)
         self.optimiser.load_state_dict(moments)
 
-    def step(self, batch: Batch, phase: Phase, progress: float, body_scale: float = 1.0) -> dict[str, float]:
-        """One update; `progress` 0..1 within the phase. Returns the loss terms, `total` among them."""
+    def start_from(self, weights: dict[str, Tensor]) -> None:
+        """Take weights (of our names) into the network and its average."""
+        self.net.load_state_dict(weights)
+        self.ema.load_state_dict(weights)
+
+    def step(
+        self, batch: Batch, phase: Phase, progress: float, body_scale: float = 1.0, truth: Truth | None = None
+    ) -> dict[str, Tensor]:
+        """One update; `progress` 0..1 within the phase. Returns the loss terms, `total` and `gradient` among them, on
+        the device: reading them waits for it. Call `check` now and then."""
         self.net.train()
+        for name in self.recipe.freeze:
+            self.net.get_submodule(name).eval()
         rate = phase.lr_end + (phase.lr - phase.lr_end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        rate *= min(1.0, (self.steps + 1) / self.recipe.warmup_steps)
-        self.optimiser.set_rate(rate)
-        with torch.autocast(self.device.type, torch.bfloat16):
-            features = self.net.backbone(batch.images)[-1]
-            helper = self.helper(features)
-            prediction = self.net.smpl_head(features)
-        with torch.autocast(self.device.type, enabled=False):
-            total, terms = self.loss(prediction, helper, batch, body_scale)
-        self.optimiser.zero_grad()
+        self.rate = rate * min(1.0, (self.steps + 1) / self.recipe.warmup_steps)
+        self.optimiser.set_rate(self.rate)
+        truth = self.task.truth(batch) if truth is None else truth
+        with autocast(self.device):
+            predicted = self._predict(self.net, batch)
+        total, terms = self.task.loss(predicted, batch, truth, body_scale)
+        self.gradients.zero()
         total.backward()
-        parameters = [*self.net.parameters(), *self.helper.parameters()]
-        average_gradients(parameters)
-        norm = nn.utils.clip_grad_norm_(parameters, self.recipe.clip_norm)
-        if not torch.isfinite(norm):
-            raise FloatingPointError(f"{self.recipe.name}: the gradient is not finite at step {self.steps}: {terms}")
+        average(self.gradients.flat)
+        norm, finite = self.gradients.clip(self.recipe.clip_norm)
+        self.streak = torch.where(finite, torch.zeros_like(self.streak), self.streak + 1)
         self.optimiser.step()
         self.steps += 1
         self._average()
-        return terms | {"total": float(total.detach()), "gradient": float(norm), "lr": rate}
+        return terms | {"total": total.detach(), "gradient": norm}
+
+    def check(self) -> None:
+        """Raise FloatingPointError where the last MOST_SKIPPED gradients were not finite."""
+        if float(self.streak) >= MOST_SKIPPED:
+            raise FloatingPointError(
+                f"{self.recipe.name}: no finite gradient for {MOST_SKIPPED} steps before step {self.steps}; "
+                "lower the recipe's lr"
+            )
 
     @torch.no_grad()
     def _average(self) -> None:
         keep = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
-        for mean, value in zip(self.ema.parameters(), self.net.parameters(), strict=True):
-            mean.lerp_(value, 1 - keep)
-        for mean, value in zip(self.ema.buffers(), self.net.buffers(), strict=True):
+        torch._foreach_lerp_(*self._averaged, 1 - keep)
+        for mean, value in self._copied:
             mean.copy_(value)
 
     def state(self) -> dict[str, Any]:
         """All that resuming needs: tensors, numbers and strings only."""
         return {
             "model": self.recipe.model,
-            "arguments": {**self.recipe.arguments, "image_hw": list(self.image_hw)},
+            "arguments": {**self.arguments, "image_hw": list(self.image_hw)},
             "recipe": self.recipe.name,
             "steps": self.steps,
             "image_hw": list(self.image_hw),
+            "layer_merge": self.layer_merge,
             "state_dict": self.ema.state_dict(),
             "raw": self.net.state_dict(),
             "helper": self.helper.state_dict(),
@@ -111,18 +181,30 @@ class Trainee:
         """Arguments of the finished network: with the recipe's `pool`, it takes larger crops and averages them."""
         pool = self.recipe.pool
         sized: dict[str, Any] = {"image_hw": [side * pool for side in self.image_hw]}
-        return {**self.recipe.arguments, **sized, **({"pool": pool} if pool > 1 else {})}
+        return {**self.arguments, **sized, **({"pool": pool} if pool > 1 else {})}
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`. Raises ValueError for another recipe's state."""
         if state["recipe"] != self.recipe.name:
             raise ValueError(f"the checkpoint is of recipe {state['recipe']!r}, not {self.recipe.name!r}")
-        self.resize(tuple(state["image_hw"]))
-        self.net.load_state_dict(state["raw"])
-        self.ema.load_state_dict(state["state_dict"])
+        arguments = {key: value for key, value in state["arguments"].items() if key != "image_hw"}
+        self.image_hw = tuple(state["image_hw"])
+        self.arguments, self.layer_merge = arguments, state.get("layer_merge")
+        net, ema = self._build(self.image_hw).to(self.device), self._build(self.image_hw).to(self.device)
+        net.load_state_dict(state["raw"])
+        ema.load_state_dict(state["state_dict"])
+        self._adopt(net, ema)
         self.helper.load_state_dict(state["helper"])
         self.optimiser.load_state_dict(state["optimiser"])
         self.steps = int(state["steps"])
+
+
+def set_mean_parameters(net: nn.Module, mean: dict[str, Tensor]) -> None:
+    """Where the decoder starts; networks that keep no mean under these names are left as they are."""
+    for module in net.modules():
+        if isinstance(module, MeanParameters):
+            for name, value in mean.items():
+                getattr(module, name).copy_(value)
 
 
 def save(path: Path, state: dict[str, Any]) -> None:

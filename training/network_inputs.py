@@ -1,0 +1,36 @@
+"""What some networks take beside the crops: where the person is, and where in the picture the crop was cut."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmr.networks.decoders.smpl_transformer import camera_box_information
+from hmr.networks.heads import cliff_regressor
+from hmr.networks.hmr_net import HmrNet
+from training.batch import Batch
+
+
+def box_information(net: HmrNet, batch: Batch) -> Tensor | None:
+    """(B,3) as the network's decoder asks for it, or None where it takes none."""
+    if not net.takes_box_info:
+        return None
+    box = batch.centre_px, batch.size_px, batch.image_wh, batch.focal_px
+    if isinstance(net.smpl_head, cliff_regressor.CliffRegressor):
+        return cliff_regressor.box_information(*box)
+    return camera_box_information(*box)
+
+
+def person_mask(net: HmrNet, batch: Batch) -> Tensor | None:
+    """(B,rows,columns) on the token grid: any pixel of the person in the patch (Mask-ToMe), or None where the network
+    merges no tokens. A crop without a labelled person protects nothing."""
+    if not net.takes_mask:
+        return None
+    return F.adaptive_max_pool2d((batch.parts > 0).float(), net.encoder.grid_hw)
+
+
+def run_network(net: nn.Module, batch: Batch):
+    """A network's prediction for a batch, with all that it takes."""
+    if not isinstance(net, HmrNet):
+        return net(batch.images)
+    return net(batch.images, box_information(net, batch), person_mask(net, batch))

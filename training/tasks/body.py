@@ -1,0 +1,77 @@
+"""Bodies from crops: every HmrNet, whole or merged, with any decoder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from torch import Tensor, nn
+
+from hmr.networks.hmr_net import HmrNet
+from hmr.networks.layers import tokens_to_map
+from hmr.networks.merging.mask_token_merging import TokenMergingVit, unmerge_tokens
+from training.batch import Batch
+from training.config import Recipe
+from training.losses import HelperHeads, HmrLoss, Truth
+from training.network_inputs import box_information, person_mask
+from training.tasks.base import Task
+from training.validate import score_batches
+
+
+class BodyTask(Task):
+    """SMPL parameters by the losses of HMR2.0, with heat maps and parts on the encoder's map as helper task."""
+
+    main_score = "mpjpe_mm"
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        self.criterion = HmrLoss(recipe.weights)
+
+    def prepare(self, net: nn.Module) -> None:
+        assert isinstance(net, HmrNet)
+        # A frozen encoder's map cannot learn, and an encoder without a map has none.
+        if self.recipe.helper and hasattr(net.backbone, "feature_info") and "backbone" not in self.recipe.freeze:
+            self.helper = HelperHeads(net.backbone.feature_info[-1][0])
+
+    def fast_modules(self, net: nn.Module) -> list[nn.Module]:
+        return [child for name, child in net.named_children() if name != "smpl_head"] + [self.helper]
+
+    def slow_modules(self, net: nn.Module) -> list[nn.Module]:
+        return [net.get_submodule("smpl_head")]
+
+    def predict(self, net: nn.Module, batch: Batch) -> Any:
+        assert isinstance(net, HmrNet)
+        helps = isinstance(self.helper, HelperHeads)
+        context, feature_map = _features(net, batch, helps)
+        box = box_information(net, batch)
+        prediction = net.smpl_head(context) if box is None else net.smpl_head(context, box)
+        return prediction, self.helper(feature_map) if helps else None
+
+    def truth(self, batch: Batch) -> Truth:
+        return self.criterion.labels(batch)
+
+    def loss(
+        self, predicted: Any, batch: Batch, truth: Truth | None, body_scale: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        prediction, helper = predicted
+        return self.criterion(prediction, helper, batch, body_scale, truth)
+
+    def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        return score_batches(net, batches)
+
+
+def _features(net: HmrNet, batch: Batch, with_map: bool) -> tuple[Any, Tensor | None]:
+    """What the decoder reads, and the encoder's last map (B,C,h,w) for the helper heads."""
+    backbone, images = net.backbone, batch.images
+    if isinstance(backbone, TokenMergingVit):
+        mask = person_mask(net, batch)
+        if not with_map:
+            return backbone(images, mask), None
+        merged = backbone.forward_merged(images, mask)
+        assert merged.source is not None
+        return merged.tokens, tokens_to_map(unmerge_tokens(merged.tokens, merged.source), backbone.grid_hw)
+    if net.taps:
+        maps = backbone.forward_blocks(images, net.taps)
+        return (maps if net.upsampling is None else net.upsampling(maps, images)), maps[-1]
+    feature_map = backbone(images)[-1]
+    return feature_map, feature_map

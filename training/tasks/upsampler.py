@@ -1,0 +1,131 @@
+"""FeatUp's joint bilateral upsampler (arXiv 2403.10516), trained by multi-view consistency on a frozen encoder.
+
+The crop is moved, zoomed and mirrored a little; its enlarged map, moved the same way and averaged down by a learned
+downsampler, must be the map that the encoder gives for the moved crop. Both are compared in 30 random directions,
+with a learned uncertainty per place. For upsampling by less than 16 the enlarged map is first brought to the crop's
+size, as in Heo and Hu. FeatUp's CRF term (weight 0.001) is left out.
+
+The net is one of the registry with `upsampling` (the deformable ones): its upsampler is trained for all its taps at
+once, and its checkpoint then starts the network's own training (`--init`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from hmr.networks.hmr_net import HmrNet
+from hmr.networks.upsampling.jbu import AttentionDownsampler
+from training.batch import Batch
+from training.config import Recipe
+from training.losses import Truth
+from training.tasks.base import Task, autocast
+
+DIRECTIONS = 30
+MOVE = 0.08  # of the crop: 20 pixels of 256
+ZOOM = 2.0
+
+
+class _Views(nn.Module):
+    """Per tap: the way back down and the uncertainty."""
+
+    def __init__(self, channels: list[int], grid_hw: tuple[int, int]) -> None:
+        super().__init__()
+        self.down = nn.ModuleList(AttentionDownsampler(c, grid_hw) for c in channels)
+        self.uncertainty = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in channels)
+        for layer in self.uncertainty:
+            nn.init.zeros_(layer.weight)
+
+
+class UpsamplerTask(Task):
+    """Enlarged maps that look from elsewhere as the encoder's maps from there do."""
+
+    main_score = "consistency"
+
+    def __init__(self, recipe: Recipe) -> None:
+        super().__init__(recipe)
+        if "backbone" not in recipe.freeze:
+            raise ValueError(
+                f'recipe {recipe.name}: an upsampler is trained on a frozen encoder: freeze = ["backbone"]'
+            )
+
+    def prepare(self, net: nn.Module) -> None:
+        if not isinstance(net, HmrNet) or net.upsampling is None:
+            raise ValueError(f"recipe {self.recipe.name}: {self.recipe.model} has no upsampler to train")
+        channels = net.backbone.feature_info[-1][0]
+        self.helper = _Views([channels] * len(net.taps), net.backbone.grid_hw)
+
+    def fast_modules(self, net: nn.Module) -> list[nn.Module]:
+        return [net.get_submodule("upsampling"), self.helper]
+
+    def slow_modules(self, net: nn.Module) -> list[nn.Module]:
+        return []
+
+    def predict(self, net: nn.Module, batch: Batch) -> Any:
+        assert isinstance(net, HmrNet) and net.upsampling is not None and isinstance(self.helper, _Views)
+        grid = random_views(len(batch), batch.images.device, self.training)
+        moved = move(batch.images, grid)
+        with torch.no_grad():
+            maps = [_normed(m) for m in net.backbone.forward_blocks(batch.images, net.taps)]
+            wanted = [_normed(m) for m in net.backbone.forward_blocks(moved, net.taps)]
+        enlarged = net.upsampling(maps, batch.images)
+        found = []
+        for down, feature_map in zip(self.helper.down, enlarged, strict=True):
+            whole = F.interpolate(feature_map, batch.images.shape[-2:], mode="bilinear", align_corners=False)
+            found.append(down(move(whole, grid)))
+        spread = [layer(m) for layer, m in zip(self.helper.uncertainty, wanted, strict=True)]
+        return found, wanted, spread
+
+    def loss(
+        self, predicted: Any, batch: Batch, truth: Truth | None, body_scale: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        total, plain = torch.zeros((), device=batch.images.device), torch.zeros((), device=batch.images.device)
+        for found, wanted, spread in zip(*predicted, strict=True):
+            found, wanted, spread = found.float(), wanted.float(), spread.float().clamp(-6, 6)
+            projection = torch.randn(found.shape[1], DIRECTIONS, device=found.device) / found.shape[1] ** 0.5
+            error = torch.einsum("bchw,cd->bdhw", found - wanted, projection).square().mean(1, keepdim=True)
+            total = total + (error * torch.exp(-2 * spread) + spread).mean()
+            plain = plain + (found - wanted).square().mean().detach() / len(predicted[0])
+        return total, {"consistency": plain}
+
+    @torch.no_grad()
+    def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+        """Mean squared difference of the normed maps (their variance is 1), on the same views every time."""
+        net.eval()
+        self.eval()
+        device = next(net.parameters()).device
+        values = []
+        for batch in batches:
+            moved = batch.to(device)
+            with autocast(device):
+                predicted = self.predict(net, moved)
+            values.append(float(self.loss(predicted, moved, None, 1.0)[1]["consistency"]))
+        self.train()
+        return {"consistency": sum(values) / max(1, len(values))}
+
+
+def _normed(feature_map: Tensor) -> Tensor:
+    """(B,C,h,w), every place's features with mean 0 and variance 1."""
+    return F.layer_norm(feature_map.permute(0, 2, 3, 1).float(), (feature_map.shape[1],)).permute(0, 3, 1, 2)
+
+
+def random_views(count: int, device: torch.device, random: bool) -> Tensor:
+    """(count,2,3) affine maps for `move`: zoom of 1 to 2, shift, mirror; the same ones where not `random`."""
+    draw = torch.rand(count, 4, device=device) if random else torch.linspace(0, 1, 4 * count, device=device).view(-1, 4)
+    scale = ZOOM ** -draw[:, 0]
+    reach = 1 - scale + 2 * MOVE
+    shift = (2 * draw[:, 1:3] - 1) * reach[:, None]
+    mirror = torch.where(draw[:, 3] < 0.5, -1.0, 1.0)
+    zero = torch.zeros_like(scale)
+    rows = torch.stack([scale * mirror, zero, shift[:, 0], zero, scale, shift[:, 1]], dim=1)
+    return rows.view(-1, 2, 3)
+
+
+def move(pictures: Tensor, views: Tensor) -> Tensor:
+    """(B,C,H,W) seen through affine maps (B,2,3); beyond the border its pixels repeat."""
+    grid = F.affine_grid(views.to(pictures.dtype), list(pictures.shape), align_corners=False)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
