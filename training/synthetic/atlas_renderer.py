@@ -45,13 +45,11 @@ class Lighting:
 
 @dataclass(frozen=True)
 class Drawn:
-    """A mesh in a crop. motions (24, 3, 4): rest space -> camera frame per joint; `labelled`: the part map shows it;
-    `casts`: it throws a shadow."""
+    """A mesh in a crop. motions (24, 3, 4): rest space -> camera frame per joint; `labelled`: the part map shows it."""
 
     mesh: UploadedMesh
     motions: F32
     labelled: bool = False
-    casts: bool = True
 
 
 @dataclass(frozen=True)
@@ -67,11 +65,13 @@ class CropScene:
 
 @dataclass(frozen=True)
 class UploadedMesh:
-    """A mesh on the GPU: vertex arrays of the passes; `release` frees it. The first `skin_count` indices are skin."""
+    """A mesh on the GPU: vertex arrays of the passes; `release` frees it. The first `skin_count` indices are skin;
+    the first `shadowless_count` throw no shadow."""
 
     skin: moderngl.VertexArray
     cloth: moderngl.VertexArray
     skin_count: int
+    shadowless_count: int
     index_count: int
     shadow: moderngl.VertexArray
     part: moderngl.VertexArray
@@ -87,8 +87,10 @@ class UploadedMesh:
 class AtlasRenderer:
     """Draws up to columns * rows crops of crop_hw at a time."""
 
-    def __init__(self, columns: int = 8, rows: int = 4, crop_hw: tuple[int, int] = (256, 192)) -> None:
-        self.columns, self.rows, self.crop_hw = columns, rows, crop_hw
+    def __init__(
+        self, columns: int = 8, rows: int = 4, crop_hw: tuple[int, int] = (256, 192), shadow_px: int = SHADOW_PX
+    ) -> None:
+        self.columns, self.rows, self.crop_hw, self.shadow_px = columns, rows, crop_hw, shadow_px
         self._fine_hw = (round(crop_hw[0] * SUPERSAMPLE), round(crop_hw[1] * SUPERSAMPLE))
         ctx = moderngl.create_context(standalone=True, backend="egl", require=330)
         self._context = ctx
@@ -102,7 +104,7 @@ class AtlasRenderer:
         fine = (columns * self._fine_hw[1], rows * self._fine_hw[0])
         self._canvas = ctx.framebuffer([ctx.renderbuffer(fine, 4)], ctx.depth_renderbuffer(fine))
         self._part_canvas = ctx.framebuffer([ctx.renderbuffer(coarse, 1)], ctx.depth_renderbuffer(coarse))
-        self._shadow_map = ctx.depth_texture((columns * SHADOW_PX, rows * SHADOW_PX))
+        self._shadow_map = ctx.depth_texture((columns * self.shadow_px, rows * self.shadow_px))
         self._shadow_map.compare_func = "<="
         self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._shadow_canvas = ctx.framebuffer(depth_attachment=self._shadow_map)
@@ -161,7 +163,8 @@ class AtlasRenderer:
             return ctx.vertex_array(program, [(buffer, " ".join(formats), *names)], indices)
 
         return UploadedMesh(
-            array(self._skin, index), array(self._cloth, index), 3 * mesh.skin_faces, 3 * len(mesh.faces),
+            array(self._skin, index), array(self._cloth, index), 3 * mesh.skin_faces, 3 * mesh.shadowless,
+            3 * len(mesh.faces),
             array(self._shadow, index), array(self._part, body_index),
             np.ascontiguousarray(mesh.look, np.float32).tobytes(), (buffer, index, body_index),
         )  # fmt: skip
@@ -197,12 +200,13 @@ class AtlasRenderer:
         self._shadow_canvas.use()
         self._shadow_canvas.clear(depth=1.0)
         for number, (scene, light) in enumerate(zip(scenes, lights, strict=True)):
-            self._shadow_canvas.viewport = self._cell(number, SHADOW_PX, SHADOW_PX)
+            self._shadow_canvas.viewport = self._cell(number, self.shadow_px, self.shadow_px)
             self._shadow["projection"].write(np.ascontiguousarray(light.T).tobytes())
             for drawn in scene.drawn:
-                if drawn.casts:
+                mesh = drawn.mesh
+                if mesh.index_count > mesh.shadowless_count:
                     self._bind(self._shadow, drawn, look=True)
-                    drawn.mesh.shadow.render()
+                    mesh.shadow.render(vertices=mesh.index_count - mesh.shadowless_count, first=mesh.shadowless_count)
 
     def _draw_colours(self, scenes: list[CropScene], lights: list[F32]) -> None:
         for unit, name in enumerate(("cloth", "prints", "heads", "grain")):
@@ -238,7 +242,7 @@ class AtlasRenderer:
         """Camera, place in the shadow map and light of one crop."""
         program["projection"].write(finer(scene.window).projection().tobytes())
         row, column = divmod(number, self.columns)
-        edge = 1.5 / SHADOW_PX
+        edge = 1.5 / self.shadow_px
         low = np.array([column / self.columns, row / self.rows])
         span = np.array([1 / self.columns, 1 / self.rows])
         to_cell = np.eye(4, dtype=np.float32)
@@ -252,7 +256,7 @@ class AtlasRenderer:
         program["lamp_direction"].value = tuple(map(float, lamp.lamp_direction))
         program["lamp_colour"].value = tuple(map(float, lamp.lamp_colour))
         program["softness"].value = (
-            lamp.blur_texels / SHADOW_PX, lamp.left_in_shadow, lamp.ambient_lost, lamp.wrinkles,
+            lamp.blur_texels / self.shadow_px, lamp.left_in_shadow, lamp.ambient_lost, lamp.wrinkles,
         )  # fmt: skip
 
     def _draw_parts(self, scenes: list[CropScene]) -> None:

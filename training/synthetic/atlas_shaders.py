@@ -85,12 +85,13 @@ void main() {
     view_position = p;
     view_normal = moved(m, vec4(in_normal, 0.0));
     vec3 n = normalize(view_normal);
-    sky = irradiance(dot(n, p) > 0.35 * length(p) ? -n : n);
+    n = dot(n, p) > 0.35 * length(p) ? -n : n;
+    sky = irradiance(n);
     canonical = in_canonical;
     limb = in_limb;
     uv = in_uv;
     layer = int(in_tag.y);
-    shadow_place = (to_shadow * vec4(p, 1.0)).xyz;
+    shadow_place = (to_shadow * vec4(p + 0.012 * n, 1.0)).xyz;  // off the surface, which would shade itself
     gl_Position = projection * vec4(p, 1.0);
     // Outer layers win by a few millimetres where they cross inner ones; what is seen does not move.
     float nearer = 1.0 - look[layer * ROWS + 5].w / max(length(p), 0.05);

@@ -9,9 +9,11 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
+from typing import Protocol
 
 import av
 import cv2
@@ -41,7 +43,7 @@ class Actor:
     pose: F32  # (T, 24, 3, 3)
     transl_m: F32  # (T, 3)
     betas: F32  # (10,)
-    look: Appearance
+    look: Appearance | None = None
     enters: int = 0
 
 
@@ -84,6 +86,17 @@ def room_camera(image_wh: tuple[int, int], fov_deg: float, height_m: float, tilt
     return camera, np.array([0, height_m, 0], np.float32)
 
 
+class Stage(Protocol):
+    """What draws a clip: a fixed camera in the world, a body, and frames of people."""
+
+    camera: Camera
+    body: BodyModel
+
+    def to_camera(self, points: F32) -> F32: ...
+
+    def frame(self, people: list[tuple[Actor, int, F32]]) -> NDArray[np.uint8]: ...
+
+
 class ClipRenderer:
     """Draws actors frame by frame in one room."""
 
@@ -110,12 +123,12 @@ class ClipRenderer:
         """World points (..., 3) -> camera frame."""
         return ((points - self.origin) @ self.camera.rotation.T).astype(np.float32)
 
-    def frame(self, people: list[tuple[Appearance, F32]]) -> NDArray[np.uint8]:
-        """(H, W, 3) RGB; each person is a look and bare world vertices (V, 3)."""
+    def frame(self, people: list[tuple[Actor, int, F32]]) -> NDArray[np.uint8]:
+        """(H, W, 3) RGB; each person is an actor, the number of its own frame, and bare world vertices (V, 3)."""
         width, height = self.camera.image_wh
-        canvas = self.room * (1 - SHADOW * self._shadow([v for _, v in people]))[..., None]
+        canvas = self.room * (1 - SHADOW * self._shadow([v for _, _, v in people]))[..., None]
         window = Window(self.camera.focal_px, width / 2, height / 2, width, height)
-        drawn = [Person(self.to_camera(v), look) for look, v in people]
+        drawn = [Person(self.to_camera(v), actor.look) for actor, _, v in people if actor.look is not None]
         rgba, _ = self.renderer.render(drawn, window, self.light, self.fabric)
         canvas = rgba[..., :3] * 255 + (1 - rgba[..., 3:]) * canvas
         noise = self.rng.normal(0, 1.5, (height // 2, width // 2, 3)).astype(np.float32)
@@ -136,7 +149,7 @@ class ClipRenderer:
         return cv2.resize(soft, (width, height), interpolation=cv2.INTER_LINEAR)
 
 
-def truth_row(frame: int, fps: float, person: int, body: BodyModel, actor: Actor, clip: ClipRenderer, at: int):
+def truth_row(frame: int, fps: float, person: int, body: BodyModel, actor: Actor, clip: Stage, at: int):
     """World vertices of the actor and a row of the truth, or None where the picture does not show the person."""
     pose = actor.pose[at].copy()
     posed = body(pose[None], actor.betas[None], actor.transl_m[at : at + 1])
@@ -162,7 +175,7 @@ def truth_row(frame: int, fps: float, person: int, body: BodyModel, actor: Actor
     }
 
 
-def write_clip(out: Path, actors: list[Actor], clip: ClipRenderer, frames: int, fps: int) -> None:
+def write_clip(out: Path, actors: Sequence[Actor], clip: Stage, frames: int, fps: int) -> None:
     """Encode OUT.mp4 and write the truth beside it."""
     width, height = clip.camera.image_wh
     rows: list[dict[str, np.ndarray]] = []
@@ -177,7 +190,7 @@ def write_clip(out: Path, actors: list[Actor], clip: ClipRenderer, frames: int, 
                 if at < 0:
                     continue
                 vertices, row = truth_row(frame, fps, person, clip.body, actor, clip, at)
-                people.append((actor.look, vertices))
+                people.append((actor, at, vertices))
                 if row is not None:
                     rows.append(row)
             picture = av.VideoFrame.from_ndarray(clip.frame(people), format="rgb24")

@@ -45,7 +45,8 @@ class Mesh:
 
     vertices (V,) of VERTEX: `tag` holds part (joint + 1 of a body's skin, 0 of things) and layer. faces (F, 3) int32 to
     be seen, the first `skin_faces` of them skin; body_faces (G, 3) int32: the bare body alone, for the part map (a
-    thing's are its faces). look (MAX_LAYERS * 7, 4) float32, see `layer_rows`.
+    thing's are its faces). look (MAX_LAYERS * 7, 4) float32, see `layer_rows`. The first `shadowless` faces throw no
+    shadow.
     """
 
     vertices: NDArray[np.void]
@@ -53,6 +54,7 @@ class Mesh:
     skin_faces: int
     body_faces: NDArray[np.int32]
     look: F32
+    shadowless: int = 0
 
 
 def layer_rows(kind: Kind, material: Material, cut: Cut | None = None, depth_bias_m: float = 0.0) -> F32:

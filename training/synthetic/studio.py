@@ -226,7 +226,7 @@ class Studio:
         mesh = self._things(rng, shot, background is None)
         uploaded = None if mesh is None else self.renderer.upload(mesh)
         if uploaded is not None:
-            drawn.append(Drawn(uploaded, table, casts=background is not None))
+            drawn.append(Drawn(uploaded, table))
         window = crop_window(*square, camera)
         shade = background if background is not None else np.full((8, 8, 3), rng.uniform(90, 200), np.uint8)
         lighting = sample_lighting(rng, shade, camera.rotation[:, 1])
@@ -244,7 +244,7 @@ class Studio:
         )  # fmt: skip
         eye = -shot.camera.rotation.T @ shot.transl  # the camera in the world around the pelvis
         if room:
-            around.add_room(things, rng, floor_y, materials)
+            around.add_room(things, rng, floor_y, materials, eye)
         elif not webcam and eye[1] > floor_y + 0.3 and rng.random() < 0.7:
             around.add_shadow_floor(things, floor_y, float(rng.uniform(0.25, 0.75)))
         sits = bool((actor.joints[[4, 5], 1] > -0.25).all())

@@ -37,7 +37,8 @@ def _cube() -> Solid:
                 normal[axis] = sign
                 vertices.append(corner)
                 normals.append(normal)
-                uv.append((a + 0.5, b + 0.5))
+                # Pictures stand upright: rows of a texture run down, height runs up.
+                uv.append(((b + 0.5, 0.5 - a), (b + 0.5, a + 0.5), (a + 0.5, 0.5 - b))[axis])
             faces += [(start, start + 1, start + 2), (start, start + 2, start + 3)]
     return _solid(vertices, normals, uv, faces)
 
@@ -77,6 +78,7 @@ class Things:
 
     vertices: list[NDArray[np.void]] = field(default_factory=list)
     faces: list[NDArray[np.int32]] = field(default_factory=list)
+    scenery: list[NDArray[np.int32]] = field(default_factory=list)  # faces that throw no shadow
     rows: list[F32] = field(default_factory=list)
 
     def add(
@@ -89,8 +91,12 @@ class Things:
         kind: Kind | None = None,
         turn: F32 | None = None,
         joint: int = WORLD,
+        casts: bool = True,
     ) -> None:
-        """Add a solid scaled to `size` (3,) m, turned by (3, 3), at `place` (3,); in the rest space of `joint`."""
+        """Add a solid scaled to `size` (3,) m, turned by (3, 3), at `place` (3,), in the rest space of `joint`.
+
+        `casts`: it throws a shadow.
+        """
         turn = np.eye(3, dtype=np.float32) if turn is None else turn
         out = np.zeros(len(solid.vertices), VERTEX)
         out["position"] = (solid.vertices * size) @ turn.T + place
@@ -103,7 +109,7 @@ class Things:
         out["joint"][:, 0] = joint
         out["weight"][:, 0] = 255
         out["tag"][:, 1] = self._layer(layer_rows(kind, material))
-        self.faces.append(solid.faces + sum(len(v) for v in self.vertices))
+        (self.faces if casts else self.scenery).append(solid.faces + sum(len(v) for v in self.vertices))
         self.vertices.append(out)
 
     def _layer(self, rows: F32) -> int:
@@ -122,8 +128,9 @@ class Things:
         look = np.zeros((MAX_LAYERS * ROWS_PER_LAYER, 4), np.float32)
         stacked = np.concatenate(self.rows)
         look[: len(stacked)] = stacked
-        faces = np.concatenate(self.faces)
-        return Mesh(np.concatenate(self.vertices), faces, 0, faces, look)
+        faces = np.concatenate([*self.scenery, *self.faces])
+        seen_only = sum(len(part) for part in self.scenery)
+        return Mesh(np.concatenate(self.vertices), faces, 0, faces, look, seen_only)
 
 
 def _turn_y(angle: float) -> F32:
@@ -134,24 +141,30 @@ def _turn_y(angle: float) -> F32:
 def add_shadow_floor(things: Things, floor_y: float, strength: float) -> None:
     """A floor that shows nothing but shadow, for people before a photograph."""
     material = Material(texture=0, colours=np.zeros((3, 3), np.float32), scale=strength)
-    things.add(CUBE, np.array([9, 0.002, 9]), np.array([0, floor_y - 0.004, 0]), material, kind=Kind.SHADOW)
+    things.add(
+        CUBE, np.array([9, 0.002, 9]), np.array([0, floor_y - 0.004, 0]), material, kind=Kind.SHADOW, casts=False
+    )
 
 
-def add_room(things: Things, rng: Rng, floor_y: float, materials: Materials) -> None:
-    """Floor, walls, ceiling and pictures on the walls around a person at the origin; the camera is towards +z."""
+def add_room(things: Things, rng: Rng, floor_y: float, materials: Materials, eye: F32) -> None:
+    """Floor, walls, ceiling and pictures on the walls around a person at the origin and a camera at `eye` (3,), which
+    is somewhere towards +z."""
     back, left, right, height = (
         -rng.uniform(0.7, 3.5),
         -rng.uniform(1.4, 3.5),
         rng.uniform(1.4, 3.5),
         rng.uniform(2.3, 3),
     )
-    angle = float(rng.normal(0, 0.3))
-    turn = _turn_y(angle)
+    turn = _turn_y(float(rng.normal(0, 0.3)))
+    inside = turn.T @ eye
+    left, right = min(left, inside[0] - 0.4), max(right, inside[0] + 0.4)
+    floor_y = min(floor_y, inside[1] - 0.15)
+    height, depth = max(height, inside[1] - floor_y + 0.3), max(6.0, inside[2] - back + 1.0)
 
     def slab(size: tuple[float, float, float], place: tuple[float, float, float], material: Material) -> None:
-        things.add(CUBE, np.array(size), turn @ np.array(place), material, turn=turn)
+        things.add(CUBE, np.array(size), turn @ np.array(place), material, turn=turn, casts=False)
 
-    depth, middle, width = 9.0, floor_y + height / 2, right - left
+    middle, width = floor_y + height / 2, right - left
     wall = materials.wall()
     slab((width, 0.02, depth), ((left + right) / 2, floor_y - 0.012, back + depth / 2), materials.floor())
     slab((width, height, 0.02), ((left + right) / 2, middle, back), wall)

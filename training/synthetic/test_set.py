@@ -1,0 +1,97 @@
+"""The fixed synthetic test set: `python -m training.synthetic.test_set OUT --pack PACK`: 2,000 crops and ten clips.
+
+People, motions, garments, hues, fabrics, faces and photographs of the test split alone. OUT/crops is a set as
+`training.synthetic.generate` writes it; OUT/clips holds ten clips with their truth beside (.npz, as motion.npz): five
+of motion capture seen from a room, five of gestures before a webcam.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from hmr.geometry.camera import focal_from_fov
+from hmr.geometry.rotations import axis_angle_to_matrix
+from training.mocap.retarget import load_smpl_motion
+from training.synthetic.clip import chain, room_camera, stage, write_clip
+from training.synthetic.dressed_clip import SEATED_ROOT_M, ClipStage, DressedActor, gesture_motion
+from training.synthetic.generate import generate_from_pack
+from training.synthetic.pack import Pack, PackError, open_pack
+from training.synthetic.poses import split_files
+from training.synthetic.scene import FLIP_YZ, Camera
+from training.synthetic.stream import RenderError
+
+CROPS, CROP_SEED = 2000, 2026
+CLIPS_OF_EACH, CLIP_SEED = 5, 500
+SECONDS, FPS = 5.0, 25
+
+
+def webcam(rng: np.random.Generator) -> tuple[Camera, np.ndarray]:
+    """A webcam about 0.8 m before a person who sits at the origin, and its place (3,) in the world."""
+    pitch = float(rng.choice([rng.normal(-0.25, 0.1), rng.normal(0.08, 0.08)]))
+    rotation = axis_angle_to_matrix(np.array([pitch, 0, 0], np.float32)) @ FLIP_YZ
+    camera = Camera(rotation.astype(np.float32), float(focal_from_fov(np.deg2rad(72), (640, 480))), (640, 480))
+    away = rng.uniform(0.6, 1.0)
+    face_m = SEATED_ROOT_M + 0.5
+    return camera, np.array([rng.normal(0, 0.08), face_m + away * np.tan(pitch) - 0.03, away], np.float32)
+
+
+def room_clip(out: Path, pack: Pack, mocap: Path, seed: int) -> None:
+    """One or two people of the test subjects in a room or before a photograph, 960 x 540."""
+    rng = np.random.default_rng(seed)
+    people, frames = 1 + int(rng.random() < 0.4), round(SECONDS * FPS)
+    camera, origin = room_camera((960, 540), float(rng.uniform(50, 75)), float(rng.uniform(1.0, 2.2)), 0.12)
+    clip = ClipStage(pack, camera, origin, seed, people=people, desk=False)
+    files = split_files(mocap, pack.split)
+    actors = []
+    for k, member in enumerate(clip.members):
+        pose, transl = chain([load_smpl_motion(files[i]) for i in rng.choice(len(files), 3, replace=False)])
+        start = int(rng.integers(0, max(1, len(pose) - frames)))
+        x = (k - (people - 1) / 2) * 1.3 + float(rng.normal(0, 0.1))
+        staged = stage(pose[start:], transl[start:], frames, (x, float(rng.uniform(-4.6, -3.4))), rng.normal(0, 0.8))
+        actors.append(DressedActor(*staged, betas=member.betas, member=member))
+    write_clip(out, actors, clip, frames, FPS)
+
+
+def webcam_clip(out: Path, pack: Pack, seed: int) -> None:
+    """One person who gestures at a desk, 640 x 480."""
+    rng = np.random.default_rng(seed)
+    frames = round(SECONDS * FPS)
+    camera, origin = webcam(rng)
+    clip = ClipStage(pack, camera, origin, seed, people=1, desk=True)
+    pose, transl = gesture_motion(rng, pack, frames, FPS)
+    member = clip.members[0]
+    write_clip(out, [DressedActor(pose, transl, betas=member.betas, member=member)], clip, frames, FPS)
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pack", type=Path, required=True, help="folder made by training.synthetic.pack")
+    parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"), help="for the clips")
+    parser.add_argument("--workers", type=int, default=1)
+    parser.add_argument("--only", choices=("crops", "clips"), default=None)
+    args = parser.parse_args(argv)
+    try:
+        if args.only != "clips":
+            generate_from_pack(
+                args.out / "crops", args.pack, count=CROPS, split="test", seed=CROP_SEED, workers=args.workers
+            )
+        if args.only != "crops":
+            pack = open_pack(args.pack, "test")
+            (args.out / "clips").mkdir(parents=True, exist_ok=True)
+            for k in range(CLIPS_OF_EACH):
+                room_clip(args.out / "clips" / f"room_{k}.mp4", pack, args.mocap, CLIP_SEED + k)
+                webcam_clip(args.out / "clips" / f"webcam_{k}.mp4", pack, CLIP_SEED + 100 + k)
+    except (RenderError, PackError, OSError) as error:
+        print(f"test_set: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
