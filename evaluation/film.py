@@ -21,6 +21,8 @@ from app.sources.video_file import open_video_file
 from evaluation.predict_rows import EstimatesBodies, RowPredictor
 from evaluation.predictions import Predictions, empty_columns
 from hmr.body.body_model import BodyModel
+from hmr.body.joints import NUM_JOINTS
+from hmr.body.surface_joints import COCO_FROM_POINTS
 from hmr.geometry.boxes import from_points
 from hmr.geometry.camera import Intrinsics
 from training.datasets.coco import LabelledImage
@@ -30,6 +32,9 @@ TRACK_PADDING = 0.1  # landmarks end at the eyes, the fingertips and the toes
 MIN_VISIBILITY = 0.3
 MIN_LANDMARKS = 6
 FALLBACK_FPS = 30.0
+
+# MediaPipe's landmarks in the order of COCO's 17 joints.
+MEDIAPIPE_OF_COCO = [0, 2, 5, 7, 8, 11, 12, 13, 14, 15, 16, 23, 24, 25, 26, 27, 28]
 
 CameraOf = Callable[[LabelledImage, tuple[int, int]], Intrinsics]
 
@@ -60,6 +65,23 @@ def read_boxes(path: Path) -> FilmBoxes:
     frames = np.flatnonzero(seen.sum(1) >= MIN_LANDMARKS)
     boxes = from_points(track[frames, :, :2].astype(np.float64), seen[frames], TRACK_PADDING)
     return FilmBoxes(frames, np.ones(len(frames), np.int32), boxes, None)
+
+
+def reference_keypoints(path: Path, boxes: FilmBoxes) -> NDArray[np.float64]:
+    """(R,17,3) x, y and 0 or 1 whether it is known: COCO's joints of a track or of true motion (limbs only).
+
+    Raises: UsageError for a file that is neither."""
+    points = np.zeros((len(boxes.frame), 17, 3))
+    with np.load(path, allow_pickle=False) as archive:
+        track = archive["keypoints_px"] if "keypoints_px" in archive.files else None
+    if track is not None:
+        marks = track[boxes.frame][:, MEDIAPIPE_OF_COCO]
+        points[..., :2], points[..., 2] = marks[..., :2], marks[..., 2] >= MIN_VISIBILITY
+        return points
+    limbs = COCO_FROM_POINTS < NUM_JOINTS
+    points[:, limbs, :2] = np.nan_to_num(read_motion(path).joints_2d[:, COCO_FROM_POINTS[limbs]])
+    points[:, limbs, 2] = 1
+    return points
 
 
 def predict_film(

@@ -26,12 +26,12 @@ import numpy as np
 from app.errors import BodycastError, UsageError
 from app.motion_file import Motion, read_motion
 from app.pipeline.build import load_body
-from evaluation.film import KIND, as_motion, read_boxes
+from evaluation.film import KIND, as_motion, read_boxes, reference_keypoints
 from evaluation.metrics import pve_mm
 from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
 from evaluation.predictions import Predictions, is_predictions, read_predictions
 from evaluation.protocols import PROTOCOLS, ProtocolOptions, score_protocol
-from evaluation.score_coco import score_coco, score_results
+from evaluation.score_coco import people_csv, score_coco, score_results
 from evaluation.score_crops import score_crops
 from hmr.body.body_model import BodyModel
 from hmr.geometry.rotations import axis_angle_to_matrix
@@ -58,7 +58,10 @@ def score_predictions(path: Path, truth: Path, args: argparse.Namespace) -> dict
             raise UsageError(f"{truth}: no crop set (meta.json is missing); for a data set give --protocol")
         return score_crops(predictions, truth, load_body(args.body, str(predictions.meta["body"]), False))
     if truth.suffix == ".json":
-        return score_coco(predictions, read_labels(truth))
+        labels = read_labels(truth)
+        if args.people:
+            args.people.write_text(people_csv(predictions, labels), encoding="utf-8")
+        return score_coco(predictions, labels)
     if predictions.meta.get("kind") == KIND:
         motion = as_motion(predictions, read_boxes(truth).person_id)
         return score_motion(motion, truth, args.body)
@@ -109,7 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--body", default="auto", help="body file of the predictions, where it is not the embedded one")
     parser.add_argument("--json", nargs="?", const="-", help="print JSON; with a file name, write it there as well")
     parser.add_argument("--pictures", type=Path, help="folder for pictures with mesh and skeleton; needs --images")
-    parser.add_argument("--images", type=Path, help="folder of the pictures, for --pictures")
+    parser.add_argument("--images", type=Path, help="folder of the pictures, or the film, for --pictures")
+    parser.add_argument("--people", type=Path, help="with COCO labels: a .csv with the figures of every person")
     return parser
 
 
@@ -134,14 +138,19 @@ def run(args: argparse.Namespace) -> dict[str, dict[str, float]]:
 
 
 def _draw(args: argparse.Namespace, predictions: Predictions) -> None:
-    from evaluation.score_pictures import draw_pictures
+    """Raises: UsageError where the truth does not say what the pictures are."""
+    from evaluation.score_pictures import draw_film, draw_pictures
 
-    labels = next((truth for truth in args.truth if truth.suffix == ".json"), None)
-    if labels is None:
-        raise UsageError("--pictures needs COCO labels, which name the pictures")
     body = load_body(args.body, str(predictions.meta["body"]), False)
-    for path in draw_pictures(predictions, read_labels(labels), args.images, args.pictures, body):
-        print(f"evaluation score: {path}", file=sys.stderr)
+    if predictions.meta.get("kind") == KIND:
+        reference = reference_keypoints(args.truth[0], read_boxes(args.truth[0]))
+        written = draw_film(predictions, args.images, reference, args.pictures, body)
+    else:
+        labels = next((truth for truth in args.truth if truth.suffix == ".json"), None)
+        if labels is None:
+            raise UsageError("--pictures needs COCO labels, which name the pictures, or the predictions of a film")
+        written = draw_pictures(predictions, read_labels(labels), args.images, args.pictures, body)
+    print(f"evaluation score: {len(written) - 1} pictures and {written[-1]}", file=sys.stderr)
 
 
 def _clean(result: dict[str, dict[str, float]]) -> dict[str, dict[str, float | None]]:

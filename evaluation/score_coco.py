@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import UsageError
 from evaluation.keypoint_metrics import (
@@ -49,33 +53,65 @@ def rows_of(predictions: Predictions, people: list[Annotation]) -> np.ndarray:
     return rows
 
 
-def score_coco(predictions: Predictions, labels: CocoLabels) -> dict[str, float]:
-    """Figures by name; shares in per cent. A person without a prediction is a miss with all joints.
+@dataclass(frozen=True)
+class ComparedPeople:
+    """P labelled people beside their predictions: `distance` (P,17) px, NaN without a prediction; `labelled` and
+    `limbs` (P,17) bool; `points` (P,17,3); `boxes` (P,4); `area` (P,) px^2."""
 
-    `pck_torso@0.2` and so on: over the 12 joints of the limbs; `pck17_*`: over all 17; `visible`: only joints that the
-    labels call visible. `oks`: mean; `ap*`: pycocotools, where it is installed.
-    """
+    people: list[Annotation]
+    rows: NDArray[np.intp]
+    points: NDArray[np.float64]
+    distance: NDArray[np.float64]
+    boxes: NDArray[np.float64]
+    area: NDArray[np.float64]
+
+    @property
+    def labelled(self) -> NDArray[np.bool_]:
+        return self.points[..., 2] > 0
+
+    @property
+    def limbs(self) -> NDArray[np.bool_]:
+        limbs = self.labelled
+        limbs[:, :5] = False
+        return limbs
+
+    @property
+    def lengths(self) -> dict[str, NDArray[np.float64]]:
+        """The three measures of a person that PCK goes by, px."""
+        points = self.points[..., :2]
+        return {
+            "torso": torso_length(points, self.labelled),
+            "head": head_length(points, self.labelled),
+            "bbox": box_length(self.boxes),
+        }
+
+
+def compare(predictions: Predictions, labels: CocoLabels) -> ComparedPeople:
+    """Raises: UsageError where there is nobody to compare, or the body has no face points."""
     people = labelled_people(labels)
     rows = rows_of(predictions, people)
     if np.isnan(predictions.points_2d[rows[rows >= 0]]).all():
         raise UsageError(f"the body {predictions.meta.get('body')!r} has no face points: COCO's 17 joints need them")
     found = predictions.points_2d[rows][:, COCO_FROM_POINTS].astype(np.float64)
     found[rows < 0] = np.nan
-    keypoints = np.stack([a.keypoints for a in people if a.keypoints is not None])
-    points, labelled = keypoints[..., :2], keypoints[..., 2] > 0
+    points = np.stack([a.keypoints for a in people if a.keypoints is not None])
     boxes = np.stack([a.xyxy for a in people if a.xyxy is not None])
-    distance = np.linalg.norm(found - points, axis=-1)
-    limbs = labelled.copy()
-    limbs[:, :5] = False
-    visible = limbs & (keypoints[..., 2] == 2)
-    lengths = {
-        "torso": torso_length(points, labelled),
-        "head": head_length(points, labelled),
-        "bbox": box_length(boxes),
-    }
+    sides = boxes[:, 2:] - boxes[:, :2]
+    area = np.array([s.prod() if a.area is None else a.area for a, s in zip(people, sides, strict=True)])
+    return ComparedPeople(people, rows, points, np.linalg.norm(found - points[..., :2], axis=-1), boxes, area)
+
+
+def score_coco(predictions: Predictions, labels: CocoLabels) -> dict[str, float]:
+    """Figures by name; shares in per cent. A person without a prediction is a miss with all joints.
+
+    `pck_torso@0.2` and so on: over the 12 joints of the limbs; `pck17_*`: over all 17; `visible`: only joints that the
+    labels call visible. `oks`: mean; `ap*`: pycocotools, where it is installed. Raises: UsageError.
+    """
+    compared = compare(predictions, labels)
+    distance, labelled, limbs, lengths = compared.distance, compared.labelled, compared.limbs, compared.lengths
     result: dict[str, float] = {
-        "people": len(people),
-        "people_without_prediction": int((rows < 0).sum()),
+        "people": len(compared.people),
+        "people_without_prediction": int((compared.rows < 0).sum()),
         "people_with_torso": int(np.isfinite(lengths["torso"]).sum()),
         "joints_labelled": int(labelled.sum()),
         "joints_of_limbs": int(limbs.sum()),
@@ -85,19 +121,36 @@ def score_coco(predictions: Predictions, labels: CocoLabels) -> dict[str, float]
             result[f"pck_{name}@{share:g}"] = 100 * pck_over_people(distance, limbs, length, share)
     for name, length in lengths.items():
         result[f"pck17_{name}@0.2"] = 100 * pck_over_people(distance, labelled, length, 0.2)
+    visible = limbs & (compared.points[..., 2] == 2)
     result["pck_torso_visible@0.2"] = 100 * pck_over_people(distance, visible, lengths["torso"], 0.2)
     for limb, joints in LIMBS.items():
         only = np.zeros_like(limbs)
         only[:, list(joints)] = limbs[:, list(joints)]
         result[f"pck_torso_{limb}@0.2"] = 100 * pck_over_people(distance, only, lengths["torso"], 0.2)
-    area = np.array(
-        [a.area if a.area is not None else np.prod(b[2:] - b[:2]) for a, b in zip(people, boxes, strict=True)]
-    )
-    result["oks"] = float(100 * np.nanmean(oks(distance, labelled, area)))
+    result["oks"] = float(100 * np.nanmean(oks(distance, labelled, compared.area)))
     result["error_median_px"] = float(np.nanmedian(distance[limbs])) if np.isfinite(distance[limbs]).any() else np.nan
     if find_spec("pycocotools") is not None:
         result |= _average_precision(predictions, labels)
     return result
+
+
+def people_csv(predictions: Predictions, labels: CocoLabels) -> str:
+    """A table of the people, worst OKS first: where to look when pictures fall short. Raises: UsageError."""
+    compared = compare(predictions, labels)
+    similarity = oks(compared.distance, compared.labelled, compared.area)
+    torso = compared.lengths["torso"]
+    with np.errstate(invalid="ignore"):
+        hits = (compared.distance <= 0.2 * torso[:, None]) & compared.limbs
+    stream = io.StringIO()
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(["annotation_id", "file_name", "oks", "pck_torso_0.2", "joints_of_limbs", "torso_px", "score"])
+    for at in np.argsort(similarity, kind="stable"):
+        person, row, count = compared.people[at], compared.rows[at], int(compared.limbs[at].sum())
+        share = f"{hits[at].sum() / count:.3f}" if count and np.isfinite(torso[at]) else ""
+        score = f"{predictions.score[row]:.3f}" if row >= 0 else ""
+        name = labels.images[person.image_id].file_name
+        table.writerow([person.id, name, f"{similarity[at]:.3f}", share, count, f"{torso[at]:.1f}", score])
+    return stream.getvalue()
 
 
 def score_results(path: Path, labels: CocoLabels) -> dict[str, float]:

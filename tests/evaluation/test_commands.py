@@ -12,7 +12,9 @@ import pytest
 from evaluation.__main__ import COMMANDS, main
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["goldens", "--help"]], ids=" ".join)
+@pytest.mark.parametrize(
+    "arguments", [["--help"], *([name, "--help"] for name in ("goldens", "predict", "boxes", "score"))], ids=" ".join
+)
 def test_help_needs_no_torch(repository: Path, arguments: list[str]) -> None:
     code = (
         "import sys; from evaluation.__main__ import main\n"

@@ -38,6 +38,9 @@ def test_rows_fit_the_truth(tmp_path: Path, repository: Path, capsys: pytest.Cap
     (got,) = json.loads(capsys.readouterr().out).values()
     assert got["found_percent"] == 100 and got["id_switches"] == 0 and 10 < got["pa_mpjpe_mm"] < got["mpjpe_mm"] < 500
     assert got["pve_mm"] > 10 and got["acceleration_error_mm_per_frame2"] > 0
+    words = [tmp_path / "pred.npz", tmp_path / "truth.npz", "--images", demo / "demo.mp4", "--pictures", tmp_path / "p"]
+    assert main([*map(str, words)]) == 0
+    assert {path.name for path in (tmp_path / "p").iterdir()} == {f"{i}.jpg" for i in range(5)} | {"sheet.jpg"}
 
 
 def test_a_track_gives_boxes_around_its_landmarks(tmp_path: Path) -> None:

@@ -100,6 +100,10 @@ def test_exact_keypoints_score_full_and_moved_ones_by_their_share(
     assert got["pck_torso_wrists@0.2"] == pytest.approx(50) and got["pck_torso_elbows@0.2"] == 100
     assert got["pck17_torso@0.2"] == pytest.approx(100 * 64 / 68)
     assert 80 < got["oks"] < 99.9 and got["ap"] < 100
+    score(capsys, pred, labels, "--people", tmp_path / "people.csv")
+    header, *rows = (line.split(",") for line in (tmp_path / "people.csv").read_text().splitlines())
+    assert header[0] == "annotation_id" and {rows[0][0], rows[1][0]} == {"10", "13"}, "the worst come first"
+    assert [row[3] for row in rows] == ["0.833", "0.833", "1.000", "1.000"]
 
 
 def test_results_of_pose_estimators_get_cocos_ap(
