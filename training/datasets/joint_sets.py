@@ -23,8 +23,11 @@ def _sides(*names: str) -> tuple[str, ...]:
 JOINT_SETS: dict[str, tuple[str, ...]] = {
     "smpl-24": JOINT_NAMES,
     "coco-17": COCO_JOINT_NAMES,
-    # PAPERS 5.3. Its first 25 are OpenPose's, with SMPL's joints for limbs.
-    "hmr2-44": tuple(name.removeprefix("op_") for name in HMR2_JOINT_NAMES[:25]) + HMR2_JOINT_NAMES[25:],
+    # PAPERS 5.3. Its first 25 are OpenPose's, with SMPL's joints for limbs and the pelvis for the middle of the hips.
+    "hmr2-44": tuple(
+        {"op_mid_hip": "pelvis", "pelvis_mpii": "pelvis"}.get(name, name.removeprefix("op_"))
+        for name in HMR2_JOINT_NAMES
+    ),
     # 3DPW's poses2d: OpenPose's 18 COCO joints.
     "openpose-18": _sides(
         *("nose", "neck_openpose", "r_shoulder", "r_elbow", "r_wrist", "l_shoulder", "l_elbow", "l_wrist"),

@@ -16,6 +16,8 @@ import pytest
 import scipy.io
 
 from hmr.body.body_model import BodyModel
+from hmr.body.joints import Joint
+from hmr.body.surface_joints import POINT_NAMES
 from hmr.geometry.camera import project_intrinsics
 from hmr.geometry.rotations import axis_angle_to_matrix
 from tests.training.datasets.layouts import (
@@ -26,6 +28,7 @@ from tests.training.datasets.layouts import (
     write_spin_h36m,
 )
 from training.datasets.amass import read_amass
+from training.datasets.as_crops import as_row
 from training.datasets.coco import read_coco
 from training.datasets.emdb import read_emdb
 from training.datasets.errors import DatasetError
@@ -398,6 +401,11 @@ def test_4d_humans_tars(tmp_path: Path) -> None:
     )
     assert first.xyxy.tolist() == [10, 0, 70, 60]
     assert second.present == ("picture", "xyxy", "keypoints")
+    row = as_row(first)
+    assert row is not None and row["known_camera"] == 0
+    named = {POINT_NAMES[i] for i in np.flatnonzero(row["known_joints"])}
+    assert {"pelvis", "left_knee", "right_wrist"} <= named and "spine1" not in named
+    np.testing.assert_allclose(row["joints"][Joint.PELVIS], np.asarray(people[0]["keypoints_3d"])[8, :3], atol=1e-6)
     assert first.picture is not None and first.picture.read().shape == (60, 80, 3)
     with tarfile.open(tmp_path / "bad.tar", "w") as shard:
         _add(shard, "a.jpg", jpg)
