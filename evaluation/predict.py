@@ -264,7 +264,7 @@ def run(args: argparse.Namespace) -> None:
         else:
             with progress_bar(_crop_count(args.crops, args.limit), args.quiet) as done:
                 columns = predict_crops(network, body, args.crops, args.limit, done)
-            meta |= {"kind": "crops", "labels": args.crops.name, "focal": "true cameras of the crop set"}
+            meta |= {"kind": "crops", "labels": str(args.crops.name), "focal": "true cameras of the crop set"}
         meta |= {
             "package": estimator.package.info.name,
             "package_sha256": hashlib.sha256((estimator.package.folder / METADATA_FILE).read_bytes()).hexdigest(),

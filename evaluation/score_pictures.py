@@ -125,7 +125,7 @@ def _skeletons(
     return canvas
 
 
-def _draw_skeleton(canvas: U8, points: NDArray[Any], known: NDArray[np.bool_], colour: tuple[int, int, int]) -> None:
+def _draw_skeleton(canvas: U8, points: NDArray[Any], known: NDArray[Any], colour: tuple[int, int, int]) -> None:
     thickness = max(1, round(max(canvas.shape) / 500))
     limit = 4 * max(canvas.shape)
     pixels = np.clip(np.nan_to_num(points), -limit, limit).round().astype(int).tolist()

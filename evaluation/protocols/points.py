@@ -203,7 +203,7 @@ def score_samples(
             errors["pve_mm"].append(pve_mm(meshes[0], meshes[1]))
         ours |= dict(zip(part, p, strict=True))
         theirs |= dict(zip(part, t, strict=True))
-    result = {"samples": float(len(samples)), "predicted": float(len(wanted)), "joints": float(p.shape[1])}
+    result = {"samples": float(len(samples)), "predicted": float(len(wanted)), "joints": float(len(ours[wanted[0]]))}
     result |= {name: float(np.concatenate(values).mean()) for name, values in errors.items() if values}
     runs = _runs([samples[i] for i in wanted], wanted, frame_step)
     accelerations = [

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 import cv2
 import numpy as np
@@ -54,7 +54,7 @@ KNOWN_FIELDS: dict[str, tuple[tuple[int, ...], str]] = {
 ROW_FIELDS = {**FIELDS, **KNOWN_FIELDS}
 SHRINK_LIMIT = 1.1  # image pixels per crop pixel above which bilinear sampling would skip pixels
 
-Row = dict[str, NDArray[np.generic]]
+Row = dict[str, NDArray[Any] | np.generic]
 
 
 def cut_crop(image: NDArray[np.uint8], transform: CropTransform) -> NDArray[np.uint8]:

@@ -17,7 +17,7 @@ import numpy as np
 
 from hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
 from training.datasets.errors import DatasetError
-from training.datasets.files import numbers, take
+from training.datasets.files import take
 from training.datasets.pictures import Picture
 from training.datasets.sample import F64, Joints3d, Keypoints2d, PersonSample
 from training.datasets.smpl_files import smpl_pose
@@ -78,7 +78,7 @@ def _sample(person: dict[str, Any], where: str, picture: Picture, split: str, ke
     points = take(person, "keypoints_2d", (44, 3), where)
     joints = take(person, "keypoints_3d", (44, 4), where)
     centre = take(person, "center", (2,), where)
-    half = 0.5 * SCALE_PX * float(np.max(numbers(person.get("scale"), (2,), f"{where}: scale")))
+    half = 0.5 * SCALE_PX * float(take(person, "scale", (2,), where).max())
     if not half > 0:
         raise DatasetError(f"{where}: scale: expected a positive size, got {person.get('scale')}")
     known = joints[:, 3] > 0

@@ -21,7 +21,7 @@ from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, require_file, require_folder
 from training.datasets.optional import require
 from training.datasets.pictures import Picture
-from training.datasets.sample import F64, Joints3d, Keypoints2d, PersonSample
+from training.datasets.sample import F64, Bools, Joints3d, Keypoints2d, PersonSample
 
 # The eight cameras at chest height and around; the others look from the ceiling.
 CAMERAS = (0, 1, 2, 4, 5, 6, 7, 8)
@@ -128,7 +128,7 @@ def read_3dhp_test(root: Path) -> Iterator[PersonSample]:
             )
 
 
-def _load_test(path: Path) -> tuple[F64, F64, F64]:
+def _load_test(path: Path) -> tuple[F64, F64, Bools]:
     h5py = require("h5py")
     try:
         with h5py.File(path, "r") as stored:

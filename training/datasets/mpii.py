@@ -78,7 +78,8 @@ def _mat_rows(path: Path) -> Iterator[Row]:
             continue
         for person in _many(picture.annorect):
             points = getattr(getattr(person, "annopoints", None), "point", None)
-            objpos, scale = getattr(person, "objpos", None), getattr(person, "scale", None)
+            objpos: Any = getattr(person, "objpos", None)
+            scale: Any = getattr(person, "scale", ())
             if points is None or not hasattr(objpos, "x") or not np.size(scale):
                 continue
             joints, known = np.zeros((16, 2)), np.zeros(16, bool)
