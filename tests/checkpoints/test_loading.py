@@ -202,6 +202,95 @@ def test_official_names_are_all_known(shared_dir: Path, golden, layout):
     assert len(ours) >= len(homeless) - len(beyond)
 
 
+def test_timms_own_files_load_and_give_timms_values(tmp_path):
+    """A classifier as timm saves it: 224 px, `layers.N`, `head.fc`."""
+    timm = pytest.importorskip("timm")
+    theirs = timm.create_model(
+        "swin_tiny_patch4_window7_224", embed_dim=8, depths=SWIN.depths, num_heads=SWIN.heads, num_classes=5
+    )
+    shake(theirs)
+    torch.save(theirs.state_dict(), tmp_path / "timm.pth")
+    ours = build("swin-t-s4", size=SWIN, image_hw=(224, 224))
+    report = load_checkpoint(ours, tmp_path / "timm.pth", "swin-timm")
+    assert report.kept == () and set(report.ignored.values()) == {"classifier"}
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        expected = theirs.forward_features(images).permute(0, 3, 1, 2)
+        torch.testing.assert_close(ours.encoder.eval()(images)[-1], expected, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("stages", [2, 3, 4])
+def test_torchvisions_own_files_load_up_to_the_cut(tmp_path, stages):
+    """torchvision's classifier at 224 px, where its windows are ours: odd features are stages, even ones mergings."""
+    torchvision = pytest.importorskip("torchvision")
+    depths, heads = list(SWIN.depths), list(SWIN.heads)
+    theirs = torchvision.models.swin_transformer.SwinTransformer([4, 4], 8, depths, heads, [7, 7], num_classes=5)
+    shake(theirs)
+    torch.save(theirs.state_dict(), tmp_path / "torchvision.pth")
+    ours = build(f"swin-t-s{stages}", size=SWIN, image_hw=(224, 224))
+    report = load_checkpoint(ours, tmp_path / "torchvision.pth", "swin-torchvision")
+    assert ("behind the cut" in report.ignored.values()) == (stages < 4)
+    images = torch.randn(2, 3, 224, 224)
+    with torch.no_grad():
+        expected = theirs.features[: 2 * stages](images).permute(0, 3, 1, 2)
+        torch.testing.assert_close(ours.encoder.eval().forward_raw(images)[-1], expected, atol=1e-5, rtol=0)
+    state = theirs.state_dict()
+    state["features.1.9.norm1.weight"] = state.pop("features.1.0.norm1.weight")
+    with pytest.raises(CheckpointMismatch, match=r"1 missing: .*; 1 unexpected: features\.1\.9\.norm1\.weight"):
+        load_checkpoint(ours, state, "swin-torchvision")
+
+
+def test_vmamba_projections_may_be_stored_as_convolutions():
+    source = shake(build("vmamba-t-s4", size=VMAMBA, image_hw=(224, 224)).backbone)
+    state = official("vmamba", source)
+    convolutions = [key for key in state if re.search(r"(in_proj|out_proj|fc1|fc2)\.weight$", key)]
+    for key in convolutions:
+        state[key] = state[key][:, :, None, None]
+    net = build("vmamba-t-s2", size=VMAMBA)
+    load_checkpoint(net, state, "vmamba")
+    assert convolutions and torch.equal(
+        net.encoder.stages[1][0].op.in_proj.weight, source.stages[1][0].op.in_proj.weight
+    )
+
+
+def test_camerahmrs_readout_of_keypoints_and_further_networks_are_left_out():
+    source = shake(tiny("camerahmr-h"))
+    extra = {
+        "smpl_head.deckp.weight": torch.zeros(88, 16),
+        "smpl_head.deckp.bias": torch.zeros(88),
+        "cam_model.backbone.conv1.weight": torch.zeros(2),
+        "smpl_gt.v_template": torch.zeros(3),
+    }
+    report = load_checkpoint(tiny("camerahmr-h"), dict(source.state_dict()) | extra, "camerahmr")
+    assert set(report.ignored) == set(extra)
+    with pytest.raises(CheckpointMismatch, match=r"1 unexpected: fov\.weight"):
+        load_checkpoint(tiny("camerahmr-h"), dict(source.state_dict()) | {"fov.weight": torch.zeros(1)}, "camerahmr")
+
+
+# Layouts whose files are loaded in this module, each as its authors write it.
+TRIED = {
+    *ENCODERS, "hmr2", "hmr2-encoder", "camerahmr", "vitpose", "vitpose-encoder", "swin-torchvision",
+}  # fmt: skip
+
+
+def test_every_layout_is_tried_here():
+    from hmr.checkpoints import LAYOUTS
+
+    assert set(LAYOUTS) == TRIED
+
+
+@pytest.mark.parametrize(
+    ("name", "layout"), [("hmr2-s", "hmr2"), ("pose-vit-s", "vitpose"), ("camerahmr-h", "camerahmr")]
+)
+def test_a_wrong_shape_is_listed_with_both_shapes(name, layout):
+    state = dict(tiny(name).state_dict())
+    key = "backbone.blocks.0.mlp.fc1.weight"
+    shape = tuple(state[key].shape)
+    state[key] = torch.zeros(3, 5)
+    with pytest.raises(CheckpointMismatch, match=re.escape(f"1 of another shape: {key} (3, 5) instead of {shape}")):
+        load_checkpoint(tiny(name), state, layout)
+
+
 class Evil:
     """Runs a command when unpickled the usual way."""
 
