@@ -21,6 +21,7 @@ from app.errors import BodycastError
 from app.smoothers import open_smoother
 from app.smoothers.base import Smoother
 from app.smoothers.diffusion import OFFLINE_LAG_S, PACKAGE, DiffusionSmoother
+from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
 from engines.errors import EngineError
 from evaluation.smooth_cases import Case, case_of, motion_pieces, simulated, with_gap
 from evaluation.smooth_scores import measure, run_smoother
@@ -42,6 +43,14 @@ COLUMNS: dict[str, str] = {
     "wrist_speed_ratio": "peak wrist",
     "ms": "ms",
 }
+TUNED = OneEuroOptions(
+    root=Cutoff(0.3, 0.1, speed_hz=1.0),
+    joints=Cutoff(0.3, 0.3, speed_hz=0.5),
+    direction=Cutoff(0.6, 8.0, speed_hz=0.5),
+    depth=Cutoff(0.15, 2.0, speed_hz=0.5),
+)
+"""What `python -m evaluation tune-one-euro` found on the training subjects, watched by hmr-swin-t-s2."""
+
 Figures = dict[str, dict[str, float]]
 
 
@@ -119,6 +128,7 @@ def smoothers_of(package: str, lags: Sequence[float]) -> dict[str, Callable[[], 
     made: dict[str, Callable[[], Smoother]] = {
         "raw": lambda: open_smoother("none"),
         "one-euro": lambda: open_smoother("one-euro"),
+        "one-euro tuned": lambda: OneEuroSmoother(TUNED),
     }
     for lag in lags:
         made[f"diffusion {lag:g} s"] = lambda lag=lag: DiffusionSmoother(package, lag)

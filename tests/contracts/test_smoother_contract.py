@@ -12,7 +12,7 @@ from app.smoothers.base import Smoother
 from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
-@pytest.fixture(params=["none", "one-euro"])
+@pytest.fixture(params=["none", "one-euro", "diffusion"])
 def smoother(request: pytest.FixtureRequest) -> Smoother:
     """Each smoother, new."""
     return open_smoother(str(request.param))

@@ -17,10 +17,10 @@ class MotionWeights:
     from answer to answer; feet: how far feet that stand are moved."""
 
     velocity_target: float = 0.5
-    joints: float = 10.0
+    joints: float = 60.0
     place: float = 10.0
     joint_step: float = 5.0
-    joint_acceleration: float = 30.0
+    joint_acceleration: float = 10.0
     feet: float = 5.0
 
 
@@ -38,13 +38,14 @@ class MotionRecipe:
     weight_decay: float = 0.01
     ema: float = 0.995
     rates_hz: tuple[float, ...] = (30.0,)
-    strength: tuple[float, float] = (0.25, 1.4)
+    strength: tuple[float, float] = (0.1, 1.3)
     seed: int = 0
     arguments: dict[str, Any] = field(default_factory=dict)
     weights: MotionWeights = field(default_factory=MotionWeights)
 
 
-def _closed(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
+def closed(cls: type, values: dict[str, Any], where: str) -> dict[str, Any]:
+    """`values`, if they are all fields of the dataclass `cls`. Raises ValueError naming those that are not."""
     unknown = sorted(set(values) - {f.name for f in fields(cls)})
     if unknown:
         raise ValueError(f"{where}: unknown {', '.join(unknown)}; there are {', '.join(f.name for f in fields(cls))}")
@@ -60,8 +61,8 @@ def load_motion_recipe(name_or_path: str) -> MotionRecipe:
         raise ValueError(
             f"no recipe {name_or_path!r}; there are {', '.join(sorted(p.stem for p in RECIPES.glob('*.toml')))}"
         )
-    values = _closed(MotionRecipe, tomllib.loads(path.read_text(encoding="utf-8")), path.name)
-    weights = MotionWeights(**_closed(MotionWeights, values.pop("weights", {}), f"{path.name} weights"))
+    values = closed(MotionRecipe, tomllib.loads(path.read_text(encoding="utf-8")), path.name)
+    weights = MotionWeights(**closed(MotionWeights, values.pop("weights", {}), f"{path.name} weights"))
     for name in ("rates_hz", "strength"):
         if name in values:
             values[name] = tuple(values[name])

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from hmr.body.inverse_kinematics import forward_kinematics
-from hmr.networks.temporal.motion_window import JOINTS, REFERENCE, rotations_of
+from hmr.networks.temporal.motion_window import JOINTS, rotations_of
 from hmr.networks.temporal.window_smoother import WindowSmoother
 from training.motion.data import rest_joints_29
 from training.motion.recipe import MotionWeights
@@ -43,9 +43,7 @@ def rollout(net: WindowSmoother, batch: WindowBatch, noise_share: float = 0.0) -
         noisy = (torch.rand(rows, 1, 1, device=warm.device) < noise_share).float()
         noise = torch.randn_like(previous) * noisy if noise_share else None
         found = net.denoise(*inputs, previous, batch.step_s[:, answer], warm, noise)
-        with torch.no_grad():
-            reference = net.window(*inputs).values[:, :, REFERENCE]
-        clean = (batch.truth[:, answer] - reference) / net.spread
+        clean = (batch.truth[:, answer] - found.reference) / net.spread
         wanted = net.velocity(clean.clamp(-8, 8), found.start, warm)
         errors.append((net.velocity(found.clean, found.start, warm) - wanted).abs().mean())
         trajectories.append(found.trajectory)
@@ -56,7 +54,9 @@ def rollout(net: WindowSmoother, batch: WindowBatch, noise_share: float = 0.0) -
 def smoother_loss(
     net: WindowSmoother, batch: WindowBatch, weights: MotionWeights, noise_share: float
 ) -> dict[str, Tensor]:
-    """The terms and their weighted sum, `total`."""
+    """The terms and their weighted sum, `total`. Raises ValueError for fewer than four answers."""
+    if batch.truth.shape[1] < 4:
+        raise ValueError(f"accelerations need 4 answers in a row or more, got {batch.truth.shape[1]}")
     trajectories, velocity_errors = rollout(net, batch, noise_share)
     shown = list(SHOWN_SLOTS)
     joints, place = bodies(torch.stack(trajectories, 1)[:, :, shown])
@@ -67,7 +67,7 @@ def smoother_loss(
     off, off_place = joints - true_joints, place - true_place
     # The first answer starts cold, the second from a cold one: what differs between those two is not motion.
     steps = torch.cat((off, off_place[..., None, :]), -2).diff(dim=1)
-    turns = steps[:, 1:].diff(dim=1) if steps.shape[1] > 2 else steps[:, :0]
+    turns = steps[:, 1:].diff(dim=1)
     feet = (joints[..., FEET, :] + place[..., None, :]).diff(dim=1)
     terms = {
         "velocity_target": torch.stack(velocity_errors).mean(),

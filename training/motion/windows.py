@@ -95,6 +95,12 @@ class MotionWindows:
             truth=torch.from_numpy(truth),
         )
 
+    def motions(self, rng: Rng, time_s: F64, strength: tuple[float, float]) -> tuple[F32, F32]:
+        """Whole motions at times (B,T): poses (B,T,24,3,3), root in a camera's frame, true and as estimated."""
+        columns, transl = self._truth(rng, len(time_s), time_s)
+        pose = rotation_6d_to_matrix(columns.reshape(*columns.shape[:-2], 6)).astype(np.float32)
+        return pose, self._observed(rng, pose, transl, time_s, strength)[0]
+
     def _truth(self, rng: Rng, size: int, time_s: F64) -> tuple[F32, F32]:
         """Rotation columns (B,N,24,2,3) and camera-frame translations (B,N,3) of `size` motions at times (B,N)."""
         columns = np.empty((*time_s.shape, 24, 2, 3), np.float32)

@@ -32,7 +32,7 @@ NEIGHBOURS_S = 0.25
 DISAGREEMENT = 0.5
 """Squared distance of two roots' columns (about 40 degrees) at which a frame counts half."""
 
-_TINY = 1e-6
+_TINY = 1e-12
 
 
 class Candidates(NamedTuple):

@@ -44,11 +44,13 @@ CALM = 1e-4
 
 class SmoothWindow(NamedTuple):
     """`trajectory` (B, K, 147): the clean motion at the slots. `clean`: the same as a correction in units of the
-    spread, what the diffusion model speaks of. `start`: what the step started from, in the same units."""
+    spread, what the diffusion model speaks of. `start`: what the step started from, in the same units. `reference`
+    (B, K, 147): the local linear fit that is corrected."""
 
     trajectory: Tensor
     clean: Tensor
     start: Tensor
+    reference: Tensor
 
 
 class Smoothed(NamedTuple):
@@ -132,7 +134,7 @@ class WindowSmoother(nn.Module):
         moved = self.window.between(self.window.ages_s[None] - step_s[:, None]) @ previous
         start = self._start((moved - reference) / self.spread, warm, noise)
         clean = self._clean(candidates.values, candidates.mass, reference, start, warm)
-        return SmoothWindow(orthonormal(reference + clean * self.spread), clean, start)
+        return SmoothWindow(orthonormal(reference + clean * self.spread), clean, start, reference)
 
     def _start(self, previous: Tensor, warm: Tensor, noise: Tensor | None) -> Tensor:
         """z_t: the previous answer at WARM_STEP, or pure noise."""
