@@ -46,6 +46,19 @@ def head_nodes(graph: onnx.GraphProto) -> set[int]:
     return found
 
 
+def decision_nodes(graph: onnx.GraphProto) -> set[int]:
+    """Indices of all nodes that a decision depends on, products included: with them exact, no token changes sides."""
+    producers = _producers(graph)
+    start = [name for node in graph.node if node.op_type in _DECISIONS for name in node.input]
+    found: set[int] = set()
+    while start:
+        index = producers.get(start.pop())
+        if index is not None and index not in found:
+            found.add(index)
+            start += graph.node[index].input
+    return found
+
+
 def entry_nodes(graph: onnx.GraphProto) -> set[int]:
     """Indices of the nodes that work on an input before any product does: the normalisation of pixels."""
     reached = {value.name for value in graph.input}

@@ -13,6 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from export.graph_slices import (
     PRODUCTS,
+    decision_nodes,
     entry_nodes,
     half_name,
     head_nodes,
@@ -22,6 +23,7 @@ from export.graph_slices import (
 )
 
 HALF_MAX = float(np.finfo(np.float16).max)
+HALF_SMALLEST = float(np.finfo(np.float16).smallest_normal)
 _MOVES = frozenset(
     {
         "Concat",
@@ -47,17 +49,21 @@ _STORED_FROM = 1024
 """Smaller weights (norms, biases of a head) are not worth a Cast."""
 
 
-def to_half(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The graph in mixed precision; see the module.
+def to_half(model: onnx.ModelProto, exact_decisions: bool = False) -> onnx.ModelProto:
+    """The graph in mixed precision; see the module. exact_decisions: also everything that decides which tokens merge
+    stays fp32, the first blocks of the network.
 
     Raises: ValueError for a graph with control flow.
     """
     refuse_control_flow(model.graph, model.functions)
     model = _constants_as_weights(without_value_info(model))
     exact = head_nodes(model.graph) | entry_nodes(model.graph)
+    if exact_decisions:
+        exact |= decision_nodes(model.graph)
     rewriter = _Rewriter(model)
+    tiny = _tiny_constants(model.graph)
     for index, node in enumerate(model.graph.node):
-        half = node.op_type in _HALF_OPERATORS and index not in exact
+        half = node.op_type in _HALF_OPERATORS and index not in exact and tiny.isdisjoint(node.input)
         rewriter.add(node, TensorProto.FLOAT16 if half else TensorProto.FLOAT)
     half_model = rewriter.finish()
     onnx.checker.check_model(half_model)
@@ -133,6 +139,17 @@ class _Rewriter:
         del graph.initializer[:]
         graph.initializer.extend([*kept, *self._half_weights.values()])
         return self._model
+
+
+def _tiny_constants(graph: onnx.GraphProto) -> set[str]:
+    """Single numbers that fp16 would round to zero or nearly: the 1e-12 that keeps a division from failing."""
+    return {
+        weight.name
+        for weight in graph.initializer
+        if weight.data_type == TensorProto.FLOAT
+        and int(np.prod(weight.dims)) == 1
+        and 0 < abs(float(numpy_helper.to_array(weight).item())) < HALF_SMALLEST
+    }
 
 
 def _half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:

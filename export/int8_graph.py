@@ -15,18 +15,22 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from export.graph_slices import head_nodes, refuse_control_flow, without_value_info
+from export.graph_slices import decision_nodes, head_nodes, refuse_control_flow, without_value_info
 
 
-def to_int8(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Products with a constant operand become int8. Raises ValueError where there is none, or for control flow."""
+def to_int8(model: onnx.ModelProto, exact_decisions: bool = False) -> onnx.ModelProto:
+    """Products with a constant operand become int8. Raises ValueError where there is none, or for control flow.
+
+    exact_decisions: not those that decide which tokens merge, the first blocks of the network.
+    """
     from onnxruntime.quantization import QuantType, quantize_dynamic
 
     refuse_control_flow(model.graph, model.functions)
     clean = without_value_info(model)
     for index, node in enumerate(clean.graph.node):
         node.name = node.name or f"{node.op_type}_{index}"
-    kept = [clean.graph.node[index].name for index in sorted(head_nodes(clean.graph))]
+    exact = head_nodes(clean.graph) | (decision_nodes(clean.graph) if exact_decisions else set())
+    kept = [clean.graph.node[index].name for index in sorted(exact)]
     # ONNX Runtime accepts one scale a column of a matrix, not of a stack of matrices, and says so only when it runs.
     stacks = {weight.name for weight in clean.graph.initializer if len(weight.dims) > 2}
     kept += [node.name for node in clean.graph.node if node.op_type == "MatMul" and node.input[1] in stacks]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,6 +22,7 @@ from export.parity import (
     EXPORT_ENGINES,
     REFERENCE_FILE,
     REPORT_FILE,
+    TIMED_BATCHES,
     ParityReport,
     measure,
     reference_file,
@@ -56,15 +57,18 @@ class Words:
 @dataclass(frozen=True)
 class Options:
     """precision: of the arithmetic. store: of the weights on disk. accept_error: write a package beyond its tolerance.
-    engines: whom to compare with torch; those that are not installed are left out. torch_program: add the network as a
-    `torch.export` program, for the torch engine."""
+    engines: whom to compare with torch; those that are not installed are left out. timed_batches: for the report's
+    times. exact_merging: in fp16 and int8, what decides which tokens merge stays fp32. torch_program: add the network
+    as a `torch.export` program, for the torch engine."""
 
     precision: str = "fp32"
     store: str = "fp32"
     accept_error: bool = False
     overwrite: bool = False
+    exact_merging: bool = False
     torch_program: bool = False
     engines: tuple[str, ...] = EXPORT_ENGINES
+    timed_batches: tuple[int, ...] = TIMED_BATCHES
 
     @property
     def held_to(self) -> str:
@@ -72,31 +76,49 @@ class Options:
         return "fp16" if (self.precision, self.store) == ("fp32", "fp16") else self.precision
 
 
-def convert(model: bytes, precision: str, store: str) -> bytes:
-    """The fp32 graph in another precision, and, or, with its weights stored in fp16.
+def convert(model: bytes, precision: str, store: str, exact_merging: bool = False) -> bytes:
+    """The fp32 graph in another precision, and, or, with its weights stored in fp16. exact_merging: see `Options`.
 
     Raises: ValueError for an unknown precision or a graph that cannot take it.
     """
-    passes = {"fp32": lambda graph: graph, "fp16": to_half, "int8": to_int8}
+    passes: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+        "fp32": lambda graph: graph,
+        "fp16": lambda graph: to_half(graph, exact_merging),
+        "int8": lambda graph: to_int8(graph, exact_merging),
+    }
     if precision not in passes or store not in ("fp32", "fp16"):
         raise ValueError(f"precision {precision!r}, store {store!r}: expected {', '.join(passes)}, and fp32 or fp16")
     graph = passes[precision](onnx.load_from_string(model))
     return (store_half(graph) if store == "fp16" else graph).SerializeToString()
 
 
+@dataclass(frozen=True)
+class CheckedGraph:
+    """model: the fp32 ONNX graph. difference: output -> largest difference from torch in ONNX Runtime."""
+
+    model: bytes
+    difference: dict[str, float]
+
+
+def checked_graph(item: Exportable) -> CheckedGraph:
+    """The fp32 graph, compared with torch at two batch sizes. Raises ParityError where it computes something else."""
+    model = to_onnx(item.module, item.examples(GOLDEN_ROWS), item.input_names, item.output_names)
+    batches = [item.examples(rows) for rows in (1, 3)]
+    return CheckedGraph(model, check_parity(model, item.module, batches, item.output_names, TOLERANCES[item.task]))
+
+
 def export_package(
-    item: Exportable, out: Path, words: Words, options: Options | None = None
+    item: Exportable, out: Path, words: Words, options: Options | None = None, graph: CheckedGraph | None = None
 ) -> tuple[ModelPackage, ParityReport]:
-    """Export, compare, write.
+    """Export, compare, write. graph: `checked_graph(item)`, where several precisions are made of it.
 
     Raises: ParityError where the fp32 graph is not what torch computes, or an engine is beyond the tolerance of the
     precision and `accept_error` is not set; PackageError where `out` exists.
     """
     options = options or Options()
-    model = to_onnx(item.module, item.examples(GOLDEN_ROWS), item.input_names, item.output_names)
-    batches = [item.examples(rows) for rows in (1, 3)]
-    difference = check_parity(model, item.module, batches, item.output_names, TOLERANCES[item.task])
-    model = convert(model, options.precision, options.store)
+    graph = graph or checked_graph(item)
+    difference = graph.difference
+    model = convert(graph.model, options.precision, options.store, options.exact_merging)
     golden = item.examples(GOLDEN_ROWS, "fixed")
     outputs = run_torch(item.module, golden, item.output_names)
     inputs = {name: tensor.numpy() for name, tensor in zip(item.input_names, golden, strict=True)}
@@ -105,11 +127,13 @@ def export_package(
     reference = reference_outputs(item)
     with TemporaryDirectory() as folder:
         trial = write_package(Path(folder) / "package", info, model, inputs, outputs)
-        report = measure(trial, reference, options.engines, held_to=options.held_to)
+        report = measure(
+            trial, reference, options.engines, held_to=options.held_to, timed_batches=options.timed_batches
+        )
     if report.refused and not options.accept_error:
         raise ParityError(
             f"{words.name} in {options.precision} is not close enough to torch: {'; '.join(report.refused)}; "
-            "--accept-error writes it all the same"
+            "--exact-merging helps where tokens are merged, --accept-error writes it all the same"
         )
     further = {REPORT_FILE: report.to_json(), REFERENCE_FILE: reference_file(reference)}
     if options.torch_program:

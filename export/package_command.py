@@ -30,6 +30,7 @@ def main(argv: Sequence[str]) -> int:
         store=given.store,
         accept_error=given.accept_error,
         overwrite=given.overwrite,
+        exact_merging=given.exact_merging,
         torch_program=given.torch_program,
     )
     written, report = _detector(given, options) if given.detector else _network(given, options)
@@ -63,6 +64,9 @@ def parser() -> argparse.ArgumentParser:
     precision = make.add_argument_group("precision")
     precision.add_argument("--precision", choices=("fp32", "fp16", "int8"), default="fp32", help="of the arithmetic")
     precision.add_argument("--store", choices=("fp32", "fp16"), default="fp32", help="of the weights on disk")
+    precision.add_argument(
+        "--exact-merging", action="store_true", help="fp16, int8: what decides which tokens merge stays fp32"
+    )
     precision.add_argument("--accept-error", action="store_true", help="write it even beyond the tolerance")
     make.add_argument("--torch-program", action="store_true", help="add a torch.export program, for the torch engine")
     words = make.add_argument_group("what package.json says")

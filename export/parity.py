@@ -98,10 +98,11 @@ def measure(
     engines: Sequence[str] = EXPORT_ENGINES,
     device: str = "cpu",
     held_to: str | None = None,
+    timed_batches: Sequence[int] = TIMED_BATCHES,
 ) -> ParityReport:
     """Run every engine on both kinds of inputs. Engines that are not here are listed as skipped.
 
-    held_to: the precision whose tolerance counts, the package's own where left out.
+    held_to: the precision whose tolerance counts, the package's own where left out. timed_batches: none is quick.
 
     Raises: ValueError, EngineError where an engine runs but gives no numbers.
     """
@@ -120,7 +121,7 @@ def measure(
             skipped[name] = str(error)
             continue
         with engine:
-            rows.append(_measure_engine(engine, inputs, reference, held_to))
+            rows.append(_measure_engine(engine, inputs, reference, held_to, timed_batches))
     if not rows:
         raise ValueError(f"no engine to measure with: {'; '.join(f'{k}: {v}' for k, v in skipped.items())}")
     described = {
@@ -171,7 +172,11 @@ def _inputs(specs: Sequence[TensorSpec], rows: int, kind: str) -> Tensors:
 
 
 def _measure_engine(
-    engine: Engine, inputs: Mapping[str, Tensors], reference: Mapping[str, Tensors], held_to: str
+    engine: Engine,
+    inputs: Mapping[str, Tensors],
+    reference: Mapping[str, Tensors],
+    held_to: str,
+    timed_batches: Sequence[int],
 ) -> EngineParity:
     info = engine.package.info
     errors: dict[str, dict[str, float]] = {}
@@ -187,7 +192,7 @@ def _measure_engine(
             refused += [f"{kind} inputs: {text}" for text in beyond_tolerance(info.task, held_to, errors[kind])]
         for name, value in largest_differences(reference[kind], actual).items():
             largest[name] = max(largest.get(name, 0.0), value)
-    times = {str(batch): _ms_per_item(engine, batch) for batch in TIMED_BATCHES}
+    times = {str(batch): _ms_per_item(engine, batch) for batch in timed_batches}
     return EngineParity(engine.name, engine.device, errors, largest, times, refused)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from engines.errors import PackageError
 from engines.package import PackageInfo, load_package
-from export import parity_command
+from export import network_package, parity_command
 from export.exportable import Exportable, exportable
-from export.network_package import Options, Words, export_package
+from export.network_package import Options, Words, checked_graph, export_package
 from export.onnx_graph import ParityError
 from export.parity import REFERENCE_FILE, REPORT_FILE, measure, measure_again, read_report, reference_outputs
 from export.parity_crops import crops_of
@@ -167,6 +168,22 @@ def test_export_beyond_the_tolerance_leaves_nothing_unless_accepted(item: Export
     assert list(tmp_path.iterdir()) == []
     package, report = export_package(sharp, tmp_path / "sharp", words("sharp"), replace(options, accept_error=True))
     assert report.refused and read_report(package).refused == report.refused
+
+
+@pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)
+@pytest.mark.parametrize("step", ["measure", "write_package"])
+def test_a_full_disk_or_ctrl_c_leaves_no_half_package(
+    item: Exportable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException, step: str
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise fault
+
+    graph = checked_graph(item)
+    out = tmp_path / "new" / "package"
+    monkeypatch.setattr(network_package, step, fail)
+    with pytest.raises(type(fault)):
+        export_package(item, out, words("package"), Options(engines=ONE_ENGINE), graph)
+    assert not out.exists() and not list(tmp_path.rglob("*.onnx"))
 
 
 def test_a_package_without_a_report_says_so(tmp_path: Path) -> None:

@@ -87,6 +87,52 @@ def test_half_casts_a_tensor_once(graph: onnx.ModelProto) -> None:
     assert len(casts) == 1
 
 
+@pytest.fixture(scope="module")
+def merging() -> onnx.ModelProto:
+    """Pixels -> normalise -> product -> safe division -> product -> place of the largest -> gather -> two products."""
+    generator = np.random.default_rng(0)
+    weights = {name: generator.normal(0, 0.2, (WIDTH, WIDTH)).astype(np.float32) for name in ("w1", "w2", "w3", "w4")}
+    nodes = [
+        helper.make_node("Cast", ["pixels"], ["float_pixels"], to=TensorProto.FLOAT),
+        helper.make_node("Mul", ["float_pixels", "scale"], ["x"]),
+        helper.make_node("MatMul", ["x", "w1"], ["a"]),
+        helper.make_node("Max", ["a", "tiny"], ["b"]),
+        helper.make_node("Div", ["a", "b"], ["c"]),
+        helper.make_node("MatMul", ["c", "w2"], ["similar"]),
+        helper.make_node("ArgMax", ["similar"], ["place"], axis=1, keepdims=1),
+        helper.make_node("GatherElements", ["a", "place"], ["picked"], axis=1),
+        helper.make_node("Add", ["picked", "a"], ["d"]),
+        helper.make_node("MatMul", ["d", "w3"], ["e"]),
+        helper.make_node("Relu", ["e"], ["f"]),
+        helper.make_node("MatMul", ["f", "w4"], ["y"]),
+    ]
+    vector = helper.make_tensor_value_info
+    model = model_bytes(
+        nodes,
+        [vector("pixels", TensorProto.UINT8, ["N", WIDTH])],
+        [vector("y", TensorProto.FLOAT, ["N", WIDTH])],
+        {**weights, "scale": np.array(1 / 255, np.float32), "tiny": np.array(1e-12, np.float32)},
+    )
+    return onnx.load_from_string(model)
+
+
+def test_what_keeps_a_division_from_failing_is_not_rounded_to_zero(merging: onnx.ModelProto) -> None:
+    kinds = types(to_half(merging))
+    assert kinds["b"] == TensorProto.FLOAT and kinds["a"] == kinds["e"] == TensorProto.FLOAT16
+    assert np.isfinite(run(to_half(merging))).all()
+
+
+def test_decisions_can_be_kept_exact(merging: onnx.ModelProto) -> None:
+    kinds = types(to_half(merging))
+    assert kinds["similar"] == TensorProto.FLOAT and kinds["a"] == TensorProto.FLOAT16
+    exact = types(to_half(merging, exact_decisions=True))
+    assert exact["a"] == exact["c"] == TensorProto.FLOAT and exact["e"] == TensorProto.FLOAT16
+    counts = [
+        Counter(node.op_type for node in to_int8(merging, exact).graph.node)["MatMulInteger"] for exact in (False, True)
+    ]
+    assert counts == [2, 1]
+
+
 def test_stored_in_half_is_half_as_large(graph: onnx.ModelProto) -> None:
     stored = store_half(graph)
     assert stored.ByteSize() < 0.65 * graph.ByteSize()
