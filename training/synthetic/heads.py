@@ -86,14 +86,14 @@ class HeadPool:
 
 
 def paint_pool(seed: int, count: int, chart: U8) -> HeadPool:
-    """`count` heads whose tones run evenly over the Monk scale; head i depends on the seed and i alone."""
+    """`count` heads whose tones run over the Monk scale, light ones a little denser; head i depends on seed and i."""
     marks = Landmarks.of(chart)
     pictures = np.empty((count, *HEAD_HW, 4), np.uint8)
     tones, hairs = np.empty((count, 3), np.float32), np.empty((count, 3), np.float32)
     bald = np.zeros(count, bool)
     for index in range(count):
         rng = np.random.default_rng([seed, 21, index])
-        tones[index] = skin_tone(rng, (index + rng.random()) / count)
+        tones[index] = skin_tone(rng, ((index + rng.random()) / count) ** 1.25)
         dark = index > 0.62 * count  # fair hair is rare on the darkest tones, as people are
         hairs[index] = HAIR_TONES[rng.integers(3 if dark and rng.random() < 0.85 else len(HAIR_TONES))] / 255
         hairs[index] = np.clip(hairs[index] * rng.uniform(0.7, 1.25), 0.01, 1)

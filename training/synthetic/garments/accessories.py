@@ -1,4 +1,4 @@
-"""Things made by code that follow the head: glasses, headphones, and shells of its own skin (a beanie)."""
+"""Things made by code that follow the head: glasses, headphones, and shells of its own skin."""
 
 from __future__ import annotations
 
@@ -157,3 +157,47 @@ def shell(body: BodyModel, name: str, kind: str, inside: F32, off_m: float, roun
     vertices = even[:, :3] + vertex_normals(even[:, :3], faces) * off_m
     uv = np.stack([np.arctan2(vertices[:, 0], vertices[:, 2] - 0.06) * 0.095, vertices[:, 1]], 1)
     return Accessory(name, kind, vertices, even[:, 3:].reshape(-1, 3, 10), faces, uv, values[:, 33:])
+
+
+def head_shells(body: BodyModel, eyes: Floats) -> list[Accessory]:
+    """What is cut from the skin of the head: a beanie, a cap with its visor, a scarf around the face, a face mask."""
+    limbs = limb_coordinates(body)
+    head, (x, y, z) = limbs.head, limbs.canonical.T
+    angle = np.abs(np.arctan2(x, z - 0.06))
+    eye = float(eyes[0, 1])
+    beanie = head - 0.62 - 0.9 * np.clip(z - 0.03, -0.09, 0.08)
+    dome = head - 0.68 - 0.5 * np.clip(z - 0.05, -0.1, 0.06)
+    opening = (angle / 0.92) ** 2 + ((y - eye + 0.027) / 0.083) ** 2 - 1.0
+    scarf = np.minimum(head + 0.1, np.where(z > 0.05, opening, 1.0))
+    mask = np.minimum.reduce([0.1 * (1.12 - angle), eye - 0.026 - y - 0.02 * angle, y - eye + 0.125])
+    mask = np.where(z > 0.0, mask, -1.0)
+    cap = shell(body, "cap", "hat", dome, 0.009, 4)
+    return [
+        shell(body, "beanie", "hat", beanie, 0.010, 6),
+        _with_visor(body, cap, front_m=float(eye + 0.056)),
+        shell(body, "headscarf", "hat", scarf, 0.012, 10),
+        shell(body, "face-mask", "mask", mask, 0.009, 40),
+    ]
+
+
+def _with_visor(body: BodyModel, cap: Accessory, front_m: float) -> Accessory:
+    """Add the visor: it leaves the forehead at height `front_m`, 7 cm long, bent down at its sides."""
+    template = body.arrays.v_template.astype(np.float64)
+    ring = template[(np.abs(template[:, 1] - front_m) < 0.012) & (template[:, 2] > 0.06)]
+    around = np.arctan2(ring[:, 0], ring[:, 2] - 0.06)
+    order = np.argsort(around)
+    angle = np.linspace(-0.85, 0.85, 15)
+    radius = np.interp(angle, around[order], np.hypot(ring[:, 0], ring[:, 2] - 0.06)[order]) + 0.006
+    out = np.linspace(0.0, 1.0, 5)[:, None]
+    reach = radius + 0.072 * out * np.cos(angle * 1.7) ** 0.6
+    drop = 0.012 * out + 0.010 * (angle / 0.85) ** 2
+    vertices = np.stack([reach * np.sin(angle), front_m - drop, 0.06 + reach * np.cos(angle)], -1).reshape(-1, 3)
+    a = (np.arange(4)[:, None] * 15 + np.arange(14)).ravel()
+    faces = np.concatenate([np.stack([a, a + 15, a + 1], 1), np.stack([a + 1, a + 15, a + 16], 1)])
+    visor = _follow_head(body, cap.name, cap.kind, vertices, faces)
+    start = len(cap.template)
+    return Accessory(
+        cap.name, cap.kind, np.concatenate([cap.template, visor.template]),
+        np.concatenate([cap.shapedirs, visor.shapedirs]), np.concatenate([cap.faces, visor.faces + start]),
+        np.concatenate([cap.uv, visor.uv]), np.concatenate([cap.weights, visor.weights]),
+    )  # fmt: skip

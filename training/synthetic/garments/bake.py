@@ -22,9 +22,9 @@ from training.synthetic.garments.accessories import (
     Accessory,
     eye_centres,
     glasses,
+    head_shells,
     headphones,
     lenses,
-    shell,
 )
 from training.synthetic.garments.baked_file import BakedGarment, write_wardrobe
 from training.synthetic.garments.fitting import Adults, fit_linear, four_largest, inherited_weights
@@ -40,7 +40,6 @@ from training.synthetic.garments.mesh_tools import (
 )
 from training.synthetic.garments.mhclo import Binding, ObjMesh, read_mhclo, read_obj
 from training.synthetic.garments.sources import HELPERS, ORDER, PIECES, HelperPiece, Piece
-from training.synthetic.limb_coordinates import limb_coordinates
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -182,15 +181,12 @@ def wrapped_uv(vertices: Floats, faces: Ints, weights: Floats) -> tuple[Floats, 
 def accessories(body: BodyModel, makehuman_vertex: Ints) -> list[tuple[Accessory, float]]:
     """What is made by code, with the distance it keeps from the skin (0: none kept)."""
     eyes = eye_centres(body, makehuman_vertex)
-    limbs = limb_coordinates(body)
-    z, head = limbs.canonical[:, 2], limbs.head
-    beanie = head - 0.62 - 0.9 * np.clip(z - 0.03, -0.09, 0.08)
     return [
         (glasses(body, eyes, "glasses-round", (0.024, 0.022), 2.0), 0.0),
         (glasses(body, eyes, "glasses-square", (0.028, 0.019), 4.0), 0.0),
         (lenses(body, eyes, "sunglasses", (0.029, 0.023)), 0.0),
         (headphones(body, eyes), 0.0),
-        (shell(body, "beanie", "hat", beanie, 0.010, 6), 0.004),
+        *((worn, 0.004) for worn in head_shells(body, eyes)),
     ]
 
 

@@ -21,7 +21,7 @@ HELD_OUT_SHARE = 0.5  # of the test split's choices fall on garments that traini
 # How much nearer to the camera each kind counts than the skin, m: more than garments cross each other.
 _BIAS_M = {
     "socks": 0.003, "legs": 0.006, "skirt": 0.010, "shoes": 0.012, "undershirt": 0.012, "top": 0.014, "suit": 0.014,
-    "jacket": 0.022, "hair": 0.012, "glasses": 0.004, "headphones": 0.012, "hat": 0.014,
+    "jacket": 0.022, "mask": 0.004, "hair": 0.012, "glasses": 0.004, "headphones": 0.012, "hat": 0.014,
 }  # fmt: skip
 COVERING = ("legs", "skirt", "top", "undershirt", "suit", "jacket", "socks", "shoes")
 _HIDING = ("legs", "skirt", "top", "suit", "jacket", "shoes")
@@ -208,7 +208,7 @@ def _feet(rng: Rng, stock: Stock) -> list[_Worn]:
 def _on_the_head(rng: Rng, stock: Stock, head: int) -> list[_Worn]:
     out: list[_Worn] = []
     bald = bool(stock.heads.bald[head])
-    hat = rng.random() < 0.09
+    hat = rng.random() < 0.11
     if hat:
         out.append(_Worn(stock.choose(rng, "hat"), _plain(rng, stock, gloss=0.05)))
     elif not bald and rng.random() < 0.82:
@@ -218,7 +218,9 @@ def _on_the_head(rng: Rng, stock: Stock, head: int) -> list[_Worn]:
         glasses = stock.choose(rng, "glasses")
         dark = stock.garments[glasses].name == "sunglasses" or rng.random() < 0.5
         out.append(_Worn(glasses, _plain(rng, stock, gloss=0.7, dark=dark)))
-    if not hat and rng.random() < 0.07:
+    if rng.random() < 0.015:
+        out.append(_Worn(stock.choose(rng, "mask"), _plain(rng, stock)))
+    elif not hat and rng.random() < 0.07:
         out.append(_Worn(stock.choose(rng, "headphones"), _plain(rng, stock, gloss=0.5)))
     return out
 

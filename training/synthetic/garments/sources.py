@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 KINDS = (
-    "legs", "skirt", "top", "undershirt", "jacket", "suit", "socks", "shoes", "hair", "hat", "glasses", "headphones"
+    "legs", "skirt", "top", "undershirt", "jacket", "suit", "socks", "shoes",
+    "hair", "hat", "glasses", "mask", "headphones",
 )  # fmt: skip
-# Inner to outer. A top hangs over the trousers unless it is tucked in (see outfits.py).
+# Inner to outer. A top hangs over the trousers unless it is tucked in (see draw.py).
 ORDER = {
     "socks": 0, "legs": 1, "skirt": 2, "suit": 2, "shoes": 2, "top": 3, "undershirt": 3, "jacket": 4,
-    "hair": 5, "glasses": 5, "hat": 6, "headphones": 6,
+    "mask": 5, "hair": 5, "glasses": 5, "hat": 6, "headphones": 6,
 }  # fmt: skip
 
 
