@@ -247,7 +247,8 @@ class Studio:
             around.add_room(things, rng, floor_y, materials, eye)
         elif not webcam and eye[1] > floor_y + 0.3 and rng.random() < 0.7:
             around.add_shadow_floor(things, floor_y, float(rng.uniform(0.25, 0.75)))
-        sits = bool((actor.joints[[4, 5], 1] > -0.25).all())
+        upright = actor.joints[Joint.NECK, 1] > 0.3
+        sits = upright and bool((actor.joints[[4, 5], 1] > -0.25).all())
         if sits and rng.random() < (0.5 if webcam else 0.3):
             around.add_chair(things, rng, shot.yaw, materials)
         if webcam and rng.random() < 0.4:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -62,3 +64,12 @@ def test_a_worker_that_fails_says_why(tmp_path: Path) -> None:
         next(stream.chunks())
     with pytest.raises(ValueError, match="1 or more"):
         RenderedStream(tmp_path, workers=0)
+
+
+def test_workers_never_load_torch() -> None:
+    code = (
+        "import sys, training.synthetic.worker, training.synthetic.studio; "
+        "print([m for m in ('torch', 'rich', 'av', 'anny', 'trimesh') if m in sys.modules])"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "[]"
