@@ -34,7 +34,7 @@ class Framing:
 
 
 FRAMINGS: dict[str, Framing] = {
-    "full": Framing(0.35, None, (0.3, 0.97), 0.15, 0.5, False),
+    "full": Framing(0.35, None, (0.2, 0.97), 0.15, 0.5, False),
     "cut": Framing(0.13, None, (0.95, 1.9), 0.22, 0.5, False),
     "upper": Framing(0.28, (0.5, 0.95), (0.7, 1.05), 0.1, 0.93, True),
     "close": Framing(0.17, (0.34, 0.55), (0.7, 1.1), 0.09, 0.95, True),
