@@ -1,7 +1,8 @@
 """Results of a run in a few small files, for machines from which only those come back.
 
 `deliver` writes log, curves and scores as they are, and the finished networks as one archive cut into parts of at most
-15 MB; `python -m training.deliver join FOLDER OUT` puts them together again.
+15 MB; `python -m training.deliver join FOLDER OUT` puts them together again. Where not all fits into one delivery,
+`python -m training.deliver send OUT FOLDER NAME ...` makes another.
 """
 
 from __future__ import annotations
@@ -83,16 +84,23 @@ def join(folder: Path, out: Path) -> list[str]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Command line. Exit code 1 for missing parts."""
+    """Command line. Exit code 1 for missing parts or networks."""
     parser = argparse.ArgumentParser(prog="python -m training.deliver", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     joining = commands.add_parser("join", help="put delivered parts together again")
     joining.add_argument("folder", type=Path)
     joining.add_argument("out", type=Path)
+    sending = commands.add_parser("send", help="deliver some networks of a run")
+    sending.add_argument("out", type=Path, help="folder of the run")
+    sending.add_argument("folder", type=Path)
+    sending.add_argument("names", nargs="+", help="recipes")
     args = parser.parse_args(argv)
     try:
-        print("\n".join(join(args.folder, args.out)))
-    except ValueError as error:
+        if args.command == "send":
+            print(deliver(args.out, args.names, args.folder))
+        else:
+            print("\n".join(join(args.folder, args.out)))
+    except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     return 0

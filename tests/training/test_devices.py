@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from tests.training.toy import DECODER, VIT, toy_crops, toy_recipe
 from training.augment import AUGMENTATIONS, augment, resized
-from training.batch import everything_known
+from training.batch import _mirror_tables, everything_known
 from training.config import Phase, Recipe
 from training.crop_set import as_batch
 from training.trainee import Trainee
@@ -31,6 +31,14 @@ RECIPES = {
         model="pose-vit-s", task="keypoints", phases=ONE, arguments={"size": VIT}, optimiser="adamw"
     ),
 }  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_tables_of_another_pretence():
+    """The mirror's tables are kept by device."""
+    _mirror_tables.cache_clear()
+    yield
+    _mirror_tables.cache_clear()
 
 
 def _to_fake(module: nn.Module) -> None:

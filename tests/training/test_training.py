@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def options(folder: Path, out: Path, steps: int, **changes) -> RunOptions:
-    values = {"steps": steps, "validate_limit": 4, "tensorboard": False}
+    values = {"steps": steps, "validate_limit": 4, "tensorboard": False, "threads": 1}
     return RunOptions(folder, folder, out, 10.0, **(values | changes))
 
 
