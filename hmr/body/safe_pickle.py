@@ -13,7 +13,7 @@ import io
 import pickle
 import re
 from collections.abc import Callable
-from typing import cast
+from typing import Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -166,7 +166,7 @@ class _StubUnpickler(pickle.Unpickler):
             return _ALLOWED[module_name, global_name]
         except KeyError:
             raise RefusedPickle(
-                f"refused: the pickle asks for '{module_name}.{global_name}', which a body file does not need; "
+                f"refused: the pickle asks for '{module_name}.{global_name}', which a file of arrays does not need; "
                 "nothing of it was run"
             ) from None
 
@@ -204,51 +204,85 @@ def load_tree_from_pickle(data: bytes) -> object:
         reason = " ".join(str(error).split())
         raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error
     try:
-        return _resolve_tree(content)
+        return _Tree().resolve(content)
+    except RefusedPickle:
+        raise
     except RecursionError as error:
-        raise RefusedPickle("the pickle is nested too deeply, or contains itself") from error
+        raise RefusedPickle("the pickle is nested too deeply") from error
     except (ValueError, TypeError, IndexError, KeyError) as error:
         raise RefusedPickle(f"a stored array is malformed ({error})") from error
+
+
+def _no_bytes() -> bytes:
+    """Stands for `bytes`, with which old protocols write the content of an empty array."""
+    return b""
 
 
 class _TreeUnpickler(_StubUnpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Callable[..., object]:
         if (module_name, global_name) == ("collections", "OrderedDict"):
             return dict
+        if global_name == "bytes" and module_name in ("__builtin__", "builtins"):
+            return _no_bytes
         return super().find_class(module_name, global_name)
 
 
-def _resolve_tree(value: object) -> object:
-    if isinstance(value, dict):
-        return {key: _resolve_tree(entry) for key, entry in cast("dict[object, object]", value).items()}
-    if isinstance(value, list):
-        return [_resolve_tree(entry) for entry in cast("list[object]", value)]
-    if isinstance(value, tuple):
-        return tuple(_resolve_tree(entry) for entry in cast("tuple[object, ...]", value))
-    if isinstance(value, _Array):
-        return _array_of_anything(value)
-    return _as_array(value) if isinstance(value, _Stub) else value
+class _Tree:
+    """Turns stubs at any depth into what they stand for; what the pickle shares is done once, and stays shared."""
 
+    def __init__(self) -> None:
+        # The value is kept beside its result, so that its id stays its own.
+        self._done: dict[int, tuple[object, object]] = {}
+        self._open: set[int] = set()
 
-def _array_of_anything(array: _Array) -> object:
-    """Numbers as `_Array.resolve` has them; text as text; objects as a list, or the object where there is no axis."""
-    parts = _as_tuple(array.state)
-    dtype = parts[2] if len(parts) == 5 else None
-    code = dtype.arguments[0] if isinstance(dtype, _Dtype) and dtype.arguments else None
-    if isinstance(code, str) and code.lstrip("|") == "O8":
-        if not isinstance(parts[4], list):
-            raise RefusedPickle("an array of objects is malformed")
-        objects = cast("list[object]", _resolve_tree(cast("object", parts[4])))
-        return objects[0] if parts[1] == () and len(objects) == 1 else objects
-    if isinstance(code, str) and re.fullmatch(r"[<>|=]?[US]\d{1,6}", code):
-        _, shape, _, is_fortran, raw = parts
-        if isinstance(raw, str):
-            raw = raw.encode("latin-1")
-        if not isinstance(raw, bytes) or not isinstance(shape, tuple):
-            raise RefusedPickle("an array of text is malformed")
-        text = np.frombuffer(raw, dtype=np.dtype(code).newbyteorder("<"))
-        return text.reshape(cast("tuple[int, ...]", shape), order="F" if is_fortran else "C")
-    return array.resolve()
+    def resolve(self, value: object) -> object:
+        """Raises RefusedPickle for a value that contains itself."""
+        key = id(value)
+        if key in self._done:
+            return self._done[key][1]
+        if key in self._open:
+            raise RefusedPickle("a list of the pickle contains itself")
+        self._open.add(key)
+        result = self._resolve(value)
+        self._open.discard(key)
+        self._done[key] = (value, result)
+        return result
+
+    def _resolve(self, value: object) -> object:
+        if isinstance(value, dict):
+            return {key: self.resolve(entry) for key, entry in cast("dict[object, object]", value).items()}
+        if isinstance(value, list):
+            return [self.resolve(entry) for entry in cast("list[object]", value)]
+        if isinstance(value, tuple):
+            return tuple(self.resolve(entry) for entry in cast("tuple[object, ...]", value))
+        if isinstance(value, _Array):
+            parts = _as_tuple(value.state)
+            if len(parts) == 5:
+                return self._array(value, parts[4], parts[2], parts[1], "F" if parts[3] else "C")
+        if isinstance(value, _FromBuffer) and len(value.arguments) == 4:
+            raw, dtype, shape, order = value.arguments
+            return self._array(value, raw, dtype, shape, "F" if order == "F" else "C")
+        return _as_array(value) if isinstance(value, _Stub) else value
+
+    def _array(
+        self, array: _Array | _FromBuffer, raw: object, dtype: object, shape: object, order: Literal["C", "F"]
+    ) -> object:
+        """Numbers as they are stored; text as text; objects as a list, or the object where there is no axis."""
+        code = dtype.arguments[0] if isinstance(dtype, _Dtype) and dtype.arguments else None
+        if isinstance(code, str) and code.lstrip("|") == "O8":
+            if not isinstance(raw, list):
+                raise RefusedPickle("an array of objects is malformed")
+            objects = [self.resolve(entry) for entry in cast("list[object]", raw)]
+            return objects[0] if shape == () and len(objects) == 1 else objects
+        if isinstance(code, str) and re.fullmatch(r"[<>|=]?[US]\d{1,6}", code):
+            if isinstance(raw, str):  # Python-2 bytes, read as latin-1
+                raw = raw.encode("latin-1")
+            if not isinstance(raw, bytes | bytearray) or not isinstance(shape, tuple) or not isinstance(dtype, _Dtype):
+                raise RefusedPickle("an array of text is malformed")
+            big = _as_tuple(dtype.state)[1:2] == (">",)
+            text = np.frombuffer(raw, dtype=np.dtype(code).newbyteorder(">" if big else "<"))
+            return text.reshape(cast("tuple[int, ...]", shape), order=order)
+        return array.resolve()
 
 
 def _resolve(key: object, value: object) -> object:
