@@ -83,5 +83,5 @@ def sample_lighting(rng: Rng, background: U8, up: F32) -> Lighting:
         blur_texels=float(rng.uniform(0.8, 7.0)),
         left_in_shadow=float(rng.uniform(0.0, 0.15)),
         ambient_lost=float(rng.uniform(0.1, 0.45)),
-        wrinkles=float(rng.uniform(0.1, 0.5)),
+        wrinkles=float(rng.uniform(0.2, 1.0)),
     )
