@@ -164,6 +164,7 @@ class DiffusionSmoother:
             motion[index, length:] = person.frames[-1][1]
             age_s[index, :length] = [time_s - then for then, _, _ in person.frames]
             weight[index, :length] = [weight for _, _, weight in person.frames]
+            weight[index, :length] *= frame_weights(age_s[index, :length])
         warm = [person.answered_s is not None for person in people]
         step_s = [0.0 if person.answered_s is None else time_s - person.answered_s for person in people]
         try:
@@ -192,6 +193,16 @@ class DiffusionSmoother:
         about_s = time_s - self._lag_s + _ROUNDING_S
         due = [then for then, _, _ in person.frames if then <= about_s]
         return time_s - (due[-1] if due else person.frames[0][0])
+
+
+def frame_weights(age_s: F32) -> F32:
+    """How much time each frame stands for, ages (F,) from old to new, in thirtieths of a second and at most two: so
+    that a hurried camera counts no more than a slow one, and a burst of frames no more than the pauses around it."""
+    step_s = -np.diff(age_s)
+    if not len(step_s):
+        return np.ones(len(age_s), np.float32)
+    before, after = np.concatenate([step_s[:1], step_s]), np.concatenate([step_s, step_s[-1:]])
+    return np.clip(30 * (before + after) / 2, 0.2, 2).astype(np.float32)
 
 
 def motion_rows(pose: F32, transl_m: F32) -> F32:

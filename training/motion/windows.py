@@ -86,11 +86,15 @@ class MotionWindows:
         saw_pose, saw_transl, seen = self._observed(rng, pose[:, :frames], transl[:, :frames], time_s, strength)
         seen &= self._shown(rng, time_s)
         age_s = now_s[:, :, None] - time_s[:, None, :]
+        # As app/smoothers/diffusion.py weighs frames: by the time that each stands for, in thirtieths of a second.
+        around = np.diff(time_s, axis=1)
+        stands_for = 15 * (np.concatenate([around[:, :1], around], 1) + np.concatenate([around, around[:, -1:]], 1))
+        stands_for = np.clip(stands_for, 0.2, 2).astype(np.float32)
         truth = motion_rows(pose[:, frames:], transl[:, frames:]).reshape(size, answers, len(self.ages_s), -1)
         return WindowBatch(
             motion=torch.from_numpy(motion_rows(saw_pose, saw_transl)),
             age_s=torch.from_numpy(np.maximum(age_s, 0).astype(np.float32)),
-            weight=torch.from_numpy(((age_s > -1e-6) & seen[:, None]).astype(np.float32)),
+            weight=torch.from_numpy(((age_s > -1e-6) & seen[:, None]).astype(np.float32) * stands_for[:, None]),
             step_s=torch.from_numpy(np.diff(time_s, axis=1)[:, -answers:].astype(np.float32)),
             truth=torch.from_numpy(truth),
         )
