@@ -72,6 +72,10 @@ class _Maps:
         self.layout = layout
         self.key_map = key_map
         depths = count_per_stage(golden.state, _BLOCK[layout])
+        if not depths:
+            raise ValueError(
+                f"the state dict is none of a Swin in the layout of {layout}: no key fits {_BLOCK[layout]}"
+            )
         # torchvision numbers its parts: 0 the patches, then stages and mergings in turn.
         self.depths = depths[1::2] if layout == "torchvision" else depths
         self.stages = len(self.depths)
