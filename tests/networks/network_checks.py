@@ -6,18 +6,16 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 
 def outputs_of(module: nn.Module, inputs: Sequence[Tensor]) -> list[Tensor]:
-    """A module's outputs as a list; None stands for an output that it does not have and is left out."""
-    outputs = module(*inputs)
-    if isinstance(outputs, Tensor):
-        return [outputs]
-    return [output for output in outputs if output is not None]
+    """A module's outputs, however nested, as a list; None stands for one that it does not have and is left out."""
+    return [output for output in pytree.tree_leaves(module(*inputs)) if isinstance(output, Tensor)]
 
 
 def check_batch_independent(module: nn.Module, inputs: Sequence[Tensor], tolerance: float = 1e-5) -> None:
-    """Every item of a batch comes out as it does alone, and is finite."""
+    """Every item of a batch comes out as it does alone, and is finite; tolerance: absolute, or of outputs above 1."""
     module.eval()
     with torch.no_grad():
         together = outputs_of(module, inputs)
@@ -26,7 +24,8 @@ def check_batch_independent(module: nn.Module, inputs: Sequence[Tensor], toleran
         for i in range(len(inputs[0])):
             alone = outputs_of(module, [x[i : i + 1] for x in inputs])
             for one, many in zip(alone, together, strict=True):
-                torch.testing.assert_close(one[0], many[i], rtol=0, atol=tolerance)
+                bound = tolerance * max(1.0, float(many.abs().max()))
+                torch.testing.assert_close(one[0], many[i], rtol=0, atol=bound)
 
 
 def check_every_parameter_learns(module: nn.Module, inputs: Sequence[Tensor], without: Sequence[str] = ()) -> None:

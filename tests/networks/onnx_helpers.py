@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 OPSET = 18
 TOLERANCE = 1e-4
@@ -28,10 +29,7 @@ class _FlatOutputs(nn.Module):
         self.module = module
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.module(*inputs)
-        if isinstance(outputs, Tensor):
-            return (outputs,)
-        return tuple(outputs.values()) if isinstance(outputs, dict) else tuple(outputs)
+        return tuple(x for x in pytree.tree_leaves(self.module(*inputs)) if isinstance(x, Tensor))
 
 
 def export_and_compare(

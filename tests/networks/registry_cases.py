@@ -11,12 +11,14 @@ from hmr.networks.encoders.group_mix_former import GroupMixFormerSize
 from hmr.networks.encoders.swin import SwinSize
 from hmr.networks.encoders.vit import ViTSize
 from hmr.networks.encoders.vmamba import VMambaSize
-from hmr.networks.registry import build
+from hmr.networks.registry import ModelSpec, build, find
 
 IMAGE_HW = (64, 48)
 DECODER = {"width": 16, "depth": 2, "heads": 2, "head_width": 4, "mlp_width": 12}
 DENSE = DECODER | {"queries": 26}
 DEFORMABLE = {"width": 16, "heads": 2, "points": 2, "layers": 2, "ff_width": 12}
+SKIP = {"latents": 3, "dim": 16, "heads": 2, "ff_width": 24}
+CLIP = {"frames": 9, "condition_width": 12}
 VIT = ViTSize(16, 4, 2, 0.0)
 SWIN = SwinSize(8, (2, 2, 1, 1), (2, 2, 4, 4), 0.0)
 GMF = GroupMixFormerSize((40, 40, 80, 80), (1, 1, 1, 1), (2, 2, 2, 2), 0.0)
@@ -51,9 +53,12 @@ TINY: dict[str, dict[str, Any]] = {
     "hmr2-s": _flat(),
     "hmr2-s-fast": _flat(blocks=3, schedule=(3, 2), score=True),
     "camerahmr-h": _flat(),
+    "camerahmr-h-fast": _flat(blocks=3, schedule=(3, 2)),
     "dense26": _flat(decoder=DENSE),
     "deformable": {"size": VIT, "decoder": DEFORMABLE},
     "deformable-x4": {"size": VIT, "decoder": DEFORMABLE | {"value_projection": "shared"}},
+    "deformable-x8": {"size": VIT, "decoder": DEFORMABLE},
+    "deformable-x16": {"size": VIT, "decoder": DEFORMABLE},
     "cliff-r50": {"backbone": TinyPyramid(), "channels": 10, "hidden": 12},
     "deformable-detr-r50": {
         **DEFORMABLE,
@@ -65,11 +70,30 @@ TINY: dict[str, dict[str, Any]] = {
     "gmf-t-s2": {"size": GMF, "decoder": DECODER},
     "vmamba-t-s2": {"size": VMAMBA, "decoder": DECODER},
     "pose-vit-s": {"size": VIT},
+    "pose-vit-s-simple": {"size": VIT},
     "pose-swin-t-s2": {"size": SWIN},
+    "pose-gmf-t-s3": {"size": GMF},
+    "pose-vmamba-t-s4": {"size": VMAMBA},
+    "motion-vae": SKIP | {"encoder_layers": 3, "decoder_layers": 1},
+    "motion-vae-all-encoder": SKIP | {"encoder_layers": 3, "decoder_layers": 3},
+    "diffusion-decoder": SKIP | CLIP | {"denoiser_layers": 3, "vae_encoder_layers": 1, "vae_decoder_layers": 3},
+    "window-smoother": {"dim": 16, "layers": 3, "heads": 2, "ff_width": 24, "frames": 12},
 }
 
 
 def tiny(name: str) -> nn.Module:
-    """The registered network at tiny widths, 64x48 crops, seeded."""
+    """The registered network at tiny widths, 64x48 crops where it takes any, seeded."""
     torch.manual_seed(0)
-    return build(name, image_hw=IMAGE_HW, **TINY[name])
+    crops = {} if find(name).kind == "temporal" else {"image_hw": IMAGE_HW}
+    return build(name, **crops, **TINY[name])
+
+
+def architecture(spec: ModelSpec) -> tuple[Any, ...]:
+    """What tells registered networks apart but their sizes: two of the same architecture run the same code."""
+    values = spec.arguments
+    return (
+        spec.builder.__name__,
+        *(values.get(key) for key in ("family", "head", "query_input", "factor", "variant")),
+        values.get("decoder") == "dense26",
+        "schedule" in values,
+    )

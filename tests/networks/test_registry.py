@@ -8,9 +8,9 @@ import torch
 from hmr.networks.hmr_net import ExportedHmr, HmrNet, with_merging
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
 from hmr.networks.registry import build, example_inputs, find, names, registry
-from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
+from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, outputs_of, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
-from tests.networks.registry_cases import IMAGE_HW, TINY, tiny
+from tests.networks.registry_cases import IMAGE_HW, TINY, architecture, tiny
 
 OUTPUTS = ("pose", "betas", "camera", "score", "token")
 # A single query that starts at zero does not use the weight of its embedding (HMR2.0 as released).
@@ -22,6 +22,10 @@ def test_the_27_truncated_models_are_there():
     assert len(truncated) == 27 and set(truncated) <= set(names("hmr"))
     assert {f"pose-{name}" for name in truncated} <= set(names("pose"))
     assert set(names("hmr") + names("pose") + names("temporal")) == set(registry())
+
+
+def test_every_architecture_that_is_registered_has_a_tiny_network_here():
+    assert {architecture(spec) for spec in registry().values()} == {architecture(find(name)) for name in TINY}
 
 
 def test_a_wrong_name_lists_near_ones_and_a_wrong_argument_the_right_ones():
@@ -69,6 +73,16 @@ def test_exported_graph_takes_uint8_crops(tmp_path, name):
         inputs.append(torch.randn(3, 3))
     assert exported.output_names == OUTPUTS and len(exported.input_names) == len(inputs)
     build_with_tensorrt_rtx(export_and_compare(exported, inputs, OUTPUTS, tmp_path))
+
+
+@pytest.mark.slow
+@pytest.mark.trt
+@pytest.mark.parametrize("name", [n for n in TINY if find(n).kind != "hmr"])
+def test_exported_graphs_of_pose_and_motion_networks(tmp_path, name):
+    net = shake(tiny(name), 0.05)
+    inputs = example_inputs(net, batch=3)
+    outputs = [f"output{i}" for i in range(len(outputs_of(net, inputs)))]
+    build_with_tensorrt_rtx(export_and_compare(net, inputs, outputs, tmp_path))
 
 
 @pytest.mark.trt
