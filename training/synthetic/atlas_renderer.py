@@ -22,7 +22,6 @@ U8 = NDArray[np.uint8]
 SUPERSAMPLE = 1.5  # per direction; multisampling costs software renderers three times as much for the same edges
 PART_STRIDE = 4
 SHADOW_PX = 256
-HEAD_HW = (256, 512)
 
 
 @dataclass(frozen=True)

@@ -43,16 +43,15 @@ def _cube() -> Solid:
     return _solid(vertices, normals, uv, faces)
 
 
-def _turned(profile: list[tuple[float, float]], sides: int = 14, smooth: bool = True) -> Solid:
-    """A profile (radius, height) turned about y, closed where the radius is 0."""
+def _turned(profile: list[tuple[float, float, float, float]], sides: int = 14) -> Solid:
+    """A profile turned about y: radius, height, and the normal's parts outwards and upwards of each of its points."""
     vertices, normals, uv, faces = [], [], [], []
-    angles = np.linspace(0, 2 * np.pi, sides + 1)
-    for k, (radius, height) in enumerate(profile):
-        for angle in angles:
+    for k, (radius, height, outwards, upwards) in enumerate(profile):
+        for angle in np.linspace(0, 2 * np.pi, sides + 1):
             direction = np.array([np.cos(angle), 0.0, np.sin(angle)])
             vertices.append(direction * radius + [0, height, 0])
-            normals.append(direction * max(radius, 0.05) + [0, 2 * radius * 0 + height if smooth else 0.0, 0])
-            uv.append((angle / (2 * np.pi), k / max(len(profile) - 1, 1)))
+            normals.append(direction * outwards + [0, upwards, 0])
+            uv.append((angle / (2 * np.pi), k / (len(profile) - 1)))
     row = sides + 1
     for k in range(len(profile) - 1):
         for s in range(sides):
@@ -68,8 +67,10 @@ def _solid(vertices: list, normals: list, uv: list, faces: list) -> Solid:
 
 
 CUBE = _cube()
-CYLINDER = _turned([(0.0, 0.5), (0.5, 0.5), (0.5, -0.5), (0.0, -0.5)], smooth=False)
-BALL = _turned([(0.5 * np.sin(a), 0.5 * np.cos(a)) for a in np.linspace(0, np.pi, 9)])
+CYLINDER = _turned(
+    [(0.0, 0.5, 0, 1), (0.5, 0.5, 0, 1), (0.5, 0.5, 1, 0), (0.5, -0.5, 1, 0), (0.5, -0.5, 0, -1), (0.0, -0.5, 0, -1)]
+)
+BALL = _turned([(0.5 * np.sin(a), 0.5 * np.cos(a), np.sin(a), np.cos(a)) for a in np.linspace(0, np.pi, 9)])
 
 
 @dataclass

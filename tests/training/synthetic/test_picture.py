@@ -9,6 +9,7 @@ from training.synthetic.faults import noise_sheet, spoil
 from training.synthetic.framing import visible_box
 from training.synthetic.lighting import _basis, ambient_of, sample_lighting
 from training.synthetic.scene import FLIP_YZ, Camera
+from training.synthetic.things import BALL, CUBE, CYLINDER, Materials, Things, add_held, add_room
 
 
 def _lit(ambient: np.ndarray, normal: tuple[float, float, float]) -> np.ndarray:
@@ -78,3 +79,49 @@ def test_grain_has_no_seam() -> None:
         seam = np.abs(np.take(grain, 0, axis) - np.take(grain, -1, axis)).mean()
         inside = np.abs(np.diff(grain, axis=axis)).mean()
         assert seam < 2.5 * inside
+
+
+def test_solids_are_closed_and_face_outwards() -> None:
+    for solid in (CUBE, CYLINDER, BALL):
+        corners = solid.vertices[solid.faces]
+        flat = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+        area = np.linalg.norm(flat, axis=1)
+        wide = area > 1e-6
+        middle = corners.mean(1)
+        outwards = np.einsum("fk,fk->f", solid.normals[solid.faces].mean(1), middle)
+        assert (outwards[wide] > 0).all(), "normals point away from the middle"
+        assert np.abs(solid.vertices).max() <= 0.5 + 1e-6
+        along = np.abs(np.einsum("fk,fk->f", flat, solid.normals[solid.faces].mean(1)))[wide] / area[wide]
+        assert along.min() > 0.9, "faces lie across their normals"
+
+
+def test_held_things_follow_the_hand() -> None:
+    rng = np.random.default_rng(2)
+    things = Things()
+    add_held(things, rng, "left", np.array([0.77, 0.36, 0.05]), Materials(rng, 3, 0, 0))
+    mesh = things.mesh()
+    assert mesh is not None and set(mesh.vertices["joint"][:, 0]) == {22}
+    assert np.linalg.norm(mesh.vertices["position"].mean(0) - [0.79, 0.3, 0.05]) < 0.6
+    assert Things().mesh() is None
+
+
+def test_rooms_hold_their_camera() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        eye = rng.normal(0, 2, 3) + np.array([0, 1, 5])
+        things = Things()
+        add_room(things, rng, -0.9, Materials(rng, 3, 0, 0), eye.astype(np.float32))
+        mesh = things.mesh()
+        assert mesh is not None and mesh.shadowless == len(mesh.faces), "scenery throws no shadow"
+        corners = mesh.vertices["position"][mesh.faces].astype(float)
+        # No wall lies between the camera and the person at the origin.
+        for a, b, c in corners:
+            assert not _crosses(eye, np.zeros(3), a, b, c)
+
+
+def _crosses(start: np.ndarray, end: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> bool:
+    matrix = np.stack([b - a, c - a, start - end], axis=1)
+    if abs(np.linalg.det(matrix)) < 1e-12:
+        return False
+    u, v, t = np.linalg.solve(matrix, start - a)
+    return bool(u >= 0 and v >= 0 and u + v <= 1 and 0 < t < 1)
