@@ -73,7 +73,14 @@ class SheetMaker:
             self.renderer.set_textures(name, pool)
 
     def draw(self, outfit: Outfit, view: View) -> NDArray[np.uint8]:
-        """(320, 240, 3) BGR."""
+        """(320, 240, 3) BGR, on grey."""
+        colours, _ = self.render(outfit, view)
+        pixels = colours.astype(np.float32)
+        out = pixels[..., :3] + (255 - pixels[..., 3:]) * np.array([0.75, 0.78, 0.8], np.float32)
+        return np.ascontiguousarray(np.clip(out, 0, 255).astype(np.uint8)[..., ::-1])
+
+    def render(self, outfit: Outfit, view: View) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """(320, 240, 4) RGBA and (80, 60) parts: 0 nobody, else 1 + joint of the skin there, clothes or not."""
         mesh = self.renderer.upload(person_mesh(self.body, view.betas, outfit, self.wardrobe))
         joints = self.body.model.joints(view.betas[None])
         turns, places = forward_kinematics(view.pose[None], joints)
@@ -91,11 +98,9 @@ class SheetMaker:
         light = Lighting(ambient, lamp / np.linalg.norm(lamp), np.full(3, 0.55, np.float32), 3.0, 0.1, 0.2, 0.2)
         window = Window(FOCAL, TILE_HW[1] / 2, TILE_HW[0] / 2, TILE_HW[1], TILE_HW[0])
         scene = CropScene([Drawn(mesh, motions, True)], window, light, np.array([0, 0, depth], np.float32), 1.3)
-        colours, _ = self.renderer.render([scene])
+        colours, parts = self.renderer.render([scene])
         mesh.release()
-        pixels = colours[0].astype(np.float32)
-        out = pixels[..., :3] + (255 - pixels[..., 3:]) * np.array([0.75, 0.78, 0.8], np.float32)
-        return np.ascontiguousarray(np.clip(out, 0, 255).astype(np.uint8)[..., ::-1])
+        return colours[0], parts[0]
 
 
 def plain_layer(wardrobe: Wardrobe, name: str, shade: float = 0.6, loose: float = 0.0, cut: Cut | None = None) -> Layer:
