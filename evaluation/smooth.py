@@ -61,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--package", help="render the clips and let this HMR package watch")
     make.add_argument("--pairs", type=Path, help="folder of pairs instead of clips")
     make.add_argument("--errors", type=Path, default=ERROR_MODEL, help="error model to simulate with")
+    make.add_argument("--strength", type=float, default=1.0, help="of the simulated errors; 1 is the measured engine")
     make.add_argument("--smoother-package", default=PACKAGE, help="package of the diffusion smoother")
     make.add_argument("--fps", type=float, default=30.0)
     make.add_argument("--seconds", type=float, default=6.0, help="longest piece of a clip")
@@ -106,7 +107,7 @@ def read_cases(args: argparse.Namespace) -> Iterator[Case]:
     if args.package is None:
         errors = ErrorModel.load(args.errors) if args.clips else None
         for number, piece in pieces:
-            seen = None if errors is None else simulated(piece, errors, body, args.seed + number)
+            seen = None if errors is None else simulated(piece, errors, body, args.seed + number, args.strength)
             if seen is not None:
                 yield case_of(piece.name, seen, body)
         return

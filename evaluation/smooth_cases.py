@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hmr.body.body_model import BodyModel, forward_kinematics
 from hmr.body.joints import Joint
 from training.motion.data import MotionClip, at_rate, load_clip, plausible_runs
-from training.motion.error_model import ErrorModel, observe
+from training.motion.error_model import ErrorModel, Strength, observe
 from training.motion.pairs import PairedMotion, draw_scene
 
 FAST_M_S = 3.0
@@ -47,8 +47,11 @@ def posed_joints(
     return (places + transl_m[:, None]).astype(np.float32)
 
 
-def simulated(clip: MotionClip, errors: ErrorModel, body: BodyModel, seed: int) -> PairedMotion | None:
-    """The clip before a random camera, with errors drawn from the model; None where no scene fits."""
+def simulated(
+    clip: MotionClip, errors: ErrorModel, body: BodyModel, seed: int, strength: float = 1.0
+) -> PairedMotion | None:
+    """The clip before a random camera, with errors drawn from the model, `strength` times as large and its events so
+    much as frequent; None where no scene fits."""
     rng = np.random.default_rng(seed)
     betas = rng.normal(0, 1, 10).clip(-2, 2).astype(np.float32)
     for _ in range(20):
@@ -59,8 +62,9 @@ def simulated(clip: MotionClip, errors: ErrorModel, body: BodyModel, seed: int) 
     else:
         return None
     time_s = np.arange(len(clip)) / clip.fps
-    saw_pose, saw_transl, seen = observe(errors, rng, pose[None], transl[None], time_s[None])
-    off = rng.normal(0, errors.beta_std) + rng.normal(0, errors.beta_noise_std, (len(clip), 10))
+    factors = Strength(strength, strength, strength, strength)
+    saw_pose, saw_transl, seen = observe(errors, rng, pose[None], transl[None], time_s[None], factors)
+    off = strength * (rng.normal(0, errors.beta_std) + rng.normal(0, errors.beta_noise_std, (len(clip), 10)))
     return PairedMotion(
         time_s=time_s,
         pose=pose.astype(np.float32),
