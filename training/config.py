@@ -70,6 +70,7 @@ class Recipe:
     needs_init: bool = False  # fine-tuning: nothing good comes of random weights
     schedule: tuple[int, ...] = ()  # tokens that Mask-ToMe merges in each of the first blocks
     merge_tolerance_mm: float = 0.1  # ECLM: what merging a window of layers may cost; 0 merges none
+    merge_keep: float = 0.75  # share of the layers that stay at least: FastHMR keeps 26 and 28 of 32
     merge_crops: int = 256  # crops that the search for layers looks at
 
     def __post_init__(self) -> None:

@@ -6,6 +6,7 @@ that costs is won back by training on (there by a diffusion decoder, here by fin
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
@@ -24,6 +25,8 @@ from training.config import Recipe
 from training.distributed import object_from_first, rank
 from training.network_inputs import run_network
 from training.tasks.base import autocast
+
+TOO_FEW_MM = 1e9
 
 
 class MergedNetwork(NamedTuple):
@@ -76,5 +79,12 @@ def _search(recipe: Recipe, ema: HmrNet, crops: list[Batch], device: torch.devic
             found.append(body.posed_joints(pose, betas, torch.zeros_like(batch.camera)))
         return torch.cat(found)
 
-    result = search_layer_merges(ema, label_error(joints, target), tolerance_mm=recipe.merge_tolerance_mm)
+    measured = label_error(joints, target)
+    # A network that has learned little loses nothing by merging, and could not be trained on afterwards.
+    least = max(len(recipe.schedule), math.ceil(recipe.merge_keep * len(ema.backbone.blocks)))
+
+    def error(model: nn.Module) -> float:
+        return measured(model) if len(model.get_submodule("backbone.blocks")) >= least else TOO_FEW_MM
+
+    result = search_layer_merges(ema, error, tolerance_mm=recipe.merge_tolerance_mm)
     return result.recipe.to_json()

@@ -125,7 +125,7 @@ class StreamSource:
     ) -> None:
         self.pool = Pool(capacity, device)
         self.device = device
-        self.at_least = min(at_least, capacity)
+        self.at_least = max(1, min(at_least, capacity))
         self.generator = torch.Generator(device=device).manual_seed(seed)
         self._stop = stop
         self._stopping = threading.Event()
@@ -159,21 +159,23 @@ class StreamSource:
         """A random batch; waits only until `at_least` crops are there."""
         from training.augment import normalise
 
-        while True:
-            wait = len(self.pool) < max(self.at_least, 1)
+        # What has come by now and no more: a renderer that is faster than this would never let go.
+        for _ in range(self._queue.qsize()):
+            self._add(self._queue.get())
+        while len(self.pool) < self.at_least:
             try:
-                item = self._queue.get(block=wait, timeout=600 if wait else None)
+                self._add(self._queue.get(timeout=600))
             except queue.Empty:
-                if wait:
-                    raise RuntimeError("no crops came in ten minutes") from None
-                break
-            if isinstance(item, BaseException):
-                raise item
-            self.pool.add(item)
+                raise RuntimeError("no crops came in ten minutes") from None
         fields = self.pool.draw(size, self.generator)
         pixels = fields.pop("pixels")
         fields["parts"] = fields["parts"].long()
         return Batch(images=normalise(pixels, image_hw), **fields)
+
+    def _add(self, item: Arrays | BaseException) -> None:
+        if isinstance(item, BaseException):
+            raise item
+        self.pool.add(item)
 
     def close(self) -> None:
         """Stop the renderer and the thread."""

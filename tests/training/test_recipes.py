@@ -1,0 +1,114 @@
+"""Every recipe starts, steps and learns: at toy widths here, at full width for one step in the slow tests."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tests.training.toy import DECODER, SWIN, VIT, toy_crops
+from training.batch import Batch
+from training.config import Phase, Recipe, load_recipe, recipe_names
+from training.crop_set import Crops
+from training.trainee import Trainee
+
+TINY_SIZES: dict[str, dict[str, Any]] = {
+    "swin": SWIN,
+    "gmf": {"dims": [40, 40, 40], "depths": [1, 1, 1], "mlp_ratios": [2.0, 2.0, 2.0], "drop_path": 0.0},
+    "vmamba": {"dim": 8, "depths": [1, 1, 1], "ssm_ratio": 1.0, "drop_path": 0.0},
+    "hmr2": VIT,
+    "deformable": VIT,
+    "vit": VIT,
+}
+TINY_DEFORMABLE = {"width": 32, "heads": 2, "points": 2, "layers": 1, "ff_width": 32}
+HW = (128, 128)  # an eighth and a sixteenth of it still hold a window of seven
+
+
+def tiny(recipe: Recipe) -> Recipe:
+    """The same recipe for a network of a few thousand weights, at once at full rate."""
+    family = recipe.model.removeprefix("pose-").split("-")[0]
+    size = TINY_SIZES[family]
+    if "depths" in size and recipe.model.endswith("s3"):
+        size = {**size, "depths": [1, 1, 1]} | ({"heads": [1, 2, 4]} if "heads" in size else {})
+    arguments = {**recipe.arguments, "size": size}
+    if recipe.task == "body" or family == "deformable":
+        arguments["decoder"] = TINY_DEFORMABLE if family == "deformable" else DECODER
+    rate = {"keypoints": 3e-4, "upsampler": 2e-3}.get(recipe.task, 2e-3 if recipe.optimiser == "adamw" else 5e-3)
+    phases = tuple(replace(p, image_hw=HW, batch=4, lr=rate, lr_end=rate) for p in recipe.phases)
+    schedule = (10, 6) if recipe.schedule else ()
+    return replace(recipe, arguments=arguments, phases=phases, schedule=schedule, warmup_steps=1)
+
+
+@pytest.fixture(scope="module")
+def batch() -> Batch:
+    return Crops(toy_crops(5)).rows(np.arange(5), HW)
+
+
+def test_there_is_a_recipe_for_every_idea() -> None:
+    models = {load_recipe(name).model for name in recipe_names()}
+    assert {"swin-t-s2", "swin-t-s3", "gmf-t-s2", "vmamba-t-s2", "hmr2-s", "hmr2-b", "deformable-x4"} <= models
+    assert {load_recipe(name).task for name in recipe_names()} == {"body", "keypoints", "upsampler"}
+    assert any(p.merge for name in recipe_names() for p in load_recipe(name).phases)
+
+
+@pytest.mark.parametrize("name", recipe_names())
+def test_a_recipe_learns_at_toy_width(name: str, batch: Batch) -> None:
+    recipe = tiny(load_recipe(name))
+    trainee = Trainee(recipe, {}, torch.device("cpu"))
+    phase = recipe.phases[-1]
+    trainee.enter(phase, lambda: [batch])
+    frozen = {n: p.clone() for n, p in trainee.net.named_parameters() if not p.requires_grad}
+    losses = [float(trainee.step(batch, phase, 0.0)["total"]) for _ in range(10)]
+    assert np.isfinite(losses).all() and min(losses[-3:]) < losses[0]
+    for parameter, before in frozen.items():
+        torch.testing.assert_close(trainee.net.get_parameter(parameter), before)
+    assert bool(frozen) == bool(recipe.freeze)
+    assert trainee.merged == phase.merge
+    scores = trainee.task.score(trainee.ema, [batch])
+    assert np.isfinite(scores[trainee.task.main_score])
+    again = Trainee(recipe, {}, torch.device("cpu"))
+    again.restore(trainee.state())
+    for a, b in zip(again.ema.parameters(), trainee.ema.parameters(), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name != "deformable-x4"])
+def test_a_recipe_steps_at_full_width(name: str) -> None:
+    """deformable-x4 has ViT-H: 10 GB with its moments, on no small machine."""
+    recipe = load_recipe(name)
+    trainee = Trainee(recipe, {}, torch.device("cpu"))
+    crops = Crops(toy_crops(2))
+    phase = replace(recipe.phases[-1], merge=False)
+    trainee.enter(phase, list)
+    terms = trainee.step(crops.rows(np.arange(2), phase.image_hw), phase, 0.0)
+    assert np.isfinite(float(terms["total"])) and np.isfinite(float(terms["gradient"]))
+
+
+def test_layers_and_tokens_merge_within_a_run(batch: Batch) -> None:
+    """First half whole; then ECLM drops the layers that do nothing, and tokens merge by the person's mask."""
+    recipe = tiny(load_recipe("hmr-vit-s-merged"))
+    trainee = Trainee(recipe, {}, torch.device("cpu"))
+    trainee.enter(recipe.phases[0], list)
+    assert not trainee.merged
+    with torch.no_grad():
+        for net in (trainee.net, trainee.ema):
+            block = net.backbone.blocks[1]  # a block that adds nothing
+            for layer in (block.attn.proj, block.mlp.fc2):
+                layer.weight.zero_()
+                layer.bias.zero_()
+    trainee.enter(recipe.phases[1], lambda: [batch])
+    assert trainee.net.takes_mask and trainee.arguments["schedule"] == [10, 6]
+    assert trainee.layer_merge is not None and len(trainee.net.encoder.blocks) == trainee.arguments["blocks"] == 3
+    assert trainee.package_arguments()["blocks"] == trainee.arguments["blocks"]
+    trainee.step(batch, recipe.phases[1], 0.0)
+
+
+def test_phases_of_fine_tuning_say_what_they_need() -> None:
+    for name in recipe_names():
+        recipe = load_recipe(name)
+        assert recipe.needs_init or not recipe.freeze, f"{name}: a frozen part with random weights teaches nothing"
+        assert all(isinstance(phase, Phase) and len(phase.image_hw) == 2 for phase in recipe.phases)
