@@ -141,6 +141,7 @@ def check_opengl() -> Iterator[Finding]:
     """OpenGL for the overlay: vendor and renderer, and whether it is software."""
     from app.errors import BodycastError
     from app.renderers.moderngl_renderer import create_context, is_software
+    from engines.devices import cuda_devices
 
     try:
         context = create_context()
@@ -151,7 +152,10 @@ def check_opengl() -> Iterator[Finding]:
     info = {key: str(context.info[key]) for key in ("GL_VENDOR", "GL_RENDERER", "GL_VERSION")}
     context.release()
     detail = f"{info['GL_RENDERER']}, {info['GL_VENDOR']}, OpenGL {info['GL_VERSION']}"
-    if is_software(info["GL_RENDERER"]):
+    if is_software(info["GL_RENDERER"]) and cuda_devices()[0] > 0:
+        mend = "install the driver's OpenGL (libnvidia-gl); in a container: NVIDIA_DRIVER_CAPABILITIES=all"
+        yield Finding("OpenGL", "note", f"{detail} (in software, although there is a GPU)", mend)
+    elif is_software(info["GL_RENDERER"]):
         yield Finding("OpenGL", "ok", f"{detail} (in software, on the CPU)")
     else:
         yield Finding("OpenGL", "ok", detail)
@@ -162,7 +166,12 @@ def check_display() -> Iterator[Finding]:
     from app.sinks.window import display_problem
 
     problem = display_problem()
-    yield Finding("window", "note" if problem else "ok", problem or "can be opened")
+    if problem:
+        # "what is wrong: what to do"
+        detail, _, mend = problem.partition(": ")
+        yield Finding("window", "note", detail, mend or "run with --no-window, or give --output to keep the result")
+    else:
+        yield Finding("window", "ok", "can be opened")
 
 
 def check_cameras() -> Iterator[Finding]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -27,8 +29,7 @@ def test_every_check_runs_here_and_every_problem_comes_with_its_mending() -> Non
     for finding in findings:
         assert "the check itself failed" not in finding.detail, finding
         assert finding.detail and "\n" not in finding.detail
-        if finding.state == "problem":
-            assert finding.mend, finding
+        assert bool(finding.mend) == (finding.state != "ok"), finding
 
 
 def test_the_one_node_graph_is_what_its_comment_says() -> None:
@@ -59,6 +60,56 @@ def test_a_provider_that_falls_back_quietly_is_found_out(monkeypatch: pytest.Mon
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["DmlExecutionProvider"])
     monkeypatch.setattr(onnxruntime, "InferenceSession", Fallen)
     assert "did not load" in try_provider("DmlExecutionProvider")
+
+
+def test_software_opengl_beside_a_gpu_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.renderers import moderngl_renderer
+    from engines import devices
+
+    class Context:
+        info: ClassVar[dict[str, str]] = {"GL_VENDOR": "Mesa", "GL_RENDERER": "llvmpipe", "GL_VERSION": "4.5"}
+
+        def release(self) -> None: ...
+
+    monkeypatch.setattr(moderngl_renderer, "create_context", Context)
+    for count, state in ((0, "ok"), (1, "note")):
+        monkeypatch.setattr(devices, "cuda_devices", lambda count=count: (count, "as told"))
+        (finding,) = findings_of("opengl")
+        assert finding.state == state and "llvmpipe, Mesa" in finding.detail and "in software" in finding.detail
+        assert ("NVIDIA_DRIVER_CAPABILITIES" in finding.mend) == (count == 1)
+
+
+def test_a_missing_display_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    from app.sinks import window
+
+    for problem in ("there is no display (DISPLAY is not set): run with --no-window", "OpenCV has no windows"):
+        monkeypatch.setattr(window, "display_problem", lambda problem=problem: problem)
+        (finding,) = findings_of("display")
+        assert finding.state == "note" and "--no-window" in finding.mend and problem.startswith(finding.detail)
+
+
+def test_cameras_are_listed_with_their_modes_and_what_mends_them(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from app import camera_modes
+
+    device = tmp_path / "video0"
+    device.touch()
+    monkeypatch.setattr(sys, "platform", "linux")
+    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([device] if pattern == "video*" else []))
+    monkeypatch.setattr(camera_modes, "camera_modes", lambda _: {"MJPG": [(1920, 1080, 30.0)]})
+    (finding,) = findings_of("cameras")
+    assert finding.state == "ok" and "MJPG 1920x1080@30" in finding.detail
+
+    def busy(_: Path) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(camera_modes, "camera_modes", busy)
+    (finding,) = findings_of("cameras")
+    assert finding.state == "problem" and "busy" in finding.detail and "close the program" in finding.mend
+    monkeypatch.setattr("os.access", lambda *_: False)
+    (finding,) = findings_of("cameras")
+    assert finding.state == "problem" and "usermod -aG video" in finding.mend
 
 
 def test_both_onnxruntime_packages_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -204,7 +255,7 @@ def test_json_is_a_list_of_findings() -> None:
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     found = json.loads(done.stdout)
