@@ -52,18 +52,25 @@ class EngineTime:
         return None if not self.floor_ms else self.least_ms / self.floor_ms
 
 
-def in_own_process(folder: Path, engine: str, device: str, batches: tuple[int, ...], repeats: int) -> list[EngineTime]:
+def in_own_process(
+    folder: Path, engine: str, device: str, batches: tuple[int, ...], repeats: int, threads: int | None = None
+) -> list[EngineTime]:
     """`measure` in a fresh process, so that memory is that of this engine alone."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(measure, folder, engine, device, batches, repeats).result()
+        return pool.submit(measure, folder, engine, device, batches, repeats, threads).result()
 
 
-def measure(folder: Path, engine: str, device: str, batches: tuple[int, ...], repeats: int) -> list[EngineTime]:
-    """Time a package at every batch size. Raises: EngineError where the engine cannot run here."""
+def measure(
+    folder: Path, engine: str, device: str, batches: tuple[int, ...], repeats: int, threads: int | None = None
+) -> list[EngineTime]:
+    """Time a package at every batch size. threads: on a CPU, also those of the floor; None for the engine's choice.
+
+    Raises: EngineError where the engine cannot run here.
+    """
     package = load_package(folder)
     before = resident_mb("VmRSS")
     times: dict[int, np.ndarray] = {}
-    with open_engine(package, engine, device) as opened:
+    with open_engine(package, engine, device, threads=threads) as opened:
         for batch in batches:
             inputs = _inputs(folder, batch)
             for _ in range(WARM_UP):
@@ -80,7 +87,7 @@ def measure(folder: Path, engine: str, device: str, batches: tuple[int, ...], re
 
     cost = graph_cost(package.model_path)
     kind = arithmetic(package, name)
-    rate = machine_rate(kind) if used == "cpu" else None
+    rate = machine_rate(kind, threads) if used == "cpu" else None
     error_name, error = _parity(folder, name)
     return [
         EngineTime(

@@ -8,6 +8,8 @@ from pathlib import Path
 from evaluation.bench_engines import EngineTime
 
 _AREA_PER_MILLION = 40.0
+_LABEL_HEIGHTS = (14, -20, 28, -34)
+"""Points above or below a disc."""
 
 
 def draw(rows: Sequence[EngineTime], path: Path) -> str:
@@ -28,12 +30,23 @@ def draw(rows: Sequence[EngineTime], path: Path) -> str:
     engines = sorted({row.engine for row in shown})
     for index, engine in enumerate(engines):
         mine = [row for row in shown if row.engine == engine]
-        # An error of zero has no place on a logarithmic axis.
-        errors = [max(row.error or 0.0, 1e-6) for row in mine]
         areas = [_AREA_PER_MILLION * row.parameters / 1e6 for row in mine]
+        errors = [_shown_error(row) for row in mine]
         axes.scatter([row.least_ms for row in mine], errors, s=areas, alpha=0.6, label=engine, color=f"C{index}")
-        for row, error in zip(mine, errors, strict=True):
-            axes.annotate(f"{row.package} {row.precision}", (row.least_ms, error), fontsize=7)
+    # From left to right, labels in turns above and below: neighbours would cover each other.
+    for turn, row in enumerate(sorted(shown, key=lambda row: row.least_ms)):
+        height = _LABEL_HEIGHTS[turn % len(_LABEL_HEIGHTS)]
+        text = row.package if row.package.endswith(row.precision) else f"{row.package} {row.precision}"
+        axes.annotate(
+            text,
+            (row.least_ms, _shown_error(row)),
+            xytext=(0, height),
+            textcoords="offset points",
+            ha="center",
+            fontsize=7,
+            arrowprops={"arrowstyle": "-", "lw": 0.4},
+        )
+    axes.margins(x=0.1, y=0.2)
     axes.set_yscale("log")
     axes.set_xlim(left=0)
     axes.set_xlabel(f"least milliseconds a crop at batch {smallest}")
@@ -42,3 +55,8 @@ def draw(rows: Sequence[EngineTime], path: Path) -> str:
     axes.grid(alpha=0.3)
     figure.savefig(path, dpi=120)
     return f"{path}: {len(shown)} packages on engines"
+
+
+def _shown_error(row: EngineTime) -> float:
+    """An error of zero has no place on a logarithmic axis."""
+    return max(row.error or 0.0, 1e-6)

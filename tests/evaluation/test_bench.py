@@ -65,6 +65,8 @@ def test_engines_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str], monke
         "3",
         "--repeats",
         "3",
+        "--threads",
+        "1",
         "--no-pipeline",
         "--json",
         str(out),
