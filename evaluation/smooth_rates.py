@@ -37,15 +37,14 @@ def frames_at(paired: PairedMotion, rate_hz: float, rng: np.random.Generator) ->
     count = len(paired)
     if rate_hz:
         return np.round(np.arange(0, count, FINE_HZ / rate_hz)).astype(np.intp)
-    steps = rng.integers(3, 11, count)
-    return np.unique(np.concatenate([np.cumsum(steps), np.arange(0, count, round(FINE_HZ * COMMON_S))]))[:-1]
+    own = np.cumsum(rng.integers(3, 11, count))
+    return np.unique(np.concatenate([own[own < count], np.arange(0, count, round(FINE_HZ * COMMON_S))]))
 
 
 def common_joints(
     smoother: DiffusionSmoother, paired: PairedMotion, keep: NDArray[np.intp], body: BodyModel
 ) -> NDArray[np.float32]:
     """(Q,24,3): what is answered about every third of a second, after the first second."""
-    keep = keep[keep < len(paired)]
     found = run_smoother(smoother, thinned(paired, keep))
     joints = posed_joints(body, found.pose, found.betas, found.transl_m)
     wanted = np.arange(round(SETTLE_S * FINE_HZ), len(paired) - round(0.4 * FINE_HZ), round(FINE_HZ * COMMON_S))
