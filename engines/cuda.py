@@ -23,8 +23,8 @@ _GRAPH_FLAGS = 0
 class CudaDevice:
     """The primary context of one GPU (the one that libraries use too) with a stream of its own.
 
-    Addresses are plain integers. Every call makes the context current in the calling thread first, since an engine may
-    be opened in one thread and run in another.
+    Addresses are plain integers. The context must be current in the calling thread: `upload` and `download` leave that
+    to `activate`, the other calls do it themselves, since an engine may be opened in one thread and run in another.
 
     Raises: EngineUnavailableError where there is no driver, no GPU or no bindings.
     """
@@ -38,7 +38,7 @@ class CudaDevice:
         self._call("cuInit", 0)
         self._device = self._call("cuDeviceGet", ordinal)
         self._context = self._call("cuDevicePrimaryCtxRetain", self._device)
-        self._activate()
+        self.activate()
         self._stream = self._call("cuStreamCreate", _NON_BLOCKING)
         self._device_memory: list[int] = []
         self._host_memory: list[int] = []
@@ -51,14 +51,14 @@ class CudaDevice:
 
     def allocate(self, size_bytes: int) -> int:
         """Address of new device memory, freed by `close`. An empty size gives an address too."""
-        self._activate()
+        self.activate()
         address = int(self._call("cuMemAlloc", max(1, size_bytes)))
         self._device_memory.append(address)
         return address
 
     def host_array(self, shape: tuple[int, ...], dtype: str) -> NDArray[Any]:
         """Page-locked memory as an array of zeros, freed by `close`: copies from and to it need no staging."""
-        self._activate()
+        self.activate()
         size = int(np.prod(shape)) * np.dtype(dtype).itemsize
         address = int(self._call("cuMemAllocHost", max(1, size)))
         self._host_memory.append(address)
@@ -77,18 +77,18 @@ class CudaDevice:
 
     def free_bytes(self) -> int:
         """Device memory that nobody has, bytes."""
-        self._activate()
+        self.activate()
         free, _ = self._values("cuMemGetInfo")
         return int(free)
 
     def synchronise(self) -> None:
         """Wait until the stream is done."""
-        self._activate()
+        self.activate()
         self._call("cuStreamSynchronize", self._stream)
 
     def capture(self, enqueue: Callable[[], None]) -> object:
         """Record what `enqueue` puts on the stream; gives a graph for `launch`."""
-        self._activate()
+        self.activate()
         mode = self._driver.CUstreamCaptureMode.CU_STREAM_CAPTURE_MODE_THREAD_LOCAL
         self._call("cuStreamBeginCapture", self._stream, mode)
         try:
@@ -103,7 +103,7 @@ class CudaDevice:
 
     def launch(self, graph: object) -> None:
         """Enqueue a recorded graph."""
-        self._activate()
+        self.activate()
         self._call("cuGraphLaunch", graph, self._stream)
 
     def close(self) -> None:
@@ -119,7 +119,8 @@ class CudaDevice:
         self._call("cuDevicePrimaryCtxRelease", self._device)
         self._graphs, self._device_memory, self._host_memory = [], [], []
 
-    def _activate(self) -> None:
+    def activate(self) -> None:
+        """Make the context current in this thread, for a library that is called next."""
         self._call("cuCtxSetCurrent", self._context)
 
     def _call(self, name: str, *arguments: object) -> Any:

@@ -113,6 +113,8 @@ class TensorRtEngine(Engine):
     def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
         cuda = self._cuda
         assert cuda is not None
+        # Opened in one thread, run in another: the library needs the context too.
+        cuda.activate()
         rows = next((len(inputs[spec.name]) for spec in self.package.info.inputs if spec.batched), 1)
         bucket = self._buckets.get(rows)
         if bucket is None:
@@ -163,6 +165,8 @@ class TensorRtEngine(Engine):
         return True
 
     def _close(self) -> None:
+        if self._cuda is not None:
+            self._cuda.activate()
         self._save_compiled()
         self._buckets.clear()
         self._jit_cache = self._plan = self._runtime = None

@@ -28,8 +28,11 @@ from evaluation.bench_pipeline import PipelineTime
 def main(argv: Sequence[str]) -> int:
     """Measure and print tables, or JSON; 1 where nothing could be measured."""
     options = parser().parse_args(argv)
-    if min(options.batches) < 1 or options.repeats < 1 or options.people < 1 or options.frames < 2:
-        parser().error("--batches, --repeats and --people must be at least 1, --frames at least 2")
+    options.batches = options.batches or ([1, 16] if options.gpu else [1, 4, 16])
+    if min(*options.batches, options.repeats, options.people, options.threads or 1) < 1 or options.frames < 2:
+        parser().error("--batches, --threads, --repeats and --people must be at least 1, --frames at least 2")
+    if options.gpu:
+        return gpu_main(options)
     try:
         folders = packages(options.packages)
     except (BodycastError, EngineError) as error:
@@ -63,10 +66,17 @@ def parser() -> argparse.ArgumentParser:
     bench = argparse.ArgumentParser(prog="python -m evaluation bench", description=__doc__)
     bench.add_argument("packages", nargs="*", metavar="PACKAGE", help="folders or names; all installed where left out")
     bench.add_argument(
+        "--gpu",
+        action="store_true",
+        help="in place of packages: networks with random weights by all that a GPU can run, batch 1 and 16; PACKAGE is "
+        "then the name of a network",
+    )
+    bench.add_argument(
         "--engine", nargs="+", default=["onnxruntime", "openvino"], choices=list(ENGINES), dest="engines"
     )
     bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    bench.add_argument("--batches", nargs="+", type=int, default=[1, 4, 16], help="rows a call")
+    bench.add_argument("--batches", nargs="+", type=int, help="rows a call (1 4 16; with --gpu 1 16)")
+    bench.add_argument("--threads", type=int, help="CPU threads, also of the floor; the usable cores where left out")
     bench.add_argument("--repeats", type=int, default=30, help="calls per figure")
     bench.add_argument("--video", type=Path, default=bench_pipeline.DEMO, help="clip for the whole pipeline")
     bench.add_argument("--people", type=int, default=1, help="show the clip so often side by side")
@@ -77,6 +87,26 @@ def parser() -> argparse.ArgumentParser:
         "--picture", type=Path, metavar="FILE", help="time against error, area by parameters (.png, .svg)"
     )
     return bench
+
+
+def gpu_main(options: argparse.Namespace) -> int:
+    """`--gpu`: all networks and methods; 1 where nothing ran, or a name or the device is not there."""
+    from engines.devices import cuda_devices
+    from evaluation import bench_gpu
+
+    device = "cpu" if options.device == "cpu" else "cuda"
+    count, driver = cuda_devices()
+    unknown = [name for name in options.packages if name not in bench_gpu.NETWORKS]
+    problem = f"no network {unknown[0]!r}; there are {', '.join(bench_gpu.NETWORKS)}" if unknown else ""
+    if device == "cuda" and count == 0:
+        problem = f"no GPU ({driver}); --device cpu tries the command itself"
+    if problem:
+        print(f"bench: {problem}", file=sys.stderr)
+        return 1
+    names = options.packages or list(bench_gpu.NETWORKS)
+    report = bench_gpu.run(names, options.batches, options.repeats, device, options.json)
+    print(bench_gpu.table(report))
+    return 0 if report.times else 1
 
 
 def packages(given: Sequence[str]) -> list[Path]:
@@ -96,7 +126,7 @@ def engine_times(folders: Sequence[Path], options: argparse.Namespace) -> list[E
         for engine in options.engines:
             try:
                 rows += bench_engines.in_own_process(
-                    folder, engine, options.device, tuple(options.batches), options.repeats
+                    folder, engine, options.device, tuple(options.batches), options.repeats, options.threads
                 )
             except (EngineError, ValueError) as error:
                 print(f"bench: {folder.name} on {engine}: {error}", file=sys.stderr)

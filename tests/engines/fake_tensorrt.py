@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable
+from threading import get_ident
 from types import SimpleNamespace
 from typing import Any
 
@@ -30,6 +31,10 @@ class FakeCuda:
         self.launches = 0
         self.captures = 0
         self.closed = False
+        self.current_in: set[int] = set()
+
+    def activate(self) -> None:
+        self.current_in.add(get_ident())
 
     def put(self, operation: Callable[[], None]) -> None:
         """Do it now, or at every launch of the graph that is being recorded."""
@@ -47,6 +52,7 @@ class FakeCuda:
         return np.zeros(shape, dtype)
 
     def upload(self, device: int, host: np.ndarray) -> None:
+        assert get_ident() in self.current_in, "the CUDA context is not current in this thread"
         self.put(lambda: ctypes.memmove(device, host.ctypes.data, host.nbytes) and None)
 
     def download(self, host: np.ndarray, device: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +89,10 @@ def test_outputs_are_the_callers_own(opened: TensorRtRtxEngine) -> None:
 def test_a_plan_that_cannot_be_captured_runs_without_a_graph(package: ModelPackage, trt: FakeTrt) -> None:
     trt.capturable = False
     save_plan(plan_folders(package)[0], key_for(package), b"beside the package")
-    with TensorRtRtxEngine(package) as engine:
+    with TensorRtRtxEngine(package) as engine, ThreadPoolExecutor(1) as other_thread:
         assert not engine.uses_cuda_graphs
-        np.testing.assert_allclose(engine.run({"x": np.ones((1, 3), np.float32)})["y"], 3.0)
+        for run in (engine.run, lambda inputs: other_thread.submit(engine.run, inputs).result()):
+            np.testing.assert_allclose(run({"x": np.ones((1, 3), np.float32)})["y"], 3.0)
     assert trt.cuda.launches == 0 and trt.seen == [b"beside the package"]
 
 

@@ -1,0 +1,59 @@
+"""The GPU bench, tried on the CPU at toy size: times, floors, errors, and merged against plain."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch", reason="needs requirements/export.txt")
+pytest.importorskip("onnxscript", reason="needs requirements/export.txt")
+
+from engines.devices import cuda_devices
+from evaluation import bench, bench_gpu
+from evaluation.bench_gpu import GpuReport, GpuTime, speedups, table
+
+DECODER = {"width": 32, "depth": 1, "heads": 2, "head_width": 8, "mlp_width": 16}
+TOY = {"image_hw": (32, 32), "decoder": DECODER}
+ROW = GpuTime("plain", "torch eager fp16", 1, 4.0, 4.5, 1.0, "pve_worst_mm", 0.01)
+
+
+def test_the_command_at_toy_size_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bench_gpu, "NETWORKS", {"toy": ("swin-t-s2", TOY), "broken": ("swin-t-s2", {"stages": 9})})
+    monkeypatch.setattr(bench_gpu, "WARM_UP", 1)
+    out = tmp_path / "gpu.json"
+    command = ["toy", "broken", "--gpu", "--device", "cpu", "--repeats", "2", "--batches", "1", "2", "--json", str(out)]
+    assert bench.main(command) == 0
+    report = json.loads(out.read_text())
+    methods = {(row["method"], row["batch"]) for row in report["times"]}
+    expected = ("torch eager fp32", "torch eager fp16", "onnxruntime fp16")
+    assert methods == {(method, batch) for method in expected for batch in (1, 2)}
+    assert list(report["failed"]) == ["broken"]
+    for row in report["times"]:
+        assert 0 < row["least_ms"] <= row["median_ms"] and row["floor_ms"] > 0
+        assert row["error"] < (1e-3 if row["method"].endswith("fp32") else 1.0), row
+    assert max(row["error"] for row in report["times"]) > 0
+    shown = capsys.readouterr().out
+    assert "| toy | onnxruntime fp16 | 2 |" in shown and "not run: broken: " in shown
+
+
+def test_merged_against_plain() -> None:
+    times = [ROW, replace(ROW, network="merged", least_ms=1.6), replace(ROW, network="merged", batch=16)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench_gpu, "MERGED", {"merged": "plain"})
+        found = speedups(times)
+        assert found == {"merged": {"torch eager fp16, batch 1": 2.5}}
+        report = GpuReport("a card", {"torch": "2"}, {"fp16": 4e14}, times, speedups=found)
+        assert "- torch eager fp16, batch 1: 2.5" in table(report)
+
+
+@pytest.mark.skipif(cuda_devices()[0] > 0, reason="this machine has a CUDA device")
+def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert bench.main(["--gpu"]) == 1
+    assert "no GPU" in capsys.readouterr().err
+    assert bench.main(["unheard-of", "--gpu", "--device", "cpu"]) == 1
+    assert "no network 'unheard-of'" in capsys.readouterr().err
