@@ -117,8 +117,8 @@ class CropSet(Crops):
         if not (folder / "meta.json").is_file():
             raise ValueError(
                 f"{folder} holds no crop set (meta.json is missing); make one: "
-                f"python -m training.synthetic.generate {folder} --count 20000 --mocap CLIPS --photographs PICTURES "
-                "(docs/training.md says where clips come from), or train from a pack: --stream PACK"
+                f"python -m training.synthetic.generate {folder} --count 20000 --pack PACK "
+                "(docs/training.md says how a pack is made), or render while training: --stream PACK"
             )
         self.folder = folder
         present = [name for name in KNOWN_FILES if (folder / f"{name}.npy").is_file()]

@@ -191,5 +191,8 @@ class FlatGradients:
         norm = torch.linalg.vector_norm(self.flat)
         finite = torch.isfinite(norm)
         factor = (largest / norm.clamp_min(1e-6)).clamp_max(1.0)
-        torch.where(finite, self.flat * factor, torch.zeros_like(self.flat), out=self.flat)
+        if self.flat.device.type == "cpu":  # asking costs nothing here, a copy does
+            self.flat.mul_(factor) if finite else self.flat.zero_()
+        else:
+            torch.where(finite, self.flat * factor, torch.zeros_like(self.flat), out=self.flat)
         return norm, finite
