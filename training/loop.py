@@ -313,7 +313,7 @@ class Training:
                 **self.means[trainee.recipe.name].read(), **scores,
             }  # fmt: skip
             self.log.add(entry)
-            shown = {k: round(v, 3) for k, v in entry.items() if isinstance(v, float) and "mean_pose" not in k}
+            shown = {k: float(f"{v:.4g}") for k, v in entry.items() if isinstance(v, float) and "mean_pose" not in k}
             print(trainee.recipe.name, "step", trainee.steps, shown, flush=True)
         self.log.draw()
         return results
