@@ -43,15 +43,21 @@ def room_clip(out: Path, pack: Pack, mocap: Path, seed: int) -> None:
     """One or two people of the test subjects in a room or before a photograph, 960 x 540."""
     rng = np.random.default_rng(seed)
     people, frames = 1 + int(rng.random() < 0.4), round(SECONDS * FPS)
-    camera, origin = room_camera((960, 540), float(rng.uniform(50, 75)), float(rng.uniform(1.0, 2.2)), 0.12)
+    height_m = float(rng.uniform(0.8, 2.2))
+    tilt = float(np.arctan2(height_m - 0.85, 4.0))
+    camera, origin = room_camera((960, 540), float(rng.uniform(50, 75)), height_m, tilt)
     clip = ClipStage(pack, camera, origin, seed, people=people, desk=False)
     files = split_files(mocap, pack.split)
     actors = []
     for k, member in enumerate(clip.members):
-        pose, transl = chain([load_smpl_motion(files[i]) for i in rng.choice(len(files), 3, replace=False)])
-        start = int(rng.integers(0, max(1, len(pose) - frames)))
         x = (k - (people - 1) / 2) * 1.3 + float(rng.normal(0, 0.1))
-        staged = stage(pose[start:], transl[start:], frames, (x, float(rng.uniform(-4.6, -3.4))), rng.normal(0, 0.8))
+        for _ in range(20):  # until one stays in the picture
+            pose, transl = chain([load_smpl_motion(files[i]) for i in rng.choice(len(files), 2, replace=False)])
+            start = int(rng.integers(0, max(1, len(pose) - frames)))
+            place = (x, float(rng.uniform(-4.6, -3.6)))
+            staged = stage(pose[start:], transl[start:], frames, place, float(rng.normal(0, 0.8)))
+            if np.abs(staged[1][:, 0]).max() < 1.9 and -6.0 < staged[1][:, 2].min() < staged[1][:, 2].max() < -2.6:
+                break
         actors.append(DressedActor(*staged, betas=member.betas, member=member))
     write_clip(out, actors, clip, frames, FPS)
 
