@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -182,3 +183,17 @@ def test_a_set_that_knows_some_of_its_labels_must_say_all_it_knows(folder: Path,
     np.save(partly / "known_pose.npy", np.ones(30, np.float32))
     with pytest.raises(ValueError, match="all of them or none"):
         CropSet(partly)
+
+
+def test_compiled_steps_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Networks are captured whole, helper heads included; code generation is left out, since it takes minutes."""
+    torch._dynamo.reset()
+    torch._dynamo.utils.counters.clear()
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    recipe = toy_recipe()
+    batch = Crops(toy_crops(4)).rows(np.arange(4), (72, 56))
+    plain, compiled = (Trainee(recipe, {}, torch.device("cpu"), compiled=c) for c in (False, True))
+    for _ in range(2):
+        ours, theirs = (float(t.step(batch, recipe.phases[0], 0.0)["total"]) for t in (plain, compiled))
+        assert theirs == pytest.approx(ours, rel=1e-3)
+    assert not torch._dynamo.utils.counters["graph_break"]
