@@ -37,6 +37,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--largest", type=float, default=100.0, help="leave out networks of more million parameters")
     parser.add_argument("--export-limit", type=float, default=240.0, help="seconds after which an export is given up")
     parser.add_argument("--only", choices=("export", "time", "gpu", "table"), help="one step instead of all four")
+    parser.add_argument("--note", help="a line for the page, about what else the machine did")
     parser.add_argument("--again", action="store_true", help="also time what has times, and try failed exports again")
     options = parser.parse_args(argv)
     if min(options.threads, options.runs) < 1 or options.export_limit <= 0:
@@ -60,7 +61,7 @@ def main(argv: Sequence[str]) -> int:
             print("model-times: torch finds no CUDA GPU here; run this on a machine with one", file=sys.stderr)
             return 2
     if options.only != "export":
-        facts = [f"Machine: {processor()}. {libraries()}."]
+        facts = [f"Machine: {processor()}. {libraries()}.", *([options.note] if options.note else [])]
         text = format_document(list(records.values()), options.threads, options.largest, facts)
         if options.out is None:
             print(text, end="")
