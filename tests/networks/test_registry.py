@@ -79,7 +79,8 @@ def test_exported_graph_takes_uint8_crops(tmp_path, name):
 @pytest.mark.trt
 @pytest.mark.parametrize("name", [n for n in TINY if find(n).kind != "hmr"])
 def test_exported_graphs_of_pose_and_motion_networks(tmp_path, name):
-    net = shake(tiny(name), 0.05)
+    # Corrections of the smoother that are as large as this may turn an axis over, where rounding grows without limit.
+    net = shake(tiny(name), 0.005 if name == "window-smoother" else 0.05)
     inputs = example_inputs(net, batch=3)
     outputs = [f"output{i}" for i in range(len(outputs_of(net, inputs)))]
     build_with_tensorrt_rtx(export_and_compare(net, inputs, outputs, tmp_path))
