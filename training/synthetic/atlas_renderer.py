@@ -6,7 +6,10 @@ quarter of it. A renderer belongs to the thread that made it.
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Concatenate, ParamSpec, TypeVar
 
 import cv2
 import moderngl
@@ -22,6 +25,8 @@ U8 = NDArray[np.uint8]
 SUPERSAMPLE = 1.5  # per direction; multisampling costs software renderers three times as much for the same edges
 PART_STRIDE = 4
 SHADOW_PX = 256
+P = ParamSpec("P")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True)
@@ -76,11 +81,24 @@ class UploadedMesh:
     part: moderngl.VertexArray
     look: bytes
     buffers: tuple[moderngl.Buffer, ...]
+    context: moderngl.Context
 
     def release(self) -> None:
         """Free the GPU memory."""
-        for thing in (self.skin, self.cloth, self.shadow, self.part, *self.buffers):
-            thing.release()
+        with self.context:
+            for thing in (self.skin, self.cloth, self.shadow, self.part, *self.buffers):
+                thing.release()
+
+
+def _current(method: Callable[Concatenate[AtlasRenderer, P], R]) -> Callable[Concatenate[AtlasRenderer, P], R]:
+    """A method that makes its renderer's GL context the current one: a process may hold several."""
+
+    @functools.wraps(method)
+    def wrapped(self: AtlasRenderer, *args: P.args, **kwargs: P.kwargs) -> R:
+        with self._context:
+            return method(self, *args, **kwargs)
+
+    return wrapped
 
 
 class AtlasRenderer:
@@ -120,10 +138,12 @@ class AtlasRenderer:
         """GL renderer string, to tell a software renderer."""
         return str(self._context.info["GL_RENDERER"])
 
+    @_current
     def set_head_box(self, box: tuple[float, float, float, float]) -> None:
         """Where painted heads lie in the template: axis x, axis z, top and low in metres."""
         self._skin["head_box"].value = box
 
+    @_current
     def set_textures(self, name: str, pictures: U8) -> None:
         """Replace the pool `cloth` (N, h, w, 3), `prints` or `heads` (N, h, w, 4)."""
         if name in self._textures:
@@ -143,6 +163,7 @@ class AtlasRenderer:
         grain.build_mipmaps()
         self._textures["grain"] = grain
 
+    @_current
     def upload(self, mesh: Mesh) -> UploadedMesh:
         """Put a mesh on the GPU."""
         ctx = self._context
@@ -165,9 +186,10 @@ class AtlasRenderer:
             array(self._skin, index), array(self._cloth, index), 3 * mesh.skin_faces, 3 * mesh.shadowless,
             3 * len(mesh.faces),
             array(self._shadow, index), array(self._part, body_index),
-            np.ascontiguousarray(mesh.look, np.float32).tobytes(), (buffer, index, body_index),
+            np.ascontiguousarray(mesh.look, np.float32).tobytes(), (buffer, index, body_index), ctx,
         )  # fmt: skip
 
+    @_current
     def render(self, scenes: list[CropScene]) -> tuple[U8, U8]:
         """(N, h, w, 4) uint8 colours, alpha premultiplied, sRGB, and (N, h/4, w/4) uint8 parts: 0 nobody labelled, else
         1 + joint that holds the skin."""

@@ -138,6 +138,10 @@ class PeopleRenderer:
         Returns (rgba (h, w, 4) float32 in 0..1, alpha premultiplied; parts (h/4, w/4) uint8, 0 = nobody labelled,
         else 1 + joint that holds the skin).
         """
+        with self._context:  # a process may hold several
+            return self._render(people, window, light, photograph)
+
+    def _render(self, people: list[Person], window: Window, light: Light, photograph: U8 | None) -> tuple[F32, U8]:
         canvas, resolved = self._canvas(window.width, window.height, SAMPLES)
         coarse = window.scaled(PART_STRIDE)
         part_canvas, part_resolved = self._canvas(coarse.width, coarse.height, 0)
