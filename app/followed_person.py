@@ -17,16 +17,24 @@ class FollowOptions:
 
     max_people: int = 10
     padding: float = 0.05  # of the mesh box on every side: clothes and hair lie outside the naked mesh
+    max_edge_speed: float = 2.0  # box sizes per second by which a mesh may move an edge away from its prediction
     min_score: float = 0.3
     low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
-    unconfirmed_score: float = 0.5
-    max_missed: int = 8  # detections in a row that miss a person scored below unconfirmed_score
+    sure_score: float = 0.5  # mean score below which nobody is shown anew, and the detector is asked about the others
+    steady_s: float = 0.3  # time constant of the mean score
+    max_missed: int = 4  # detections in a row that miss a person whose mean score is below sure_score
+    confirm_evidence: float = 1.0  # summed scores of the detections that saw a newcomer, before he is shown
+    hidden_evidence: float = 2.5  # the same for one who stands half within somebody shown: more likely a part of him
+    hidden_fraction: float = 0.5
+    miss_cost: float = 0.2  # what a detection that misses a newcomer takes off that sum
     match_iou: float = 0.2
     drift_iou: float = 0.35  # matched, yet overlapping less than this: the network looks at the detector's box too
     rival_margin: float = 0.1  # and believes that one if it scores so much better
     twin_iou: float = 0.6
     twin_joints: float = 0.06  # mean joint distance over the box diagonal
     twin_s: float = 0.15
+    newcomer_twin_iou: float = 0.4  # twin_iou and twin_joints for somebody who has not been shown yet
+    newcomer_twin_joints: float = 0.15
     max_predict_s: float = 0.25
     velocity_s: float = 0.08  # time constant of the velocity average
     min_size_px: float = 12.0
@@ -39,7 +47,8 @@ class FollowOptions:
 
 @dataclass(slots=True, eq=False)
 class FollowedPerson:
-    """The state of one track. `key` is internal; `id` is what users see, 0 until the first mesh is believed.
+    """The state of one track. `key` is internal; `id` is what users see, 0 for a newcomer: he is followed, not shown.
+    `evidence`: of the detector, for a newcomer. `steady_score`: mean network score over the last `steady_s`.
     `rival_of`: key of the person whom this one may turn out to be, for its first frame only.
 
     `box` (4,) xyxy px is where the person is at `time_s`; `history` holds the boxes of the last `memory_s`.
@@ -55,7 +64,10 @@ class FollowedPerson:
     velocity: F64 = field(default_factory=lambda: np.zeros(4))  # of centre and size, px/s
     tracker_id: int = 0
     score: float = 1.0
+    evidence: float = 0.0
+    steady_score: float | None = None
     low_since_s: float | None = None
+    unsure_since_s: float | None = None
     doubt_since_s: float | None = None
     missed: int = 0
     rival_of: int = 0
@@ -69,6 +81,12 @@ class FollowedPerson:
         self.history.append((time_s, box))
         while len(self.history) > 1 and time_s - self.history[0][0] > memory_s:
             self.history.popleft()
+
+    def move_to(self, box: F64, time_s: float, options: FollowOptions) -> None:
+        """The person was at `box` (4,) at `time_s`: known, not to be judged."""
+        self.remember(time_s, box, options.memory_s)
+        if len(self.history) > 1:
+            self._update_velocity(box, time_s, options)
 
     def box_at(self, time_s: float) -> F64:
         """The remembered box nearest in time."""
@@ -93,6 +111,9 @@ class FollowedPerson:
             return
         self.doubt_since_s, self.believed_s = None, time_s
         if not first:
+            # A wrong mesh makes a wrong crop, and that the next wrong mesh: the box follows no faster than people move.
+            reach = options.max_edge_speed * (time_s - self.history[-2][0]) * float(box_size(self.box).max())
+            seen = np.clip(seen, self.box - reach, self.box + reach)
             self._update_velocity(seen, time_s, options)
         self.box = seen
         self.history[-1] = (time_s, seen)
@@ -117,6 +138,33 @@ class FollowedPerson:
             self.detected_s, self.detected_box = time_s, self.moved_since(found, time_s)
         return agrees
 
+    def take_score(self, score: float, time_s: float, options: FollowOptions) -> None:
+        """The network's score of the mesh at `time_s`."""
+        before_s = self.history[-2][0] if len(self.history) > 1 else time_s
+        weight = 1.0 - float(np.exp(-max(time_s - before_s, 0.0) / options.steady_s))
+        self.score = score
+        self.steady_score = (
+            score if self.steady_score is None else self.steady_score + weight * (score - self.steady_score)
+        )
+        self.low_since_s = _since(self.low_since_s, score < options.min_score, time_s)
+        self.unsure_since_s = _since(self.unsure_since_s, self.steady_score < options.sure_score, time_s)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether the detector should look again soon: a newcomer, a poor score, a mesh not to be believed."""
+        return self.id == 0 or self.unsure_since_s is not None or self.doubt_since_s is not None
+
+    @property
+    def weak_since_s(self) -> float:
+        """Since when there has been a reason to end this track; infinity where there is none."""
+        reasons = (self.low_since_s, self.unsure_since_s, self.doubt_since_s)
+        return min((since_s for since_s in reasons if since_s is not None), default=np.inf)
+
+    def take_over(self, other: FollowedPerson) -> None:
+        """Be `other`, seen better: his identity and what is known of him, not his box."""
+        self.id, self.tracker_id, self.born_s = other.id, other.tracker_id, other.born_s
+        self.evidence += other.evidence
+
     def moved_since(self, found: F64, time_s: float) -> F64:
         """A box (4,) of the frame at `time_s`, moved as the person has moved since."""
         return found + np.tile(box_centre(self.box) - box_centre(self.box_at(time_s)), 2)
@@ -131,10 +179,10 @@ class FollowedPerson:
         """Whether both meshes lie on one person: the boxes overlap and the joints agree one by one."""
         if self.joints_px is None or other.joints_px is None:
             return False
-        if float(boxes.iou_matrix(self.box[None], other.box[None])[0, 0]) < options.twin_iou:
-            return False
-        apart = float(np.linalg.norm(self.joints_px - other.joints_px, axis=1).mean())
-        return apart < options.twin_joints * float(np.linalg.norm(box_size(self.box)))
+        shown = self.id != 0 and other.id != 0
+        min_iou = options.twin_iou if shown else options.newcomer_twin_iou
+        max_apart = options.twin_joints if shown else options.newcomer_twin_joints
+        return same_body((self.box, self.joints_px), (other.box, other.joints_px), min_iou, max_apart)
 
     def _believable(self, mesh: F64, first: bool, min_size_px: float) -> bool:
         """Neither jumped nor collapsed nor exploded since the last box; the first one follows a detector's box,
@@ -157,6 +205,23 @@ class FollowedPerson:
         change = np.concatenate([box_centre(seen) - box_centre(before), box_size(seen) - box_size(before)])
         weight = 1.0 - float(np.exp(-elapsed_s / options.velocity_s))
         self.velocity = self.velocity + weight * (change / elapsed_s - self.velocity)
+
+
+def same_body(one: tuple[F64, F32], other: tuple[F64, F32], min_iou: float, max_apart: float) -> bool:
+    """Whether two meshes lie on one person. Each: box (4,) xyxy and joints (24,2), px. The boxes overlap by `min_iou`
+    or more, and the joints are apart by less than `max_apart` of the first box's diagonal in the mean."""
+    (box, joints_px), (other_box, other_joints_px) = one, other
+    if float(boxes.iou_matrix(box[None], other_box[None])[0, 0]) < min_iou:
+        return False
+    apart = float(np.linalg.norm(joints_px - other_joints_px, axis=1).mean())
+    return apart < max_apart * float(np.linalg.norm(box_size(box)))
+
+
+def _since(since_s: float | None, holds: bool, now_s: float) -> float | None:
+    """When something that may hold now began to hold; None where it does not."""
+    if not holds:
+        return None
+    return now_s if since_s is None else since_s
 
 
 def box_centre(box: F64) -> F64:

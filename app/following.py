@@ -32,11 +32,23 @@ class NewBox:
 
 @dataclass(frozen=True, slots=True)
 class Confirmed:
-    """What `confirm` keeps: `rows` (K,) of the estimates it was given, the people's ids, and their boxes (K,4)."""
+    """What `confirm` keeps: `rows` (K,) of the estimates it was given, the people's keys and boxes (K,4), and their
+    `id` (K,), 0 for newcomers who are followed and must not be shown yet.
+
+    `ended`: keys of the tracks that ended since the last frame, with the time from which on they were not to be
+    believed (infinity: believed to the last).
+    """
 
     rows: NDArray[np.intp]
+    key: I32
     id: I32
     xyxy: F32
+    ended: dict[int, float]
+
+    @property
+    def shown(self) -> NDArray[np.bool_]:
+        """(K,) who has an id."""
+        return self.id > 0
 
 
 class Follower:
@@ -54,10 +66,21 @@ class Follower:
         self._time_s = 0.0
         self._image_wh = (1, 1)
         self._last_loss_s: float | None = None
+        self._ended: dict[int, float] = {}
 
     def __len__(self) -> int:
-        """How many people are followed now."""
+        """How many people are followed now, newcomers included."""
         return len(self._people)
+
+    @property
+    def shown(self) -> int:
+        """How many of them have an id."""
+        return sum(person.id > 0 for person in self._people)
+
+    @property
+    def uncertain(self) -> bool:
+        """Whether anybody is a newcomer or has become doubtful: a reason to detect soon."""
+        return any(person.uncertain for person in self._people)
 
     @property
     def last_loss_s(self) -> float | None:
@@ -66,7 +89,7 @@ class Follower:
 
     def reset(self) -> None:
         """Forget everybody (a cut in the film). Ids go on counting."""
-        self._people, self._new = [], []
+        self._people, self._new, self._ended = [], [], {}
         self._id_of_track, self._twins = {}, {}
         self._last_loss_s = None
         self._tracker.reset()
@@ -76,14 +99,18 @@ class Follower:
         found = detections.xyxy.astype(np.float64)
         owner = self._match(found, time_s)
         rivals: list[NewBox] = []
-        for person_index, person in enumerate(self._people):
+        for person_index, person in enumerate(list(self._people)):
             if person.born_s > time_s:
                 continue
             matched = np.flatnonzero(owner == person_index)
             if not len(matched):
-                person.missed += 1
-            elif not person.confirm_by_detector(found[matched[0]], time_s, self._options):
-                rivals.append(NewBox(person.moved_since(found[matched[0]], time_s), 1.0, rival_of=person.key))
+                self._miss(person)
+                continue
+            box, score = found[matched[0]], float(detections.score[matched[0]])
+            if person.confirm_by_detector(box, time_s, self._options):
+                person.evidence += score
+            else:
+                rivals.append(NewBox(person.moved_since(box, time_s), score, rival_of=person.key))
         self._new = rivals + [
             NewBox(found[row], float(detections.score[row]))
             for row in np.flatnonzero(owner < 0)
@@ -136,21 +163,39 @@ class Follower:
         row_of = {key: row for row, key in enumerate(estimates.id.tolist())}
         kept = [person for person in self._people if person.key in row_of]
         for person in kept:
-            if person.id == 0:
+            if person.id == 0 and self._convincing(person):
                 person.id = self._next_id
                 self._next_id += 1
-            if person.tracker_id:
+            if person.id and person.tracker_id:
                 self._id_of_track[person.tracker_id] = person.id
         while len(self._id_of_track) > 256:
             del self._id_of_track[next(iter(self._id_of_track))]
         kept.sort(key=lambda person: row_of[person.key])
+        ended, self._ended = self._ended, {}
         return Confirmed(
             rows=np.array([row_of[person.key] for person in kept], np.intp),
+            key=np.array([person.key for person in kept], np.int32),
             id=np.array([person.id for person in kept], np.int32),
             xyxy=boxes.clip(
                 np.array([person.box for person in kept], np.float32).reshape(-1, 4), self._image_wh
             ).astype(np.float32),
+            ended=ended,
         )
+
+    def _convincing(self, person: FollowedPerson) -> bool:
+        """Whether a newcomer may be shown: the detector has seen him often enough, and the network likes him."""
+        options = self._options
+        shown = np.array([other.box for other in self._people if other.id]).reshape(-1, 4)
+        hidden = bool((covered_fraction(person.box[None], shown) > options.hidden_fraction).any())
+        needed = options.hidden_evidence if hidden else options.confirm_evidence
+        return person.evidence >= needed and (person.steady_score or 0.0) >= options.sure_score
+
+    def _miss(self, person: FollowedPerson) -> None:
+        """A detection did not see somebody: an early end for a newcomer, a mark against anybody else."""
+        person.missed += 1
+        person.evidence -= self._options.miss_cost
+        if person.id == 0 and person.evidence <= 0:
+            self._end(person)
 
     def _match(self, found: F64, time_s: float) -> NDArray[np.intp]:
         """Row of the followed person that each detection shows, -1 where none: greedy by overlap, one to one."""
@@ -197,6 +242,7 @@ class Follower:
                 detected_s=self._time_s,
                 detected_box=new.box,
                 score=new.score,
+                evidence=new.score,
                 rival_of=new.rival_of if new.rival_of in keys else 0,
             )
             person.remember(self._time_s, new.box, self._options.memory_s)
@@ -235,7 +281,7 @@ class Follower:
             if person is None or person not in self._people:
                 continue
             if rival.score > person.score + self._options.rival_margin:
-                rival.id, rival.tracker_id, rival.born_s = person.id, person.tracker_id, person.born_s
+                rival.take_over(person)
                 self._people.remove(rival)
                 self._people[self._people.index(person)] = rival
             elif len(self._people) > self._options.max_people or not rival.is_apart_from(person, self._options):
@@ -244,16 +290,12 @@ class Follower:
     def _judge(self, person: FollowedPerson, score: float) -> None:
         """End a track whose score stays low, whose mesh cannot be believed, or that the detector keeps missing."""
         options, now = self._options, self._time_s
-        person.score = score
-        if score >= options.min_score:
-            person.low_since_s = None
-        elif person.low_since_s is None:
-            person.low_since_s = now
+        person.take_score(score, now, options)
         # Somebody never shown gets no time of grace: a wrong detection must not flash up.
         grace_s = options.low_score_s if person.id else 0.0
         low = person.low_since_s is not None and now - person.low_since_s >= grace_s
         doubted = person.doubt_since_s is not None and now - person.doubt_since_s >= options.low_score_s
-        missed = person.missed >= options.max_missed and score < options.unconfirmed_score
+        missed = person.missed >= options.max_missed and person.unsure_since_s is not None
         if low or doubted or missed:
             self._end(person)
 
@@ -266,13 +308,19 @@ class Follower:
                     pair = (older.key, younger.key)
                     twins[pair] = self._twins.get(pair, self._time_s)
         self._twins = twins
-        for (_, younger_key), since_s in twins.items():
-            for person in list(self._people):
-                if person.key == younger_key and (person.id == 0 or self._time_s - since_s >= self._options.twin_s):
-                    self._end(person)
+        by_key = {person.key: person for person in self._people}
+        for (older_key, younger_key), since_s in twins.items():
+            older, younger = by_key[older_key], by_key[younger_key]
+            if older not in self._people or younger not in self._people:
+                continue
+            # A newcomer gives way to somebody who is shown, even if that one came later.
+            person = older if older.id == 0 and younger.id else younger
+            if person.id == 0 or self._time_s - since_s >= self._options.twin_s:
+                self._end(person)
 
     def _end(self, person: FollowedPerson) -> None:
         self._people.remove(person)
+        self._ended[person.key] = person.weak_since_s
         if person.id:
             self._last_loss_s = self._time_s
 

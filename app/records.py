@@ -161,6 +161,17 @@ class BodyEstimates:
             self.token[rows],
         )
 
+    def followed_by(self, other: BodyEstimates) -> BodyEstimates:
+        """The rows of both, this one's first."""
+        return BodyEstimates(
+            np.concatenate([self.id, other.id]),
+            np.concatenate([self.pose, other.pose]),
+            np.concatenate([self.betas, other.betas]),
+            np.concatenate([self.transl_m, other.transl_m]),
+            np.concatenate([self.score, other.score]),
+            np.concatenate([self.token, other.token]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class PosedBodies:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
 from app.following import Follower
 from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
+from app.pipeline.hindsight import Hindsight
 from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
 from app.pipeline.steadying import Steady, Steadying, Unsteady
 from app.pipeline.timing import StageTimes, timed
@@ -39,16 +40,18 @@ class Inference:
         self._follower = Follower(stages.tracker, options.follow)
         self._schedule = DetectionSchedule(options.detect_every_s)
         self._cuts = SceneCutDetector()
+        live = stages.source.info.live
+        self._hindsight = Hindsight(self._look_at, options.follow, 0.0 if live else options.hindsight_s)
         self._steadying = Steadying(stages.smoother)
         self._shot_began_s = -math.inf
         # Last, because it may start a thread.
         self._detection: DetectionRunner = (
-            DetectInBackground(stages.detector) if stages.source.info.live else DetectAtOnce(stages.detector)
+            DetectInBackground(stages.detector) if live else DetectAtOnce(stages.detector)
         )
 
     def process(self, frame: Frame) -> list[Inferred]:
-        """Everything known about the people in `frame`, or, with a smoother that has a lag, in the frame before it
-        whose answer has come. At a cut, all frames that still waited come first."""
+        """Everything known about the people in `frame`, or in the frames before it whose answers have come: files are
+        held for hindsight, and a smoother may have a lag. At a cut, all frames that still waited come first."""
         stage_s: dict[str, float] = {}
         intrinsics = camera_of(frame, self._options)
         with timed("detect", stage_s):
@@ -64,17 +67,17 @@ class Inference:
         rows = confirmed.rows
         unsteady = Unsteady(
             frame=frame,
-            estimates=replace(raw.select(rows), id=confirmed.id),
+            estimates=raw.select(rows),
             bodies=PosedBodies(bodies.vertices[rows], bodies.joints[rows], bodies.joints_px[rows]),
             xyxy=confirmed.xyxy,
             intrinsics=intrinsics,
             stage_s=stage_s,
         )
-        return before_cut + [self._pose(steady) for steady in self._steadying.push(unsteady)]
+        return before_cut + self._steady(self._hindsight.push(unsteady, confirmed))
 
     def finish(self) -> list[Inferred]:
-        """The frames that still wait for their smoother, at the end of the source."""
-        return [self._pose(steady) for steady in self._steadying.finish()]
+        """The frames that still wait for hindsight or for their smoother, at the end of the source."""
+        return self._steady(self._hindsight.finish()) + [self._pose(steady) for steady in self._steadying.finish()]
 
     def close(self) -> None:
         """End the detector and the engine. May be called twice."""
@@ -94,9 +97,9 @@ class Inference:
 
     def _detect(self, frame: Frame) -> None:
         """Start a detection when one is due, take the answer of one that has finished."""
-        if self._schedule.due(frame.time_s, len(self._follower), self._follower.last_loss_s) and self._detection.submit(
-            frame
-        ):
+        follower = self._follower
+        due = self._schedule.due(frame.time_s, len(follower), follower.last_loss_s, follower.uncertain)
+        if due and self._detection.submit(frame):
             self._schedule.started(frame.time_s)
         detected = self._detection.poll()
         # An answer about the shot before the cut says nothing about this one.
@@ -119,6 +122,15 @@ class Inference:
             & np.isfinite(estimates.score)
         )
         return estimates if finite.all() else estimates.select(finite)
+
+    def _look_at(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
+        """The network's answer for boxes (N,4) px of one frame, outside its turn."""
+        tracks = Tracks(np.arange(1, len(xyxy) + 1, dtype=np.int32), xyxy, np.zeros(len(xyxy)))
+        estimates = self._estimate(frame, tracks, intrinsics, {})
+        return estimates, pose_bodies(self._stages.body, estimates, intrinsics)
+
+    def _steady(self, released: list[Unsteady]) -> list[Inferred]:
+        return [self._pose(steady) for unsteady in released for steady in self._steadying.push(unsteady)]
 
     def _pose(self, steady: Steady) -> Inferred:
         """Skin the smoothed people; where the smoother changed nothing, they are skinned already."""

@@ -142,20 +142,23 @@ class Pipeline:
         # What a live source showed while the rest of the program was still being made is not counted as lost.
         self._dropped_before = self._stages.source.dropped
         frames = iter(self._stages.source)
-        while True:
-            with self.times.measure("wait"):
-                frame = next(frames, None)
-            if frame is None:
-                break
-            self._frames_in += 1
-            with self.times.measure("frame"):
-                finished = inference.process(frame)
-            for inferred in finished:
-                self._people = len(inferred.estimates)
-                if not self._to_draw.put(inferred):
-                    return
-        for inferred in inference.finish():
-            self._to_draw.put(inferred)
+        try:
+            while True:
+                with self.times.measure("wait"):
+                    frame = next(frames, None)
+                if frame is None:
+                    break
+                self._frames_in += 1
+                with self.times.measure("frame"):
+                    finished = inference.process(frame)
+                for inferred in finished:
+                    self._people = len(inferred.estimates)
+                    if not self._to_draw.put(inferred):
+                        return
+        finally:
+            # Whatever ends the run: frames that were held are finished too.
+            for inferred in inference.finish():
+                self._to_draw.put(inferred)
 
     def _end_inference(self, inference: Inference) -> None:
         self._to_draw.end()

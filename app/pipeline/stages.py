@@ -84,7 +84,8 @@ class Stages:
 class PipelineOptions:
     """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
     go before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing and
-    window). join_s: how long threads may take to finish their files once the run is to stop."""
+    window). join_s: how long threads may take to finish their files once the run is to stop. hindsight_s: how long a
+    file's frames are held, so that what is learnt late is written where it belongs; live frames are not held."""
 
     detect_every_s: float = 0.5
     follow: FollowOptions = field(default_factory=FollowOptions)
@@ -94,3 +95,4 @@ class PipelineOptions:
     draw_queue: int = 2
     sink_queue: int = 6
     join_s: float = 10.0
+    hindsight_s: float = 2.0

@@ -429,12 +429,16 @@ def test_whatever_comes_ids_are_unique_boxes_are_sane_and_people_bounded(data: s
         meshes: list[Box] = [(min(a, c), min(b, d), max(a, c), max(b, d)) for a, b, c, d in people]
         score = data.draw(st.lists(st.floats(0, 1), min_size=len(tracks), max_size=len(tracks)))
         confirmed = walk.follower.confirm(estimates_for(tracks, score or 0.0), bodies_in(meshes), CAMERA)
-        assert len(set(confirmed.id.tolist())) == len(confirmed.id) <= 3
-        assert (confirmed.id >= 1).all()
+        shown = confirmed.id[confirmed.shown].tolist()
+        assert len(set(shown)) == len(shown)
+        assert len(set(confirmed.key.tolist())) == len(confirmed.key) <= 3
+        assert (confirmed.id >= 0).all()
         assert (confirmed.xyxy >= 0).all() and (confirmed.xyxy[:, 2:] <= WH).all()
         for row, person in zip(confirmed.rows, confirmed.id.tolist(), strict=True):
             key = int(tracks.id[row])
-            assert seen.setdefault(key, person) == person, "a followed person changed his id"
+            if person:
+                assert seen.setdefault(key, person) == person, "a followed person changed his id"
+            assert person or key not in seen, "somebody shown became a newcomer again"
         walk.time_s += data.draw(st.floats(0.001, 2.0))
 
 

@@ -104,7 +104,17 @@ def test_the_same_film_gives_the_same_motion(tmp_path: Path, package: Path, dete
     motions = []
     for name in ("one", "two"):
         done = run(
-            source, "--model", package, "--output", tmp_path / name, "--renderer", "none", "--detector", detector
+            source,
+            "--model",
+            package,
+            "--output",
+            tmp_path / name,
+            "--renderer",
+            "none",
+            "--detector",
+            detector,
+            "--detect-every",
+            "0.05",
         )
         assert done.returncode == 0, done.stderr
         motions.append(read_motion(tmp_path / name / "motion.npz"))
@@ -158,7 +168,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, package: Path, detector:
         ({"source": "nowhere.mp4"}, "nowhere.mp4"),
         ({"--model": "no-such-model"}, "no-such-model"),
         ({"--body": "no-such-body.npz"}, "no-such-body.npz"),
-        ({"--smoother": "diffusion"}, "one-euro"),
+        ({"--smoother": "difusion"}, "one-euro"),
         ({"--detector": "no-such-detector"}, "no-such-detector"),
     ],
 )

@@ -1,0 +1,126 @@
+"""Held frames: somebody confirmed late is written from his first mesh on and before it, what was not believed goes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from app.followed_person import FollowOptions
+from app.following import Confirmed
+from app.pipeline import hindsight
+from app.pipeline.hindsight import Hindsight
+from app.pipeline.steadying import Unsteady
+from app.records import F32, BodyEstimates, Frame, PosedBodies
+from hmr.geometry.camera import Intrinsics
+
+WH = (640, 480)
+CAMERA = Intrinsics.default(WH)
+STEP_S = 0.1
+BOX = np.array([100, 100, 200, 400], np.float32)
+
+
+def estimates(keys: list[int], score: float = 0.9) -> BodyEstimates:
+    count = len(keys)
+    return BodyEstimates(
+        np.array(keys, np.int32),
+        np.tile(np.eye(3, dtype=np.float32), (count, 24, 1, 1)),
+        np.zeros((count, 10), np.float32),
+        np.tile(np.array([0, 0, 3], np.float32), (count, 1)),
+        np.full(count, score, np.float32),
+        np.zeros((count, 0), np.float32),
+    )
+
+
+def bodies(xyxy: F32) -> PosedBodies:
+    """Four vertices at a depth of 3 m whose picture is the box; all joints in its middle."""
+    corners = np.stack([xyxy[:, [0, 1]], xyxy[:, [2, 1]], xyxy[:, [0, 3]], xyxy[:, [2, 3]]], axis=1)
+    middle = np.repeat((xyxy[:, None, :2] + xyxy[:, None, 2:]) / 2, 24, axis=1).astype(np.float32)
+
+    def lifted(points: F32) -> F32:
+        plane = (points - (CAMERA.cx, CAMERA.cy)) * 3.0 / (CAMERA.fx, CAMERA.fy)
+        return np.concatenate([plane, np.full((*plane.shape[:-1], 1), 3.0)], axis=-1).astype(np.float32)
+
+    return PosedBodies(lifted(corners), lifted(middle), middle)
+
+
+def unsteady(index: int, keys: list[int], xyxy: F32) -> Unsteady:
+    image = np.zeros((WH[1], WH[0], 3), np.uint8)
+    return Unsteady(Frame(image, index, index * STEP_S, None), estimates(keys), bodies(xyxy), xyxy, CAMERA, {})
+
+
+def at(shift_px: float) -> F32:
+    return (BOX + np.array([shift_px, 0, shift_px, 0], np.float32))[None]
+
+
+def confirmed(keys: list[int], ids: list[int], xyxy: F32, ended: dict[int, float] | None = None) -> Confirmed:
+    return Confirmed(np.arange(len(keys)), np.array(keys, np.int32), np.array(ids, np.int32), xyxy, ended or {})
+
+
+class Looks:
+    """A network that sees the person wherever it is asked to look, from `from_s` on."""
+
+    def __init__(self, from_s: float) -> None:
+        self.from_s = from_s
+        self.asked_s: list[float] = []
+
+    def __call__(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
+        self.asked_s.append(frame.time_s)
+        score = 0.9 if frame.time_s >= self.from_s - 1e-6 else 0.1
+        centre, size = (xyxy[:, :2] + xyxy[:, 2:]) / 2, xyxy[:, 2:] - xyxy[:, :2]
+        mesh = np.concatenate([centre - size / 2.2, centre + size / 2.2], axis=1)  # the box without its padding
+        return estimates([1], score), bodies(mesh)
+
+
+def nobody() -> F32:
+    return np.zeros((0, 4), np.float32)
+
+
+def run(look: Looks, hold_s: float, frames: int, first: int, shown: int, ended_at: int | None = None) -> list[Unsteady]:
+    """Somebody with key 7 is followed from frame `first` on and confirmed as id 1 in frame `shown`."""
+    held = Hindsight(look, FollowOptions(), hold_s)
+    released: list[Unsteady] = []
+    for index in range(frames):
+        gone = ended_at is not None and index >= ended_at
+        keys = [] if index < first or gone else [7]
+        boxes = at(2.0 * index) if keys else nobody()
+        ended = {7: (ended_at - 2) * STEP_S - 1e-6} if index == ended_at and ended_at is not None else {}
+        ids = [1 if index >= shown else 0 for _ in keys]
+        released += held.push(unsteady(index, keys, boxes), confirmed(keys, ids, boxes, ended))
+    return released + held.finish()
+
+
+def test_a_late_confirmation_reaches_back_as_far_as_the_network_sees_the_person() -> None:
+    look = Looks(from_s=0.3)
+    released = run(look, hold_s=2.0, frames=12, first=5, shown=8)
+    assert [frame.frame.index for frame in released] == list(range(12))
+    assert [frame.estimates.id.tolist() for frame in released] == [[]] * 3 + [[1]] * 9
+    np.testing.assert_allclose(look.asked_s, [0.4, 0.3, 0.2])
+    # Followed backwards along its velocity: 2 px a frame.
+    np.testing.assert_allclose(released[3].xyxy[0, 0], 106, atol=2)
+    assert len(released[3].bodies.vertices) == len(released[3].estimates) == 1
+
+
+def test_nothing_is_held_for_a_live_source() -> None:
+    look = Looks(from_s=0.0)
+    held = Hindsight(look, FollowOptions(), 0.0)
+    assert len(held.push(unsteady(0, [7], at(0)), confirmed([7], [0], at(0)))) == 1
+    (shown,) = held.push(unsteady(1, [7], at(2)), confirmed([7], [1], at(2)))
+    assert shown.estimates.id.tolist() == [1]
+    assert look.asked_s == [] and held.finish() == []
+
+
+def test_somebody_never_confirmed_is_never_written() -> None:
+    released = run(Looks(from_s=0.0), hold_s=0.5, frames=10, first=2, shown=99)
+    assert [frame.estimates.id.tolist() for frame in released] == [[]] * 10
+
+
+def test_the_frames_in_which_an_ended_track_was_not_believed_lose_it() -> None:
+    released = run(Looks(from_s=9.0), hold_s=1.0, frames=10, first=0, shown=1, ended_at=6)
+    assert [frame.estimates.id.tolist() for frame in released] == [[1]] * 4 + [[]] * 6
+
+
+def test_pictures_are_held_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hindsight, "MAX_HELD_BYTES", 3 * WH[0] * WH[1] * 3)
+    held = Hindsight(Looks(0.0), FollowOptions(), 100.0)
+    counts = [len(held.push(unsteady(i, [], nobody()), confirmed([], [], nobody()))) for i in range(6)]
+    assert counts == [0, 0, 0, 1, 1, 1]
