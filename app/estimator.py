@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.errors import RunError, UsageError
 from app.model_packages import find_package
@@ -19,6 +20,9 @@ from hmr.geometry.crop_ray import crop_ray_rotation
 
 MIN_SCALE = 0.05
 """Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
+
+MAX_EMPTY_ANSWERS = 60
+"""Answers in a row without one finite body, after which the engine counts as broken."""
 
 _OUTPUTS: dict[str, tuple[int | str, ...]] = {
     "pose": (BATCH, 24, 3, 3),
@@ -51,6 +55,7 @@ class Estimator:
             self._engine = open_engine(package, engine, device, threads=threads)
         except EngineError as error:
             raise UsageError(str(error)) from error
+        self._rows_left_out = self._empty_answers = 0
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
 
@@ -96,7 +101,9 @@ class Estimator:
         Root rotations relative to the crop's ray (`orientation_frame` in the package) are turned into the camera's
         frame; SMPL turns about its root joint, so the translation stays as it is.
 
-        Raises: RunError where the engine fails or answers with values that are not finite.
+        Rows with values that are not finite are left out and counted in `warnings`.
+
+        Raises: RunError where the engine fails, or has answered nothing finite MAX_EMPTY_ANSWERS times in a row.
         """
         if len(crops) == 0:
             return BodyEstimates.empty(self.token_width)
@@ -112,9 +119,11 @@ class Estimator:
             outputs = self._engine.run(inputs)
         except EngineError as error:
             raise RunError(str(error)) from error
-        for name, array in outputs.items():
-            if not np.all(np.isfinite(array)):
-                raise RunError(f"{self.describe()}: output {name!r} has values that are not finite")
+        finite = self._finite_rows(outputs)
+        person_id = crops.id[finite]
+        if len(person_id) < len(crops):
+            outputs = {name: array[finite] for name, array in outputs.items()}
+            centre_px, size_px = centre_px[finite], size_px[finite]
         camera, score = _believable(_f32(outputs["camera"]), _f32(outputs["score"]))
         transl_m = cam_crop_to_full(camera, centre_px, size_px, image_wh, focal_px, principal_px)
         pose = _f32(outputs["pose"])
@@ -122,13 +131,34 @@ class Estimator:
             pose = pose.copy()
             pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
         return BodyEstimates(
-            id=crops.id,
+            id=person_id,
             pose=pose,
             betas=_f32(outputs["betas"]),
             transl_m=transl_m.astype(np.float32),
             score=score,
-            token=_f32(outputs["token"]) if self._has_token else np.zeros((len(crops), 0), np.float32),
+            token=_f32(outputs["token"]) if self._has_token else np.zeros((len(person_id), 0), np.float32),
         )
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong without ending the run."""
+        if not self._rows_left_out:
+            return ()
+        return (f"{self._rows_left_out} bodies were left out: the engine's answer was not finite",)
+
+    def _finite_rows(self, outputs: dict[str, Tensor]) -> NDArray[np.bool_]:
+        """(N,) which rows are finite in every output."""
+        rows = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in outputs.values()]
+        finite = np.logical_and.reduce(rows)
+        self._rows_left_out += int((~finite).sum())
+        self._empty_answers = 0 if finite.any() else self._empty_answers + 1
+        if self._empty_answers >= MAX_EMPTY_ANSWERS:
+            name = next(name for name, array in outputs.items() if not np.isfinite(array).all())
+            raise RunError(
+                f"{self.describe()}: output {name!r} has values that are not finite, "
+                f"{MAX_EMPTY_ANSWERS} times in a row; try another --engine or export the package again"
+            )
+        return finite
 
     def close(self) -> None:
         """Release the engine. May be called twice."""

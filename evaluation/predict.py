@@ -150,7 +150,7 @@ def predict_crops(
         half = np.array([0.375 * size, 0.5 * size])
         columns["bbox_xyxy"][row] = np.concatenate([centre - half, centre + half])
         columns["bbox"][row] = np.concatenate([centre - half, 2 * half])
-        write_estimates(columns, np.array([row]), estimates, body, intrinsics)
+        write_estimates(columns, np.array([row])[estimates.id - 1], estimates, body, intrinsics)
         done(1)
     return columns
 

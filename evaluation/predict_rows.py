@@ -82,7 +82,8 @@ class RowPredictor:
             np.arange(1, len(rows) + 1, dtype=np.int32),
         )
         estimates = self._estimator.estimate(batch, intrinsics, intrinsics.image_wh)
-        write_estimates(self._columns, rows, estimates, self._body, intrinsics)
+        # Bodies that are no numbers are left out by the estimator: their rows stay invalid.
+        write_estimates(self._columns, rows[estimates.id - 1], estimates, self._body, intrinsics)
         self._done(len(rows))
 
 

@@ -99,7 +99,7 @@ def build_run(config: RunConfig) -> BuiltRun:
             make_renderer=_renderer_maker(config, body) if looked_at else None,
             make_sinks=sinks.make,
             make_window=_window_maker() if config.results.window else None,
-            warnings=lambda: (*notes, *source.warnings, *sinks.warnings()),
+            warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *sinks.warnings()),
         )
         opened.pop_all()
     return BuiltRun(stages, pipeline_options(config), parts, report)

@@ -11,7 +11,7 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 
 from app.cropper import crop_people
 from app.errors import RunError, UsageError
-from app.estimator import MIN_SCALE, Estimator
+from app.estimator import MAX_EMPTY_ANSWERS, MIN_SCALE, Estimator
 from app.records import CropBatch, Frame, Tracks
 from engines.package import TensorSpec
 from hmr.geometry.camera import Intrinsics, project_intrinsics
@@ -106,14 +106,33 @@ def test_a_camera_behind_the_person_scores_zero(tmp_path: Path) -> None:
     assert bodies.transl_m[0, 2] == pytest.approx(2 * Intrinsics.default(WH).focal_px / (MIN_SCALE * 500), rel=1e-5)
 
 
-def test_not_finite_stops_the_run_with_the_name(tmp_path: Path) -> None:
+def test_nothing_finite_for_a_while_stops_the_run_with_the_name(tmp_path: Path) -> None:
     package = hmr_package(tmp_path / "hmr", camera=(0.9, float("nan"), 0.0))
-    with (
-        pytest.raises(RunError, match="output 'camera' has values that are not finite"),
-    ):
-        Estimator(package.folder, "onnxruntime", "cpu").estimate(
-            crops_of([[100, 100, 300, 600]]), Intrinsics.default(WH), WH
-        )
+    estimator = Estimator(package.folder, "onnxruntime", "cpu")
+    crops = crops_of([[100, 100, 300, 600]])
+    for _ in range(MAX_EMPTY_ANSWERS - 1):
+        assert len(estimator.estimate(crops, Intrinsics.default(WH), WH)) == 0
+    with pytest.raises(RunError, match="output 'camera' has values that are not finite"):
+        estimator.estimate(crops, Intrinsics.default(WH), WH)
+
+
+def test_one_body_that_is_not_finite_is_left_out_and_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    estimator = Estimator(hmr_package(tmp_path / "hmr").folder, "onnxruntime", "cpu")
+    crops = crops_of([[100, 100, 300, 600], [400, 100, 600, 600]])
+    whole = estimator.estimate(crops, Intrinsics.default(WH), WH)
+    run = estimator.engine.run
+
+    def spoilt(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        outputs = {name: array.copy() for name, array in run(inputs).items()}
+        outputs["betas"][0, 3] = np.inf
+        return outputs
+
+    monkeypatch.setattr(estimator.engine, "run", spoilt)
+    bodies = estimator.estimate(crops, Intrinsics.default(WH), WH)
+    assert bodies.id.tolist() == [whole.id[1]]
+    np.testing.assert_array_equal(bodies.transl_m, whole.transl_m[1:])
+    np.testing.assert_array_equal(bodies.pose, whole.pose[1:])
+    assert estimator.warnings == ("1 bodies were left out: the engine's answer was not finite",)
 
 
 def test_lite_input(tmp_path: Path) -> None:
