@@ -70,6 +70,11 @@ class OnnxRuntimeEngine(Engine):
                 f"onnxruntime has no {wanted}, it has {', '.join(available)}; for CUDA: pip install -r "
                 "requirements/gpu.txt"
             )
+        if self.device == "cuda" and cuda_devices()[0] == 0:
+            # Asked first: a session that finds no driver writes lines of its own into the terminal.
+            raise EngineUnavailableError(
+                f"onnxruntime cannot start {wanted}: {cuda_devices()[1]}. What runs here is {_CPU}: --device cpu"
+            )
         loader_says = self._preload_cuda(ort) if self.device == "cuda" else ""
         options = ort.SessionOptions()
         options.log_severity_level = _ERROR

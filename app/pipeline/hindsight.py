@@ -44,6 +44,11 @@ class Hindsight:
         self._id_of: dict[int, int] = {}
         self._until_s: dict[int, float] = {}
 
+    @property
+    def known(self) -> int:
+        """How many tracks are remembered: those of held frames and those that go on."""
+        return len(self._id_of.keys() | self._until_s.keys())
+
     def push(self, followed: Unsteady, confirmed: Confirmed) -> list[Unsteady]:
         """Take a frame; gives those that have been held long enough.
 
@@ -77,7 +82,7 @@ class Hindsight:
         self._bytes -= first.frame.image.nbytes
         proven = self._proven(first)
         ids = np.array([self._id_of[key] for key in first.estimates.id[proven].tolist()], np.int32)
-        self._forget(first)
+        self._forget()
         return replace(
             first,
             estimates=replace(first.estimates.select(proven), id=ids),
@@ -87,13 +92,14 @@ class Hindsight:
             xyxy=first.xyxy[proven],
         )
 
-    def _forget(self, released: Unsteady) -> None:
-        """Drop what is known of tracks that have ended and are in no held frame."""
+    def _forget(self) -> None:
+        """Drop what is known of tracks that have ended and are in no held frame: a camera runs for days."""
+        if not self._until_s:
+            return
         held = {key for waiting in self._waiting for key in waiting.estimates.id.tolist()}
-        for key in released.estimates.id.tolist():
-            if key in self._until_s and key not in held:
-                self._id_of.pop(key, None)
-                del self._until_s[key]
+        for key in self._until_s.keys() - held:
+            self._id_of.pop(key, None)
+            del self._until_s[key]
 
     def _proven(self, held: Unsteady) -> NDArray[np.bool_]:
         """(N,) which rows show somebody who was confirmed, before he was not to be believed any more."""

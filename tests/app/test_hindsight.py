@@ -124,3 +124,14 @@ def test_pictures_are_held_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> Non
     held = Hindsight(Looks(0.0), FollowOptions(), 100.0)
     counts = [len(held.push(unsteady(i, [], nobody()), confirmed([], [], nobody()))) for i in range(6)]
     assert counts == [0, 0, 0, 1, 1, 1]
+
+
+@pytest.mark.parametrize("hold_s", [0.0, 0.5])
+def test_days_of_people_who_come_and_go_leave_nothing_behind(hold_s: float) -> None:
+    held = Hindsight(Looks(9999.0), FollowOptions(), hold_s)
+    for index in range(400):
+        # Each frame somebody new is shown, ends in the next, and a false find ends before it was ever in a frame.
+        ended = {index - 1: np.inf, 10_000 + index: np.inf}
+        held.push(unsteady(index, [index], at(0)), confirmed([index], [index + 1], at(0), ended))
+    # One frame may still be released after the last look; whatever is held is all that may be known.
+    assert held.known <= 2 * (hold_s / STEP_S + 2)
