@@ -17,13 +17,13 @@ class FollowOptions:
 
     max_people: int = 10
     padding: float = 0.05  # of the mesh box on every side: clothes and hair lie outside the naked mesh
-    max_edge_speed: float = 2.0  # box sizes per second by which a mesh may move an edge away from its prediction
+    max_edge_speed: float = 1.0  # box sizes per second by which a mesh may move an edge away from its prediction
     min_score: float = 0.3
     low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
     sure_score: float = 0.5  # mean score below which nobody is shown anew, and the detector is asked about the others
     steady_s: float = 0.3  # time constant of the mean score
     max_missed: int = 4  # detections in a row that miss a person whose mean score is below sure_score
-    confirm_evidence: float = 1.0  # summed scores of the detections that saw a newcomer, before he is shown
+    confirm_evidence: float = 1.0  # summed squares of the scores of the detections that saw a newcomer, to show him
     hidden_evidence: float = 2.5  # the same for one who stands half within somebody shown: more likely a part of him
     hidden_fraction: float = 0.5
     miss_cost: float = 0.2  # what a detection that misses a newcomer takes off that sum

@@ -108,7 +108,7 @@ class Follower:
                 continue
             box, score = found[matched[0]], float(detections.score[matched[0]])
             if person.confirm_by_detector(box, time_s, self._options):
-                person.evidence += score
+                person.evidence += score**2
             else:
                 rivals.append(NewBox(person.moved_since(box, time_s), score, rival_of=person.key))
         self._new = rivals + [
@@ -242,7 +242,7 @@ class Follower:
                 detected_s=self._time_s,
                 detected_box=new.box,
                 score=new.score,
-                evidence=new.score,
+                evidence=new.score**2,
                 rival_of=new.rival_of if new.rival_of in keys else 0,
             )
             person.remember(self._time_s, new.box, self._options.memory_s)

@@ -15,7 +15,7 @@ class DetectionSchedule:
     """Decides by frame time alone, so that a file always gets the same detections at the same frames."""
 
     def __init__(self, every_s: float, idle_every_s: float = 0.1, unsure_every_s: float = 0.2) -> None:
-        """every_s: the usual interval. idle_every_s: the shortest one, while nobody is followed or after a loss.
+        """every_s: the usual interval. idle_every_s: the shortest one, while nobody is shown or after a loss.
         unsure_every_s: while somebody waits to be confirmed or has become doubtful."""
         if every_s < 0:
             raise ValueError(f"the detection interval cannot be negative, got {every_s}")
@@ -24,13 +24,13 @@ class DetectionSchedule:
         self._unsure_every_s = min(unsure_every_s, every_s)
         self._last_s: float | None = None
 
-    def due(self, time_s: float, followed: int, last_loss_s: float | None, unsure: bool = False) -> bool:
+    def due(self, time_s: float, shown: int, last_loss_s: float | None, unsure: bool = False) -> bool:
         """Whether to detect in the frame at `time_s`."""
         if self._last_s is None or time_s < self._last_s:
             return True
         lost = last_loss_s is not None and last_loss_s >= self._last_s
         interval_s = self._unsure_every_s if unsure else self._every_s
-        if followed == 0 or lost:
+        if shown == 0 or lost:
             interval_s = self._idle_every_s
         # A tenth of a millisecond forgives the rounding of timestamps such as 15 x 1/30.
         return time_s - self._last_s >= interval_s - 1e-4

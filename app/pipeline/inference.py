@@ -98,7 +98,7 @@ class Inference:
     def _detect(self, frame: Frame) -> None:
         """Start a detection when one is due, take the answer of one that has finished."""
         follower = self._follower
-        due = self._schedule.due(frame.time_s, len(follower), follower.last_loss_s, follower.uncertain)
+        due = self._schedule.due(frame.time_s, follower.shown, follower.last_loss_s, follower.uncertain)
         if due and self._detection.submit(frame):
             self._schedule.started(frame.time_s)
         detected = self._detection.poll()

@@ -455,3 +455,28 @@ def test_a_mesh_that_has_grown_without_measure_is_pulled_back_by_a_detection_ins
     confirmed = walk.see(box, MAN, score=[0.6, 0.9])
     assert confirmed.id.tolist() == [1]
     np.testing.assert_allclose(confirmed.xyxy[0], padded(MAN), atol=0.1)
+
+
+def test_one_strong_or_several_weak_detections_do_not_show_a_newcomer_at_once() -> None:
+    walk = Walkthrough()
+    seen_at: list[int] = []
+    for score in (0.9, 0.5):
+        walk.follower.reset()
+        for look in range(1, 9):
+            walk.follower.observe(Detections(np.array([MAN], np.float32), np.array([score], np.float32)), walk.time_s)
+            confirmed = walk.see(MAN)
+            if confirmed.shown.any():
+                seen_at.append(look)
+                break
+        walk.time_s += 10.0  # nobody is remembered
+    assert seen_at == [2, 4]
+
+
+def test_a_newcomer_whom_the_detector_does_not_see_again_goes_unseen() -> None:
+    walk = Walkthrough()
+    walk.follower.observe(Detections(np.array([MAN], np.float32), np.array([0.6], np.float32)), 0.0)
+    for _ in range(2):
+        assert not walk.see(MAN).shown.any()
+        walk.detect()
+    assert len(walk.follower) == 0
+    assert walk.follower.last_loss_s is None

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 
 from app.motion_file import read_motion
+from engines.devices import cuda_devices
 
 pytest.importorskip("onnx", reason="tiny packages are written with onnx")
 pytest.importorskip("onnxruntime")
@@ -32,11 +33,12 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A detector package that sees two people in every picture that is not dark."""
+    """A detector package that sees two people in every picture, surely: the network here knows nobody, so its
+    boxes soon lie anywhere and a second look would not confirm them."""
     from tests.tiny_packages import detector_package
 
     folder = tmp_path_factory.mktemp("detector") / "tiny"
-    return detector_package(folder, [[10, 5, 30, 60], [60, 8, 80, 58], [0, 0, 1, 1]], [0.9, 0.8, 0.0]).folder
+    return detector_package(folder, [[10, 5, 30, 60], [60, 8, 80, 58], [0, 0, 1, 1]], [1.0, 1.0, 0.0]).folder
 
 
 @pytest.fixture(scope="module")
@@ -202,3 +204,20 @@ sys.exit(code)
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert "LOADED []" in done.stdout
+
+
+@pytest.mark.skipif(cuda_devices()[0] > 0, reason="this machine has a CUDA device")
+@pytest.mark.parametrize("engine", ["auto", "onnxruntime"])
+def test_a_gpu_that_is_not_there_is_one_line_and_no_file(tmp_path: Path, package: Path, engine: str) -> None:
+    arguments = ["demo", "--model", str(package), "--output", str(tmp_path / "out"), "--device", "cuda"]
+    done = subprocess.run(
+        [sys.executable, "run_webcam.py", *arguments, "--no-window", "--engine", engine],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == 2
+    assert len(done.stderr.splitlines()) == 1, done.stderr
+    assert "NVIDIA driver" in done.stderr and done.stdout == ""
+    assert not (tmp_path / "out").exists()
