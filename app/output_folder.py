@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from app.errors import RunError, UsageError
+from app.errors import UsageError
 
 OVERLAY_FILE = "overlay.mp4"
 MOTION_FILE = "motion.npz"
@@ -26,18 +26,20 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
     parent = folder
     while not parent.exists():
         parent = parent.parent
-    if not parent.is_dir() or not os.access(parent, os.W_OK | os.X_OK):
+    if not parent.is_dir():
+        raise UsageError(f"--output {folder}: {parent} is a file, expected a folder; give another name")
+    if not os.access(parent, os.W_OK | os.X_OK):
         raise UsageError(f"--output {folder}: no permission to write in {parent}; give another folder")
 
 
 def make_output_folder(folder: Path) -> None:
     """Make it, and remove an earlier run's results (`check_output_folder` has seen to it that they may go).
 
-    All three go at once, so that a run that ends early leaves no mixture of old and new. Raises: RunError.
+    All three go at once, so that a run that ends early leaves no mixture of old and new. Raises: UsageError.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name in FILES:
             (folder / name).unlink(missing_ok=True)
     except OSError as error:
-        raise RunError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from error
+        raise UsageError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from error

@@ -56,7 +56,7 @@ def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("")
     with pytest.raises(UsageError, match="is a file"):
         check_output_folder(tmp_path / "out", overwrite=True)
-    with pytest.raises(UsageError, match="no permission"):
+    with pytest.raises(UsageError, match="out is a file, expected a folder"):
         check_output_folder(tmp_path / "out" / "deeper", overwrite=True)
 
 
@@ -166,3 +166,17 @@ def test_two_blocks_of_a_stage_in_one_frame_are_one_sample() -> None:
     assert list(stage_s) == ["body"]
     times.add_all(stage_s)
     assert times.summary()["body"].count == 1
+
+
+def test_a_system_that_refuses_the_folder_late_is_the_command_lines_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    with pytest.raises(
+        UsageError, match="cannot be written \\(Read-only file system\\); give another folder"
+    ) as caught:
+        make_output_folder(tmp_path / "out")
+    assert caught.value.exit_code == 2
