@@ -12,7 +12,7 @@ from hmr.body.body_model import BodyModel
 from hmr.geometry.rotations import axis_angle_to_matrix
 from training.synthetic.backgrounds import Backgrounds
 from training.synthetic.crops import CropStudio
-from training.synthetic.generate import FIELDS, as_row, sample_rng
+from training.synthetic.generate import FIELDS, sample_rng
 from training.synthetic.poses import PoseLibrary
 
 
@@ -40,7 +40,7 @@ def studio() -> CropStudio:
 def crop_folder(studio: CropStudio, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A set of 24 crops on disk."""
     folder = tmp_path_factory.mktemp("crops")
-    rows = [as_row(studio.sample(sample_rng(3, "train", i))) for i in range(24)]
+    rows = [studio.sample(sample_rng(3, "train", i)).as_row() for i in range(24)]
     for name, (_, dtype) in FIELDS.items():
         np.save(folder / f"{name}.npy", np.stack([row[name] for row in rows]).astype(dtype))
     (folder / "meta.json").write_text(json.dumps({"finished": 24, "split": "train"}))

@@ -7,9 +7,10 @@ import pytest
 
 from hmr.geometry.camera import cam_crop_to_full, project
 from hmr.geometry.crop_ray import crop_ray_rotation
-from training.synthetic.appearance import HELD_OUT_HUES, sample_appearance
+from training.synthetic.appearance import sample_appearance
 from training.synthetic.crops import CropStudio
 from training.synthetic.generate import sample_rng
+from training.synthetic.hues import HELD_OUT_HUES
 from training.synthetic.limb_coordinates import limb_coordinates
 from training.synthetic.poses import heading_rad, is_held_out, sit, split_files
 from training.synthetic.scene import CROP_HW

@@ -24,9 +24,10 @@ from training.motion.data import MotionClip
 from training.synthetic.appearance import Appearance, sample_appearance
 from training.synthetic.backgrounds import procedural
 from training.synthetic.clip import room_camera, stage
+from training.synthetic.painted_scene import sample_light
 from training.synthetic.people_renderer import Light, PeopleRenderer, Person
 from training.synthetic.rooms import draw_room
-from training.synthetic.scene import Camera, crop_window, project, sample_light
+from training.synthetic.scene import Camera, crop_window, project
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training.synthetic.heads import MONK_TONES
+from training.synthetic.hues import garment_hue
 from training.synthetic.limb_coordinates import LimbCoordinates
 
 F32 = NDArray[np.float32]
@@ -20,8 +21,6 @@ HAIR_TONES = np.array(
 )
 PATTERNS = ("plain", "stripes", "checks", "dots", "noise", "photograph")
 REGIONS = ("skin", "hair", "top", "bottom", "shoes", "socks")
-# Garment hues of the held-out split; training never draws them, so that colours there are new to a trained network.
-HELD_OUT_HUES = (0.46, 0.56)
 
 
 @dataclass(frozen=True)
@@ -76,14 +75,6 @@ def is_hair(head: F32, z: F32, hairline: float, length: float) -> NDArray[np.boo
     return ((head > 0.97 - 0.25 * (1 - hairline)) | behind) & (head > length)
 
 
-def _hue(rng: Rng, held_out: bool) -> float:
-    low, high = HELD_OUT_HUES
-    if held_out:
-        return float(rng.uniform(low, high))
-    hue = rng.uniform(0, 1 - (high - low))
-    return float(hue if hue < low else hue + (high - low))
-
-
 def _colour(rng: Rng, held_out: bool) -> list[float]:
     kind = rng.random()
     if kind < 0.35 and not held_out:  # black, grey, white: what most people wear
@@ -91,7 +82,7 @@ def _colour(rng: Rng, held_out: bool) -> list[float]:
         tint = rng.normal(0, 0.015, 3)
         return [float(np.clip(level + t, 0, 1)) for t in tint]
     saturation, value = rng.beta(2, 2), rng.beta(2.2, 1.6)
-    return list(colorsys.hsv_to_rgb(_hue(rng, held_out), float(saturation), float(value)))
+    return list(colorsys.hsv_to_rgb(garment_hue(rng, held_out), float(saturation), float(value)))
 
 
 def _fabric(rng: Rng, held_out: bool, photographs: bool) -> Fabric:

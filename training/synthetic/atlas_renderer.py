@@ -18,12 +18,11 @@ from numpy.typing import NDArray
 
 from training.synthetic import atlas_shaders as glsl
 from training.synthetic.drawn import VERTEX_FORMAT, VERTEX_NAMES, Mesh
-from training.synthetic.people_renderer import Window
+from training.synthetic.window import PART_STRIDE, Window
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 SUPERSAMPLE = 1.5  # per direction; multisampling costs software renderers three times as much for the same edges
-PART_STRIDE = 4
 SHADOW_PX = 256
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -132,11 +131,6 @@ class AtlasRenderer:
                     program[name].value = unit
         self._set_grain()
         self.set_head_box((0.0, 0.0, 1.0, 0.5))
-
-    @property
-    def gl_name(self) -> str:
-        """GL renderer string, to tell a software renderer."""
-        return str(self._context.info["GL_RENDERER"])
 
     @_current
     def set_head_box(self, box: tuple[float, float, float, float]) -> None:

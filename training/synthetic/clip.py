@@ -26,10 +26,11 @@ from hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations, 
 from training.mocap.retarget import Motion, load_smpl_motion
 from training.synthetic.appearance import Appearance, sample_appearance
 from training.synthetic.backgrounds import procedural
-from training.synthetic.people_renderer import Light, PeopleRenderer, Person, Window
+from training.synthetic.people_renderer import Light, PeopleRenderer, Person
 from training.synthetic.poses import heading_rad, split_files
 from training.synthetic.rooms import draw_room
 from training.synthetic.scene import FLIP_YZ, Camera, project
+from training.synthetic.window import Window
 
 F32 = NDArray[np.float32]
 MIN_SHARE_IN_PICTURE = 0.15

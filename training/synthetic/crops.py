@@ -1,4 +1,4 @@
-"""One training crop: scene, people in front and behind, things in the way, picture faults, label."""
+"""One crop of the first version: scene, people in front and behind, things in the way, picture faults, label."""
 
 from __future__ import annotations
 
@@ -11,21 +11,18 @@ from numpy.typing import NDArray
 from hmr.body.body_model import BodyModel
 from training.synthetic.appearance import sample_appearance
 from training.synthetic.backgrounds import Backgrounds
+from training.synthetic.faults import motion_kernel
+from training.synthetic.painted_scene import sample_camera, sample_light, sample_person, visible_box
 from training.synthetic.people_renderer import PeopleRenderer, Person
 from training.synthetic.poses import PoseLibrary
 from training.synthetic.scene import (
-    CROP_HW,
     Camera,
     CropLabel,
     Placed,
+    black_outside,
     crop_label,
     crop_window,
     jittered_square,
-    project,
-    sample_camera,
-    sample_light,
-    sample_person,
-    visible_box,
 )
 
 F32 = NDArray[np.float32]
@@ -44,6 +41,10 @@ class CropSample:
     parts: U8
     label: CropLabel
     score: float
+
+    def as_row(self) -> dict[str, NDArray[np.generic]]:
+        """The arrays of `chunk.FIELDS`."""
+        return self.label.as_row(self.pixels, self.parts, self.score)
 
 
 @dataclass
@@ -145,12 +146,7 @@ def spoil(rng: Rng, pixels: U8) -> U8:
     """What lenses, sensors and codecs do: blur, little light, white balance, noise, low resolution, JPEG."""
     out = pixels.astype(np.float32)
     if rng.random() < 0.25:
-        length = int(rng.integers(3, 10))
-        kernel = np.zeros((length, length), np.float32)
-        kernel[length // 2] = 1
-        turn = cv2.getRotationMatrix2D((length / 2 - 0.5, length / 2 - 0.5), float(rng.uniform(0, 180)), 1)
-        kernel = cv2.warpAffine(kernel, turn, (length, length))
-        out = cv2.filter2D(out, -1, kernel / max(float(kernel.sum()), 1e-6))
+        out = cv2.filter2D(out, -1, motion_kernel(rng, 10))
     elif rng.random() < 0.3:
         out = cv2.GaussianBlur(out, (0, 0), float(rng.uniform(0.4, 1.6)))
     if rng.random() < 0.3:
@@ -167,17 +163,3 @@ def spoil(rng: Rng, pixels: U8) -> U8:
         ok, data = cv2.imencode(".jpg", out, [cv2.IMWRITE_JPEG_QUALITY, quality])
         out = cv2.imdecode(data, cv2.IMREAD_COLOR) if ok else out
     return out
-
-
-def black_outside(pixels: U8, parts: U8, centre: F32, size: float, camera: Camera) -> None:
-    """Blacken, in place, what lies outside the picture, as the crop rule's zero border does."""
-    height, width = CROP_HW
-    scale = size / height
-    for image, stride in ((pixels, 1), (parts, height // parts.shape[0])):
-        u = centre[0] + ((np.arange(image.shape[1]) + 0.5) * stride - 0.5 - width / 2) * scale
-        v = centre[1] + ((np.arange(image.shape[0]) + 0.5) * stride - 0.5 - height / 2) * scale
-        image[:, (u < -0.5) | (u > camera.image_wh[0] - 0.5)] = 0
-        image[(v < -0.5) | (v > camera.image_wh[1] - 0.5)] = 0
-
-
-__all__ = ["CropSample", "CropStudio", "occlude", "project", "spoil"]

@@ -21,13 +21,12 @@ from training.synthetic.clip import Actor
 from training.synthetic.drawn import BareBody
 from training.synthetic.faults import noise_sheet
 from training.synthetic.garments.head_chart import HEAD_AXIS_XZ, HEAD_LOW_M, HEAD_TOP_M
-from training.synthetic.garments.wardrobe import Wardrobe
 from training.synthetic.gestures import gesture
 from training.synthetic.lighting import sample_lighting
 from training.synthetic.limb_coordinates import limb_coordinates
 from training.synthetic.pack import Pack
-from training.synthetic.people_renderer import Window
 from training.synthetic.scene import Camera
+from training.synthetic.window import Window
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -49,11 +48,8 @@ class ClipStage:
     def __init__(self, pack: Pack, camera: Camera, origin: F32, seed: int, *, people: int, desk: bool) -> None:
         self.camera, self.origin, self.body = camera, origin, pack.body
         self._rng = np.random.default_rng(seed)
-        rng, variety = self._rng, pack.variety
-        wardrobe = Wardrobe.load(
-            pack.wardrobe_file, held_out=pack.split == "test", photographs=pack.photographs, body=pack.body,
-            cloths=variety.cloths, prints=variety.prints, heads=variety.heads,
-        )  # fmt: skip
+        rng = self._rng
+        wardrobe = pack.open_wardrobe()
         width, height = camera.image_wh
         self.renderer = AtlasRenderer(1, 1, (height, width), CLIP_SHADOW_PX)
         for name in ("cloth", "prints", "heads"):

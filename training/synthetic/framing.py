@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.joints import Joint
-from hmr.geometry.camera import focal_from_fov
-from hmr.geometry.rotations import axis_angle_to_matrix
-from training.synthetic.scene import FLIP_YZ, Camera
+from training.synthetic.scene import Camera, held_camera
 
 F32 = NDArray[np.float32]
 Rng = np.random.Generator
@@ -61,10 +59,7 @@ def sample_camera(rng: Rng, framing: Framing) -> Camera:
     fov = rng.normal(74, 11) if framing.webcam else rng.normal(60, 17)
     _, mean, deviation = pitches[rng.choice(len(pitches), p=[p[0] for p in pitches])]
     pitch, roll = float(np.clip(rng.normal(mean, deviation), -0.8, 1.1)), rng.normal(0, 0.05)
-    tilt = axis_angle_to_matrix(np.array([pitch, 0, 0], np.float32))
-    bank = axis_angle_to_matrix(np.array([0, 0, roll], np.float32))
-    focal = float(focal_from_fov(np.deg2rad(np.clip(fov, 25, 100)), image_wh))
-    return Camera((bank @ tilt @ FLIP_YZ).astype(np.float32), focal, image_wh)
+    return held_camera(pitch, roll, float(np.clip(fov, 25, 100)), image_wh)
 
 
 def sample_yaw(rng: Rng, framing: Framing) -> float:

@@ -22,7 +22,7 @@ from hmr.body.body_model import BodyModel
 from training.synthetic.backgrounds import Backgrounds
 from training.synthetic.chunk import CHUNK as STREAM_CHUNK
 from training.synthetic.chunk import CHUNKS_PER_CAST, FIELDS, SPLIT_SALT
-from training.synthetic.crops import CropSample, CropStudio
+from training.synthetic.crops import CropStudio
 from training.synthetic.people_renderer import PeopleRenderer
 from training.synthetic.poses import HELD_OUT_SUBJECTS, PoseLibrary
 from training.synthetic.stream import RenderedStream, RenderError
@@ -49,24 +49,6 @@ def sample_rng(seed: int, split: str, index: int) -> np.random.Generator:
     return np.random.default_rng([seed, SPLIT_SALT[split], index])
 
 
-def as_row(sample: CropSample) -> dict[str, np.ndarray]:
-    """A sample as the arrays of FIELDS."""
-    label = sample.label
-    return {
-        "pixels": sample.pixels,
-        "parts": sample.parts,
-        "pose": label.pose,
-        "betas": label.betas,
-        "camera": label.camera,
-        "joints": label.joints,
-        "centre_px": label.centre_px,
-        "size_px": np.float32(label.size_px),
-        "focal_px": np.float32(label.focal_px),
-        "image_wh": np.asarray(label.image_wh, np.float32),
-        "score": np.float32(sample.score),
-    }
-
-
 _studio: CropStudio | None = None
 
 
@@ -81,7 +63,7 @@ def _make_chunk(out: Path, split: str, seed: int, start: int, stop: int) -> int:
     assert _studio is not None
     arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+") for name in FIELDS}
     for index in range(start, stop):
-        for name, value in as_row(_studio.sample(sample_rng(seed, split, index))).items():
+        for name, value in _studio.sample(sample_rng(seed, split, index)).as_row().items():
             arrays[name][index] = value
     return stop - start
 

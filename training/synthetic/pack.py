@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from training.synthetic.backgrounds import HELD_OUT_EVERY
-from training.synthetic.garments.wardrobe import WARDROBE_FILE
+from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
 from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked
 
 U8 = NDArray[np.uint8]
@@ -53,6 +53,13 @@ class Pack:
     body: BodyModel
     wardrobe_file: Path
     variety: Variety
+
+    def open_wardrobe(self) -> Wardrobe:
+        """Garments, fabrics, prints and heads of the split, as many as `variety` says."""
+        return Wardrobe.load(
+            self.wardrobe_file, held_out=self.split == "test", photographs=self.photographs, body=self.body,
+            cloths=self.variety.cloths, prints=self.variety.prints, heads=self.variety.heads,
+        )  # fmt: skip
 
 
 def write_pack(

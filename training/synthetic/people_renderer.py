@@ -17,45 +17,11 @@ from hmr.body.body_model import BodyModel
 from training.synthetic.appearance import Appearance
 from training.synthetic.limb_coordinates import LimbCoordinates, limb_coordinates
 from training.synthetic.shaders import PART_FRAGMENT, PEOPLE_FRAGMENT, PEOPLE_VERTEX
+from training.synthetic.window import PART_STRIDE, Window
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-NEAR_M, FAR_M = 0.05, 200.0
 SAMPLES = 4
-PART_STRIDE = 4
-
-
-@dataclass(frozen=True)
-class Window:
-    """A rectangle of the picture: pixel (u, v) of it looks along ((u - u0) / focal, (v - v0) / focal, 1)."""
-
-    focal: float
-    u0: float
-    v0: float
-    width: int
-    height: int
-
-    def scaled(self, stride: int) -> Window:
-        """The same rectangle at 1/stride of the pixels; coarse pixel centres are the middles of their blocks."""
-        shift = (stride - 1) / 2
-        return Window(
-            self.focal / stride, (self.u0 - shift) / stride, (self.v0 - shift) / stride,
-            self.width // stride, self.height // stride,
-        )  # fmt: skip
-
-    def projection(self) -> F32:
-        """(4, 4) OpenGL matrix, column-major bytes, that puts row 0 of the read-back at the top of the picture."""
-        a, b = NEAR_M, FAR_M
-        rows = np.array(
-            [
-                [2 * self.focal / self.width, 0, 2 * (self.u0 + 0.5) / self.width - 1, 0],
-                [0, 2 * self.focal / self.height, 2 * (self.v0 + 0.5) / self.height - 1, 0],
-                [0, 0, (b + a) / (b - a), -2 * a * b / (b - a)],
-                [0, 0, 1, 0],
-            ],
-            np.float32,
-        )
-        return np.ascontiguousarray(rows.T)
 
 
 @dataclass(frozen=True)
@@ -112,11 +78,6 @@ class PeopleRenderer:
         )
         self._canvases: dict[tuple[int, int, int], tuple[moderngl.Framebuffer, moderngl.Framebuffer]] = {}
         self._photograph: moderngl.Texture | None = None
-
-    @property
-    def gl_name(self) -> str:
-        """GL renderer string, to tell a software renderer."""
-        return str(self._context.info["GL_RENDERER"])
 
     def dressed(self, person: Person) -> tuple[F32, F32]:
         """Vertices pushed out by clothes and hair, and their unit normals; both (V, 3)."""

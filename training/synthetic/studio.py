@@ -13,7 +13,6 @@ from training.synthetic import things as around
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, UploadedMesh
 from training.synthetic.cast import Member, SkinPoints, make_cast
 from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, SPLIT_SALT
-from training.synthetic.crops import black_outside
 from training.synthetic.drawn import BareBody
 from training.synthetic.faults import noise_sheet, spoil
 from training.synthetic.framing import (
@@ -25,19 +24,10 @@ from training.synthetic.framing import (
     visible_box,
 )
 from training.synthetic.garments.head_chart import HEAD_AXIS_XZ, HEAD_LOW_M, HEAD_TOP_M
-from training.synthetic.garments.wardrobe import Wardrobe
 from training.synthetic.lighting import sample_lighting
 from training.synthetic.limb_coordinates import limb_coordinates
 from training.synthetic.pack import Pack
-from training.synthetic.scene import (
-    CROP_HW,
-    Camera,
-    CropLabel,
-    Placed,
-    crop_label,
-    crop_window,
-    jittered_square,
-)
+from training.synthetic.scene import CROP_HW, Camera, Placed, black_outside, crop_label, crop_window, jittered_square
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -95,14 +85,9 @@ class Studio:
 
     def __init__(self, pack: Pack, seed: int, *, chunk: int = CHUNK) -> None:
         self.pack, self.seed, self.size = pack, seed, chunk
-        held_out = pack.split == "test"
-        variety = pack.variety
         self.body = BareBody.of(pack.body, limb_coordinates(pack.body))
         self.points = SkinPoints.of(pack.body)
-        self.wardrobe = Wardrobe.load(
-            pack.wardrobe_file, held_out=held_out, photographs=pack.photographs, body=pack.body,
-            cloths=variety.cloths, prints=variety.prints, heads=variety.heads,
-        )  # fmt: skip
+        self.wardrobe = pack.open_wardrobe()
         columns = min(8, chunk)
         self.renderer = AtlasRenderer(columns, -(-chunk // columns), CROP_HW)
         self.renderer.set_textures("cloth", self.wardrobe.cloth)
@@ -135,7 +120,7 @@ class Studio:
             pixels, part = self._finish(rng, colours[k], parts[k].copy(), backgrounds[k], size)
             black_outside(pixels, part, centre, size, shot.camera)
             label = crop_label(shot.placed(), shot.camera, centre, size)
-            rows.append(as_row(pixels, part, label, float(not bad[k] and (part > 0).mean() > 0.02)))
+            rows.append(label.as_row(pixels, part, float(not bad[k] and (part > 0).mean() > 0.02)))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
 
     def _engage(self, number: int) -> None:
@@ -335,13 +320,3 @@ def missed(rng: Rng, shot: Shot) -> tuple[F32, float]:
         inside = np.clip(centre + away, 0, shot.camera.image_wh)
         return inside.astype(np.float32), size * float(rng.uniform(0.4, 1.2))
     return centre.astype(np.float32), size * float(rng.choice([rng.uniform(0.08, 0.2), rng.uniform(5, 8)]))
-
-
-def as_row(pixels: U8, parts: U8, label: CropLabel, score: float) -> dict[str, NDArray[np.generic]]:
-    """One crop as the arrays of FIELDS."""
-    return {
-        "pixels": pixels, "parts": parts, "pose": label.pose, "betas": label.betas, "camera": label.camera,
-        "joints": label.joints, "centre_px": label.centre_px, "size_px": np.float32(label.size_px),
-        "focal_px": np.float32(label.focal_px), "image_wh": np.asarray(label.image_wh, np.float32),
-        "score": np.float32(score),
-    }  # fmt: skip

@@ -13,8 +13,8 @@ from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, FIELDS
 from training.synthetic.drawn import Mesh, skin_rows
 from training.synthetic.framing import FRAMINGS, sample_framing
 from training.synthetic.garments.wardrobe import SkinLook
-from training.synthetic.people_renderer import Window
 from training.synthetic.studio import Studio
+from training.synthetic.window import Window
 
 
 @pytest.fixture(scope="module")

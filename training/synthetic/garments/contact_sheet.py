@@ -20,7 +20,7 @@ from training.synthetic.garments.head_chart import HEAD_AXIS_XZ, HEAD_LOW_M, HEA
 from training.synthetic.garments.outfit import Cut, Layer, Material, Outfit, SkinLook
 from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
 from training.synthetic.limb_coordinates import limb_coordinates
-from training.synthetic.people_renderer import Window
+from training.synthetic.window import Window
 
 F32 = NDArray[np.float32]
 TILE_HW = (320, 240)

@@ -9,9 +9,9 @@ from typing import TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from training.synthetic.appearance import HELD_OUT_HUES
 from training.synthetic.garments.outfit import NO_CUT, Cut, Garment, Layer, Material, Outfit, SkinLook
 from training.synthetic.heads import HeadPool
+from training.synthetic.hues import garment_hue
 from training.synthetic.limb_coordinates import LimbCoordinates
 
 F32 = NDArray[np.float32]
@@ -236,21 +236,13 @@ def _loose(rng: Rng, most_m: float) -> float:
     return float(most_m * rng.beta(1.2, 2.2))
 
 
-def _hue(rng: Rng, held_out: bool) -> float:
-    low, high = HELD_OUT_HUES
-    if held_out:
-        return float(rng.uniform(low, high))
-    hue = rng.uniform(0, 1 - (high - low))
-    return float(hue if hue < low else hue + (high - low))
-
-
 def cloth_colour(rng: Rng, held_out: bool) -> list[float]:
     """sRGB 0..1. Black, grey and white are what most people wear; the test split has only its own hues."""
     if rng.random() < 0.48 and not held_out:
         level = min(max(_GREYS[int(rng.integers(len(_GREYS)))] + rng.normal(0, 0.04), 0.03), 0.95)
         return [min(level * (1.0 + t), 1.0) for t in rng.normal(0, 0.025, 3)]
     saturation, value = rng.beta(1.6, 2.3), rng.beta(2.0, 1.8)
-    return list(colorsys.hsv_to_rgb(_hue(rng, held_out), float(saturation), float(value)))
+    return list(colorsys.hsv_to_rgb(garment_hue(rng, held_out), float(saturation), float(value)))
 
 
 def _colours(rng: Rng, stock: Stock, texture: int) -> F32:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
-BASE_VERTICES = 19158
 _METRES_PER_UNIT = 0.1
 
 

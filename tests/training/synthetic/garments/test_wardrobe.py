@@ -10,12 +10,12 @@ import pytest
 
 from hmr.body.body_model import BodyModel
 from hmr.body.joints import Joint
-from training.synthetic.appearance import HELD_OUT_HUES
 from training.synthetic.garments.draw import COVERING, draw_outfit, hidden_faces, under
 from training.synthetic.garments.mesh_tools import Surface
 from training.synthetic.garments.outfit import NO_CUT, Cut, Outfit
 from training.synthetic.garments.sources import HELPERS, PIECES
 from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
+from training.synthetic.hues import HELD_OUT_HUES
 from training.synthetic.limb_coordinates import limb_coordinates
 
 DRAWS = 150
