@@ -7,7 +7,6 @@ defaults opens it.
 from __future__ import annotations
 
 import json
-import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import cast
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import UsageError
+from app.npz_file import read_arrays
 from app.output_file import write_whole
 from app.records import F32, F64, I32, check_array
 
@@ -151,18 +151,7 @@ def read_motion(path: str | Path) -> Motion:
     Raises: UsageError, one line that names the key at fault, for a missing file, another kind of file, a missing or
     misshapen column, or a schema that this version does not know.
     """
-    if not Path(path).is_file():
-        raise UsageError(f"{path}: no such file; give a run's motion.npz")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path}: not a readable motion file (no .npz archive); give a run's motion.npz")
-    try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [key for key in (*TABLE, *CLIP_KEYS) if key not in archive.files]
-            if missing:
-                raise UsageError(f"{path}: not a motion file, {', '.join(missing)} missing; give a run's motion.npz")
-            content: dict[str, NDArray[np.generic]] = {key: archive[key] for key in (*TABLE, *CLIP_KEYS)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: not a readable motion file ({error}); give a run's motion.npz") from error
+    content = read_arrays(Path(path), (*TABLE, *CLIP_KEYS), "motion", "give a run's motion.npz")
     try:
         return _from_content(content)
     except (ValueError, TypeError) as error:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import zipfile
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import UsageError
+from app.motion_file import TABLE
+from app.npz_file import read_arrays
 from app.output_file import write_whole
-from app.records import F32
+from app.records import F32, check_array
 
 SCHEMA_VERSION = 1
 
@@ -27,19 +29,13 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "valid": (np.bool_, ()),
     "iscrowd": (np.bool_, ()),
     "bbox": (np.float32, (4,)),
-    "bbox_xyxy": (np.float32, (4,)),
-    "score": (np.float32, ()),
-    "poses": (np.float32, (72,)),
-    "betas": (np.float32, (10,)),
-    "trans": (np.float32, (3,)),
-    "joints_3d": (np.float32, (24, 3)),
-    "joints_2d": (np.float32, (24, 2)),
+    **{name: TABLE[name] for name in ("bbox_xyxy", "score", "poses", "betas", "trans", "joints_3d", "joints_2d")},
     "points_3d": (np.float32, (35, 3)),
     "points_2d": (np.float32, (35, 2)),
     "focal_px": (np.float32, ()),
     "image_wh": (np.int32, (2,)),
 }
-"""Column -> dtype and shape of one row."""
+"""Column -> dtype and shape of one row; what motion.npz has too is as there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,27 +94,17 @@ def is_predictions(path: Path) -> bool:
 
 def read_predictions(path: Path) -> Predictions:
     """Read and check. Raises: UsageError, one line that names what is wrong."""
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; `python -m evaluation predict` makes one")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path}: not a prediction file (no .npz archive); `python -m evaluation predict` makes one")
+    content = read_arrays(path, (*COLUMNS, "meta"), "prediction", "`python -m evaluation predict` makes one")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in (*COLUMNS, "meta") if name not in archive.files]
-            if missing:
-                raise UsageError(f"{path}: not a prediction file, {', '.join(missing)} missing")
-            content: dict[str, NDArray[Any]] = {name: archive[name] for name in (*COLUMNS, "meta")}
         meta = json.loads(str(content.pop("meta")))
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: not a readable prediction file ({error})") from error
+    except ValueError as error:
+        raise UsageError(f"{path}: not a readable prediction file (meta: {error})") from error
     if not isinstance(meta, dict) or meta.get("schema_version") != SCHEMA_VERSION:
         raise UsageError(f"{path}: expected prediction schema {SCHEMA_VERSION}; predict again with this version")
     rows = len(content["annotation_id"])
-    for name, (dtype, shape) in COLUMNS.items():
-        if content[name].shape != (rows, *shape) or content[name].dtype != np.dtype(dtype):
-            raise UsageError(
-                f"{path}: {name}: expected {(rows, *shape)} {np.dtype(dtype).name}, "
-                f"got {content[name].shape} {content[name].dtype.name}"
-            )
-    known = {f.name for f in fields(Predictions)} - {"meta"}
-    return Predictions(**{name: content[name] for name in known}, meta=meta)
+    try:
+        for name, (dtype, shape) in COLUMNS.items():
+            check_array(name, content[name], (rows, *shape), dtype)
+    except ValueError as error:
+        raise UsageError(f"{path}: not a prediction file ({error}); predict again with this version") from error
+    return Predictions(**content, meta=meta)  # COLUMNS are its fields; read_arrays gives no others

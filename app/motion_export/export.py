@@ -13,7 +13,6 @@ from app.motion_file import Motion, read_motion
 from app.output_file import check_target, write_whole
 from hmr.body.body_model import BodyModel
 
-ONE_FILE_PER_PERSON = (".bvh", ".npz")
 SUFFIXES = (".bvh", ".glb", ".csv", ".npz")
 
 

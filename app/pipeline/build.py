@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from app.config import RunConfig
+from app.detectors.base import Detector
 from app.errors import UsageError
 from app.followed_person import FollowOptions
 from app.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
@@ -20,6 +21,8 @@ from app.records import BodyEstimates, CropBatch
 from app.renderers.base import Renderer
 from app.run_report import PartsReport, ReportFile, jsonable
 from app.sinks.base import Sink
+from app.smoothers.base import Smoother
+from app.sources.base import SourceInfo
 from hmr.body.body_files import BodyFileError
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from hmr.geometry.camera import Intrinsics
@@ -68,20 +71,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         detector = open_detector(config.people.detector, device=config.network.device)
         opened.callback(detector.close)
         tracker = open_tracker(config.people.max_people)
-        parts = PartsReport(
-            package=estimator.package.info.name,
-            package_sha256=estimator.package.sha256,
-            engine=estimator.describe(),
-            body=body.name,
-            detector=detector.describe(),
-            smoother=smoother.name,
-            lag_s=smoother.lag_s,
-            source=source.info.name,
-            source_live=source.info.live,
-            source_fps=source.info.fps,
-            source_frame_count=source.info.frame_count,
-            image_wh=source.info.image_wh,
-        )
+        parts = _parts_report(source.info, estimator, body, detector, smoother)
         notes = _pose_only_note(estimator.body_name, body.name)
         report = ReportFile(output, jsonable(config), parts)
         sinks = _SinkMaker(report, config, source, parts)
@@ -103,6 +93,25 @@ def build_run(config: RunConfig) -> BuiltRun:
         )
         opened.pop_all()
     return BuiltRun(stages, pipeline_options(config), parts, report)
+
+
+def _parts_report(
+    source: SourceInfo, estimator: Estimator, body: BodyModel, detector: Detector, smoother: Smoother
+) -> PartsReport:
+    return PartsReport(
+        package=estimator.package.info.name,
+        package_sha256=estimator.package.sha256,
+        engine=estimator.describe(),
+        body=body.name,
+        detector=detector.describe(),
+        smoother=smoother.name,
+        lag_s=smoother.lag_s,
+        source=source.name,
+        source_live=source.live,
+        source_fps=source.fps,
+        source_frame_count=source.frame_count,
+        image_wh=source.image_wh,
+    )
 
 
 def pipeline_options(config: RunConfig) -> PipelineOptions:

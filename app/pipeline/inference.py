@@ -110,18 +110,11 @@ class Inference:
     def _estimate(
         self, frame: Frame, tracks: Tracks, intrinsics: Intrinsics, stage_s: dict[str, float]
     ) -> BodyEstimates:
-        """All people of the frame through the engine in one batch; rows that are no numbers are left out."""
+        """All people of the frame through the engine in one batch."""
         with timed("crop", stage_s):
             crops = self._stages.crop(frame, tracks, self._stages.estimator.input_hw)
         with timed("estimate", stage_s):
-            estimates = self._stages.estimator.estimate(crops, intrinsics, frame.image_wh)
-        finite = (
-            np.isfinite(estimates.pose).all(axis=(1, 2, 3))
-            & np.isfinite(estimates.betas).all(axis=1)
-            & np.isfinite(estimates.transl_m).all(axis=1)
-            & np.isfinite(estimates.score)
-        )
-        return estimates if finite.all() else estimates.select(finite)
+            return self._stages.estimator.estimate(crops, intrinsics, frame.image_wh)
 
     def _look_at(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
         """The network's answer for boxes (N,4) px of one frame, outside its turn."""

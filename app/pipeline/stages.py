@@ -27,7 +27,7 @@ class EstimatesBodies(Protocol):
         ...
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
-        """One body per crop, ids and rows kept."""
+        """One body per crop, in their order and with their ids; a crop whose answer is not finite has no row."""
         ...
 
     def describe(self) -> str:

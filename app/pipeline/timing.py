@@ -56,12 +56,6 @@ class StageTimes:
         finally:
             self.add(stage, time.perf_counter() - start_s)
 
-    def recent_ms(self, stage: str, count: int = 60) -> float | None:
-        """Median of the last samples in ms, None where there are none."""
-        with self._lock:
-            samples = list(self._samples.get(stage, ()))[-count:]
-        return float(np.median(samples)) * 1e3 if samples else None
-
     def summary(self) -> dict[str, StageSummary]:
         """By stage, in the order in which the stages first appeared."""
         with self._lock:

@@ -157,8 +157,3 @@ def display_problem() -> str | None:
     if "not implemented" in done.stderr:
         return "this OpenCV has no windows: pip uninstall opencv-python-headless, then install requirements/live.txt"
     return f"no window can be opened on display {os.environ.get('DISPLAY', '(default)')}: {way_out}"
-
-
-def display_available() -> bool:
-    """Whether a window can be opened here (see `display_problem`)."""
-    return display_problem() is None

@@ -154,8 +154,6 @@ def test_stage_times_are_bounded_and_count_everything() -> None:
     summary = times.summary()["crop"]
     assert summary.count == 100
     assert summary.p50_ms == pytest.approx(94.5e3)
-    assert times.recent_ms("crop", 1) == pytest.approx(99e3)
-    assert times.recent_ms("nothing") is None
 
 
 def test_two_blocks_of_a_stage_in_one_frame_are_one_sample() -> None:

@@ -111,13 +111,13 @@ class FakeEstimator:
 
     input_hw = (8, 6)
 
-    def __init__(self, fail_at: int | None = None, delay_s: float = 0.0, nan_at: int | None = None) -> None:
+    def __init__(self, fail_at: int | None = None, delay_s: float = 0.0, silent_at: int | None = None) -> None:
         self.calls = 0
         self.batches: list[int] = []
         self.closed = False
         self._fail_at = fail_at
         self._delay_s = delay_s
-        self._nan_at = nan_at
+        self._silent_at = silent_at
         self._image = np.zeros((1, 1, 3), np.uint8)
 
     def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int]) -> CropBatch:
@@ -149,10 +149,10 @@ class FakeEstimator:
                     transl[row, :2] = (centre - (intrinsics.cx, intrinsics.cy)) * DEPTH_M / intrinsics.focal_px
                     betas[row, :2] = np.array([x1 - x0, y1 - y0]) * DEPTH_M / intrinsics.focal_px
         transl[:, 2] = DEPTH_M
-        if call == self._nan_at:
-            betas[:] = np.nan
         pose = np.broadcast_to(np.eye(3, dtype=np.float32), (count, 24, 3, 3)).copy()
-        return BodyEstimates(crops.id, pose, betas, transl, score, np.zeros((count, 0), np.float32))
+        estimates = BodyEstimates(crops.id, pose, betas, transl, score, np.zeros((count, 0), np.float32))
+        # As the real estimator does where the engine's answer is not finite.
+        return BodyEstimates.empty() if call == self._silent_at else estimates
 
     def describe(self) -> str:
         return "fake estimator"

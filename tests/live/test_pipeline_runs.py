@@ -143,8 +143,8 @@ def test_a_cut_ends_all_tracks_and_detects_at_once() -> None:
     assert world.sinks[0].kept[10][1] == [2]
 
 
-def test_a_row_that_is_no_number_is_left_out_and_the_person_stays_followed() -> None:
-    world = World(images=walk(10), estimator=FakeEstimator(nan_at=4))
+def test_a_person_without_an_answer_is_left_out_of_a_frame_and_stays_followed() -> None:
+    world = World(images=walk(10), estimator=FakeEstimator(silent_at=4))
     Pipeline(world.stages()).run()
     assert [len(entry[1]) for entry in world.sinks[0].kept] == [1, 1, 1, 1, 0, 1, 1, 1, 1, 1]
     assert world.sinks[0].kept[9][1] == [1]

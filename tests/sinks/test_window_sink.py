@@ -8,7 +8,7 @@ import pytest
 
 from app.errors import RunError
 from app.records import U8
-from app.sinks.window import WindowSink, display_available, display_problem
+from app.sinks.window import WindowSink, display_problem
 from tests.sinks.results import result_of
 
 
@@ -118,4 +118,4 @@ def test_no_display_is_known_before_anything_opens(monkeypatch: pytest.MonkeyPat
     assert problem is not None
     assert "--no-window" in problem
     monkeypatch.setenv("DISPLAY", ":987")  # set, but nobody answers there
-    assert not display_available()
+    assert display_problem() is not None

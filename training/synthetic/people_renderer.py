@@ -46,7 +46,7 @@ class Person:
 
 
 class PeopleRenderer:
-    """Reusable canvas for windows of up to `max_wh` pixels."""
+    """Draws into windows of any size; the canvas of each size is kept."""
 
     def __init__(self, body: BodyModel) -> None:
         self.limbs: LimbCoordinates = limb_coordinates(body)

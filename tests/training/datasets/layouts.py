@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import io
 import pickle
+import tarfile
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pytest
 
 from hmr.body.body_files import BodyArrays, save_body_arrays
 from hmr.body.body_model import BodyModel
 from hmr.geometry.rotations import axis_angle_to_matrix
+from training.datasets.errors import DatasetError
 
 SMPL_VERTICES = 6890
 
@@ -140,3 +145,18 @@ def write_spin_h36m(folder: Path) -> dict[str, np.ndarray]:
     for name in names:
         write_picture(folder / name, (1000, 1000))
     return content
+
+
+def error_of(function: Callable[..., Iterable[object]], *arguments: object) -> str:
+    """The one line with which a reader refuses what it was given."""
+    with pytest.raises(DatasetError) as caught:
+        list(function(*arguments))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def add_to_shard(shard: tarfile.TarFile, name: str, content: bytes) -> None:
+    """A member of a tar file."""
+    info = tarfile.TarInfo(name)
+    info.size = len(content)
+    shard.addfile(info, io.BytesIO(content))

@@ -1,0 +1,64 @@
+"""Who is shown: nobody before the detector has seen him often enough and the network likes him."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from app.followed_person import FollowOptions
+from app.records import Detections
+from tests.app.walkthrough import (
+    MAN,
+    WOMAN,
+    Box,
+    Walkthrough,
+    padded,
+)
+
+
+def test_nobody_is_followed_until_the_detector_has_seen_somebody() -> None:
+    walk = Walkthrough()
+    assert len(walk.see().id) == 0
+    walk.detect(MAN)
+    assert walk.see(MAN).id.tolist() == [1]
+
+
+def test_a_detection_that_the_network_does_not_believe_is_never_shown_and_uses_up_no_id() -> None:
+    walk = Walkthrough()
+    walk.detect(WOMAN)
+    assert len(walk.see(WOMAN, score=0.05).id) == 0
+    assert len(walk.follower) == 0
+    walk.detect(MAN)
+    assert walk.see(MAN).id.tolist() == [1]
+
+
+def test_one_strong_or_several_weak_detections_do_not_show_a_newcomer_at_once() -> None:
+    walk = Walkthrough()
+    seen_at: list[int] = []
+    for score in (0.9, 0.5):
+        walk.follower.reset()
+        for look in range(1, 9):
+            walk.follower.observe(Detections(np.array([MAN], np.float32), np.array([score], np.float32)), walk.time_s)
+            confirmed = walk.see(MAN)
+            if confirmed.shown.any():
+                seen_at.append(look)
+                break
+        walk.time_s += 10.0  # nobody is remembered
+    assert seen_at == [2, 4]
+
+
+def test_a_newcomer_whom_the_detector_does_not_see_again_goes_unseen() -> None:
+    walk = Walkthrough()
+    walk.follower.observe(Detections(np.array([MAN], np.float32), np.array([0.6], np.float32)), 0.0)
+    for _ in range(2):
+        assert not walk.see(MAN).shown.any()
+        walk.detect()
+    assert len(walk.follower) == 0
+    assert walk.follower.last_loss_s is None
+
+
+def test_no_more_people_than_asked_for_the_largest_first() -> None:
+    walk = Walkthrough(FollowOptions(max_people=2))
+    child: Box = (300, 300, 330, 380)
+    walk.detect(child, WOMAN, MAN)
+    confirmed = walk.see(MAN, WOMAN)
+    np.testing.assert_allclose(confirmed.xyxy[:, 0], [padded(MAN)[0], padded(WOMAN)[0]], atol=0.1)
