@@ -86,5 +86,16 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
     return {**own, **taken}, f"{path.name}: tensors taken: {words}"
 
 
+def helper_from(helper: nn.Module, path: Path) -> bool:
+    """Take the helper heads that a run of this trainer stored beside its network, if they fit; whether they did."""
+    content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else {}
+    stored = content.get("helper") if isinstance(content, dict) else None
+    own = helper.state_dict()
+    if not own or not isinstance(stored, dict) or not all(_fits(stored.get(key), own[key]) for key in own):
+        return False
+    helper.load_state_dict({key: stored[key].float() for key in own})
+    return True
+
+
 def _fits(stored: torch.Tensor | None, own: torch.Tensor) -> bool:
     return stored is not None and stored.shape == own.shape

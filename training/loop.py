@@ -17,7 +17,7 @@ from training import distributed
 from training.batch import Batch
 from training.config import Phase, Recipe
 from training.crop_set import Crops, CropSet, mean_parameters
-from training.initialise import weights_from
+from training.initialise import helper_from, weights_from
 from training.logbook import Entry, Logbook
 from training.losses import Truth
 from training.sources import BatchFeed, SetSource, Source, StreamSource, crops_from_stream
@@ -161,6 +161,8 @@ class Training:
             if path is not None:
                 weights, words = weights_from(trainee.net, path)
                 trainee.start_from(weights)
+                if helper_from(trainee.helper, path):
+                    words += ", helper heads"
                 print(f"{name}: {words}", flush=True)
             elif trainee.recipe.needs_init and not (self.options.resume and self._checkpoint.is_file()):
                 raise ValueError(f"recipe {name} goes on from trained weights: give --init {name}=CHECKPOINT")
@@ -299,14 +301,20 @@ class Training:
             if len(good):
                 yield good
 
-    def _scores(self, trainee: Trainee, limit: int | None) -> dict[str, float]:
-        return trainee.task.score(trainee.ema, good_batches(self.test, trainee.image_hw, limit))
+    def _scores(self, trainee: Trainee) -> dict[str, float]:
+        """Of the network as it learns, on some of the crops."""
+        return trainee.task.score(trainee.ema, good_batches(self.test, trainee.image_hw, self.options.validate_limit))
+
+    def _final_scores(self, trainee: Trainee) -> dict[str, float]:
+        """Of the finished network, on all of them."""
+        image_hw = tuple(trainee.package_arguments()["image_hw"])
+        return trainee.task.score(trainee.finished(), good_batches(self.test, image_hw))
 
     def _validate(self) -> dict[str, dict[str, float]]:
         """Score, log and draw all networks."""
         results: dict[str, dict[str, float]] = {}
         for trainee in self._active():
-            scores = results[trainee.recipe.name] = self._scores(trainee, self.options.validate_limit)
+            scores = results[trainee.recipe.name] = self._scores(trainee)
             entry: Entry = {
                 "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "step": trainee.steps,
                 "crops": self.source.seen, "height": trainee.image_hw[0], "lr": trainee.rate,
@@ -320,7 +328,7 @@ class Training:
 
     def _finish(self) -> dict[str, dict[str, float]]:
         self._validate()
-        results = {trainee.recipe.name: self._scores(trainee, None) for trainee in self._active()}
+        results = {trainee.recipe.name: self._final_scores(trainee) for trainee in self._active()}
         self.log.close()
         self._publish(results)
         return results
@@ -345,6 +353,7 @@ class Training:
             "model": trainee.recipe.model,
             "arguments": trainee.package_arguments(),
             "layer_merge": trainee.layer_merge,
+            "helper": {k: v.detach().half().cpu() for k, v in trainee.helper.state_dict().items()},  # for --init
             "state_dict": {k: v.half() if k in learned else v.clone() for k, v in weights.items()},
             "metrics": scores,
             "training": {

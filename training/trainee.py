@@ -178,10 +178,18 @@ class Trainee:
         }
 
     def package_arguments(self) -> dict[str, Any]:
-        """Arguments of the finished network: with the recipe's `pool`, it takes larger crops and averages them."""
+        """Arguments of the finished network: with the recipe's `pool` it takes larger crops and averages them, with its
+        `mirror` it looks at their mirror images too."""
         pool = self.recipe.pool
-        sized: dict[str, Any] = {"image_hw": [side * pool for side in self.image_hw]}
-        return {**self.arguments, **sized, **({"pool": pool} if pool > 1 else {})}
+        finished: dict[str, Any] = {**self.arguments, "image_hw": [side * pool for side in self.image_hw]}
+        return finished | ({"pool": pool} if pool > 1 else {}) | ({"mirror": True} if self.recipe.mirror else {})
+
+    def finished(self) -> nn.Module:
+        """The finished network, with the averaged weights."""
+        arguments = self.package_arguments()
+        net = build_network(self.recipe.model, tuple(arguments.pop("image_hw")), arguments).to(self.device)
+        net.load_state_dict(self.ema.state_dict())
+        return net.eval()
 
     def restore(self, state: dict[str, Any]) -> None:
         """Go on from `state`. Raises ValueError for another recipe's state."""

@@ -94,16 +94,18 @@ def build_hierarchical(
     score: bool = True,
     context_position: Position = "sincos",
     pool: int = 1,
+    mirror: bool = False,
 ) -> HmrNet:
     """Truncated hierarchical encoder and SMPL decoder (TH).
 
     pool: the encoder sees the crops averaged over `pool` x `pool` pixels, at a `pool`^2-th of the cost.
+    mirror: the answer is the mean of the crop's and of its mirror image's, at twice the cost.
     """
     if pool < 1 or any(side % pool for side in image_hw):
         raise ValueError(f"pool must divide the crop's sides {image_hw}, got {pool}")
     encoder = hierarchical_encoder(family, size, stages, (image_hw[0] // pool, image_hw[1] // pool), drop_path)
     head = smpl_decoder(encoder.feature_info[-1][0], decoder, score=score, context_position=context_position)
-    return HmrNet(encoder, head, image_hw=image_hw, pool=pool)
+    return HmrNet(encoder, head, image_hw=image_hw, pool=pool, mirror=mirror)
 
 
 def build_flat(
