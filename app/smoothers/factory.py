@@ -6,17 +6,21 @@ from typing import Literal, assert_never, cast, get_args
 
 from app.errors import UsageError
 from app.smoothers.base import Smoother
+from hmr.body.body_model import BodyModel
 
 SmootherName = Literal["none", "one-euro", "diffusion"]
 SMOOTHER_NAMES: tuple[str, ...] = get_args(SmootherName)
 
 
-def open_smoother(name: str, lag_s: float | None = None, offline: bool = False) -> Smoother:
+def open_smoother(
+    name: str, lag_s: float | None = None, offline: bool = False, foot_lock: BodyModel | None = None
+) -> Smoother:
     """The smoother of that name.
 
     Args:
         lag_s: how far the result may be behind, for a smoother that looks ahead; None: as it likes best.
         offline: nobody waits for the result.
+        foot_lock: the body whose feet the diffusion smoother keeps where they stand; None: it lets them slide.
 
     Raises:
         UsageError: unknown name, or a lag that this smoother cannot use.
@@ -41,6 +45,6 @@ def open_smoother(name: str, lag_s: float | None = None, offline: bool = False) 
             from app.smoothers.diffusion import DEFAULT_LAG_S, OFFLINE_LAG_S, DiffusionSmoother
 
             usual_s = OFFLINE_LAG_S if offline else DEFAULT_LAG_S
-            return DiffusionSmoother(lag_s=usual_s if lag_s is None else lag_s)
+            return DiffusionSmoother(lag_s=usual_s if lag_s is None else lag_s, foot_lock=foot_lock)
         case _:
             assert_never(chosen)

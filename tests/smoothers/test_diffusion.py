@@ -11,8 +11,8 @@ import pytest
 from app.errors import UsageError
 from app.model_packages import REPOSITORY_MODELS
 from app.records import BodyEstimates
-from app.smoothers import open_smoother
-from app.smoothers.diffusion import DiffusionSmoother, from_place, motion_rows
+from app.smoothers import diffusion, open_smoother
+from app.smoothers.diffusion import AT_ONCE, DiffusionSmoother, in_turn
 from app.smoothers.one_euro import OneEuroSmoother
 from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
@@ -159,9 +159,79 @@ def test_the_factory_knows_the_usual_lag_and_the_offline_one() -> None:
     assert open_smoother("diffusion", offline=True).lag_s == 0.5
 
 
-def test_places_go_and_come_back() -> None:
-    transl = np.array([[0.3, -0.2, 2.5], [1.0, 0.5, 8.0]], np.float32)
-    pose = np.tile(np.eye(3, dtype=np.float32), (2, 24, 1, 1))
-    rows = motion_rows(pose, transl)
-    assert rows.shape == (2, 147) and rows[0, :6].tolist() == [1, 0, 0, 0, 1, 0]
-    np.testing.assert_allclose(from_place(rows[:, 144:]), transl, rtol=1e-5)
+def test_motion_without_errors_comes_out_as_it_is_however_quick() -> None:
+    """Joints that swing by 0.4 rad at 2 Hz: what the network alone would smooth away."""
+    smoother = DiffusionSmoother(lag_s=0.1)
+    times = np.arange(75) / 30
+    answers = [smoother.update(body(float(t), hertz=2.0), float(t)) for t in times][40:]
+    off = [
+        np.rad2deg(geodesic_distance(answer.pose, body(float(t) - 0.1, hertz=2.0).pose)).mean()
+        for answer, t in zip(answers, times[40:], strict=True)
+    ]
+    assert np.mean(off) < 1.0
+
+
+@pytest.mark.parametrize("rate_hz", [15.0, 24.0, 60.0])
+def test_at_the_usual_lag_too_rates_agree_and_the_answers_are_the_frames(rate_hz: float) -> None:
+    smoother = DiffusionSmoother(lag_s=0.1)
+    wait = int(np.ceil(0.1 * rate_hz - 1e-6))
+    times = np.arange(int(2.5 * rate_hz)) / rate_hz
+    answers = run(smoother, times, 0.0)[int(1.3 * rate_hz) :]
+    assert errors_deg(answers, times[int(1.3 * rate_hz) :] - wait / rate_hz).mean() < 0.6
+
+
+def test_a_hidden_person_comes_to_rest_and_returns_without_a_jump() -> None:
+    """Half a second without a sight of somebody who walks and swings, without a look ahead."""
+    smoother = DiffusionSmoother(lag_s=0.0)
+    times = np.arange(75) / 30
+    last = body(float(times[39]), 0.02)
+    answers = []
+    for frame, t in enumerate(times):
+        hidden = 40 <= frame < 55
+        seen = replace(last, score=np.zeros(1, np.float32)) if hidden else body(float(t), 0.02)
+        answers.append(smoother.update(seen, float(t)))
+    place = np.stack([answer.transl_m[0] for answer in answers])
+    steps = np.linalg.norm(np.diff(place, axis=0), axis=1)
+    # He walks at 0.3 m/s: worth 0.3 s at most of it is gone on for, and ever more slowly.
+    assert steps[40:53].sum() < 0.3 * 0.3 + 0.06
+    assert steps[51:53].max() < 0.5 * steps[39:42].max() + 1e-3
+    # What he walked meanwhile is made up for in several frames.
+    assert steps[54:].max() < 0.6 * np.linalg.norm(place[60] - place[53])
+
+
+def crowd(time_s: float, count: int, noise: float = 0.1) -> BodyEstimates:
+    rows = [body(time_s, noise, person=person) for person in range(1, count + 1)]
+    names = ("id", "pose", "betas", "transl_m", "score", "token")
+    return BodyEstimates(*(np.concatenate([getattr(row, name) for row in rows]) for name in names))
+
+
+def test_in_a_crowd_people_take_turns_and_nobody_is_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
+    smoother = DiffusionSmoother(lag_s=0.1)
+    asked: list[int] = []
+    engine_run = smoother._engine.run
+
+    def counted(inputs):
+        asked.append(len(inputs["motion"]))
+        return engine_run(inputs)
+
+    monkeypatch.setattr(smoother._engine, "run", counted)
+    count = 2 * AT_ONCE
+    times = np.arange(50) / 30
+
+    def error_deg(smoother: DiffusionSmoother) -> float:
+        answers = [smoother.update(crowd(float(t), count), float(t)).pose for t in times][30:]
+        true = [crowd(float(t) - 0.1, count, 0.0).pose for t in times[30:]]
+        return float(np.rad2deg(geodesic_distance(np.stack(answers), np.stack(true))).mean())
+
+    in_turns = error_deg(smoother)
+    assert set(asked[5:]) == {AT_ONCE}
+    monkeypatch.setattr(diffusion, "AT_ONCE", count)
+    assert in_turns < 1.15 * error_deg(DiffusionSmoother(lag_s=0.1))
+
+
+def test_those_who_have_waited_longest_are_asked_first() -> None:
+    last_s = np.array([0.3, 0.1, 0.2, 0.3, 0.1, 0.2, 0.3])
+    nobody = np.zeros(7, bool)
+    assert in_turn(last_s, nobody).nonzero()[0].tolist() == [1, 2, 4, 5]
+    assert in_turn(last_s, np.arange(7) == 6)[6]
+    assert in_turn(last_s[:AT_ONCE], nobody[:AT_ONCE]).all()

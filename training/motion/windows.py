@@ -11,8 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from hmr.body.body_model import forward_kinematics
 from hmr.geometry.rotations import axis_angle_to_matrix, rotation_6d_to_matrix
-from training.motion.data import MotionClip, at_rate, load_split, mirrored, plausible_runs, reversed_in_time
+from training.motion.data import (
+    MotionClip,
+    at_rate,
+    load_split,
+    mirrored,
+    plausible_runs,
+    rest_joints_29,
+    reversed_in_time,
+)
 from training.motion.error_model import ErrorModel, Strength, observe, place_of
 from training.synthetic.scene import FLIP_YZ
 
@@ -20,6 +29,8 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Rng = np.random.Generator
 STORE_HZ = 60.0
+FAST_M_S = 3.0
+_ENDS = (7, 8, 20, 21)
 
 
 def motion_rows(pose: F32, transl_m: F32) -> F32:
@@ -50,8 +61,15 @@ class WindowBatch:
 class MotionWindows:
     """All believable motion of a split, and random windows of it."""
 
-    def __init__(self, clips: list[MotionClip], errors: ErrorModel, ages_s: F64, rates_hz: tuple[float, ...]) -> None:
-        """clips: at any rate. ages_s (K,): the smoother's slots. rates_hz: see `MotionRecipe`."""
+    def __init__(
+        self,
+        clips: list[MotionClip],
+        errors: ErrorModel,
+        ages_s: F64,
+        rates_hz: tuple[float, ...],
+        fast_share: float = 0.0,
+    ) -> None:
+        """clips: at any rate. ages_s (K,): the smoother's slots. rates_hz, fast_share: see `MotionRecipe`."""
         self.errors, self.ages_s, self.rates_hz = errors, ages_s, rates_hz
         self.longest_s = float(ages_s[-1]) + 0.15
         runs: list[MotionClip] = []
@@ -64,11 +82,21 @@ class MotionWindows:
         self.runs = [(np.ascontiguousarray(run.pose[..., :2].swapaxes(-1, -2)), run.transl_m) for run in runs]
         length = np.array([len(run) for run in runs], float)
         self.share = length / length.sum()
+        moments = [fast_moments_s(run) for run in runs] if fast_share else []
+        self.fast = [(row, float(at_s)) for row, found in enumerate(moments) for at_s in found]
+        self.fast_share = fast_share if self.fast else 0.0
 
     @staticmethod
-    def load(folder: Path, split: str, errors: ErrorModel, ages_s: F64, rates_hz: tuple[float, ...]) -> MotionWindows:
+    def load(
+        folder: Path,
+        split: str,
+        errors: ErrorModel,
+        ages_s: F64,
+        rates_hz: tuple[float, ...],
+        fast_share: float = 0.0,
+    ) -> MotionWindows:
         """The clips of a split in `folder`."""
-        return MotionWindows(load_split(folder, split), errors, ages_s, rates_hz)
+        return MotionWindows(load_split(folder, split), errors, ages_s, rates_hz, fast_share)
 
     def batch(self, rng: Rng, size: int, answers: int, strength: tuple[float, float]) -> WindowBatch:
         """Draw one."""
@@ -110,10 +138,10 @@ class MotionWindows:
         columns = np.empty((*time_s.shape, 24, 2, 3), np.float32)
         place = np.empty((*time_s.shape, 3), np.float32)
         for row in range(size):
-            run, transl = self.runs[rng.choice(len(self.runs), p=self.share)]
             speed = float(np.exp(rng.normal(0, 0.2)))
             own = (time_s[row] - time_s[row].min()) * speed
-            start = rng.uniform(0, max((len(run) - 1) / STORE_HZ - own.max(), 0))
+            number, start = self._place(rng, float(own.max()))
+            run, transl = self.runs[number]
             at = np.clip((start + own) * STORE_HZ, 0, len(run) - 1.001)
             low = at.astype(np.intp)
             high = np.minimum(low + 1, len(run) - 1)
@@ -128,6 +156,17 @@ class MotionWindows:
         place[..., 2] = np.maximum(place[..., 2] + depth, 0.6)
         place[..., :2] += off * depth[..., None]
         return columns, place
+
+    def _place(self, rng: Rng, length_s: float) -> tuple[int, float]:
+        """A run, and where in it a window begins: anywhere, or so that its last half second has something fast."""
+        fast = self.fast_share > 0 and rng.random() < self.fast_share
+        if fast:
+            number, at_s = self.fast[rng.integers(len(self.fast))]
+            wanted_s = at_s + rng.uniform(0, 0.5) - length_s
+        else:
+            number, wanted_s = int(rng.choice(len(self.runs), p=self.share)), 0.0
+        latest_s = max((len(self.runs[number][0]) - 1) / STORE_HZ - length_s, 0)
+        return number, float(np.clip(wanted_s, 0, latest_s)) if fast else rng.uniform(0, latest_s)
 
     def _observed(self, rng: Rng, pose: F32, transl: F32, time_s: F64, strength: tuple[float, float]):
         size = len(pose)
@@ -155,6 +194,15 @@ class MotionWindows:
         shown = ~gap & (time_s >= came)
         shown[:, 0] |= ~shown.any(1)
         return shown
+
+
+def fast_moments_s(run: MotionClip) -> F64:
+    """Seconds into a run, a tenth apart or more, at which a wrist or an ankle moves fast, seen from the pelvis."""
+    _, places = forward_kinematics(run.pose, rest_joints_29()[None, :24])
+    ends = places[:, _ENDS] - places[:, :1]
+    speed = np.linalg.norm(np.diff(ends, axis=0), axis=-1).max(1) * run.fps
+    tenth = max(1, round(run.fps / 10))
+    return np.array([k / run.fps for k in range(0, len(speed), tenth) if speed[k : k + tenth].max() > FAST_M_S])
 
 
 def camera_turn(rng: Rng) -> F32:

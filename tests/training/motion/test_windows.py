@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from app.smoothers.diffusion import frame_weights
-from app.smoothers.diffusion import motion_rows as rows_of_the_program
+from app.smoothers.motion_numbers import SLOT_AGES_S as SLOTS_OF_THE_PROGRAM
+from app.smoothers.motion_numbers import motion_rows as rows_of_the_program
+from hmr.geometry.rotations import axis_angle_to_matrix
 from hmr.networks.temporal.motion_window import SLOT_AGES_S
 from tests.training.motion.test_motion_data import swinging
 from training.motion.error_model import ErrorModel
-from training.motion.windows import MotionWindows, motion_rows
+from training.motion.windows import MotionWindows, fast_moments_s, motion_rows
 
 AGES = np.array(SLOT_AGES_S)
 
@@ -47,12 +50,26 @@ def test_both_sides_write_a_frame_the_same_way() -> None:
     np.testing.assert_allclose(motion_rows(clip.pose, transl), rows_of_the_program(clip.pose, transl), atol=1e-6)
 
 
-def test_frames_weigh_as_much_as_the_time_they_stand_for() -> None:
-    np.testing.assert_allclose(frame_weights(np.arange(5, 0, -1, dtype=np.float32) / 30), 1, rtol=1e-5)
-    np.testing.assert_allclose(frame_weights(np.arange(5, 0, -1, dtype=np.float32) / 60), 0.5, rtol=1e-5)
-    burst = frame_weights(np.array([0.2, 0.1, 0.09, 0.08, 0.0], np.float32))
-    assert burst[2] < 0.5 < burst[1] and burst.max() <= 2
-    assert frame_weights(np.zeros(1, np.float32)).tolist() == [1.0]
+def test_both_sides_have_the_same_slots() -> None:
+    assert SLOTS_OF_THE_PROGRAM == SLOT_AGES_S
+
+
+def test_some_windows_are_put_where_something_moves_fast() -> None:
+    """Arms that swing by 0.8 rad at 3 Hz for half a second of four."""
+    clip = swinging(120)
+    turns = np.zeros((120, 24, 3))
+    turns[60:75, 16:18, 1] = 0.8 * np.sin(2 * np.pi * 3 * np.arange(15) / 30)[:, None]
+    clip = replace(clip, pose=axis_angle_to_matrix(turns).astype(np.float32))
+    moments = fast_moments_s(clip)
+    assert len(moments) and (moments > 1.8).all() and (moments < 2.6).all()
+
+    def fast_rows(share: float) -> float:
+        windows = MotionWindows([clip], ErrorModel.load(), AGES, (30.0,), share)
+        batch = windows.batch(np.random.default_rng(0), 64, 4, (0.0, 0.0))
+        arm = batch.truth[:, -1, :16, 16 * 6 : 17 * 6]
+        return float((arm.diff(dim=1).abs().amax((1, 2)) > 0.1).float().mean())
+
+    assert fast_rows(1.0) > 0.9 > fast_rows(0.0) + 0.2
 
 
 def test_too_short_motion_is_refused() -> None:

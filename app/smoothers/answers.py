@@ -1,0 +1,82 @@
+"""What the network has answered so far, per person: trajectories, read at any time, and what is done with them where
+the person is hidden and where the frames need no smoothing."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from app.records import F32, F64
+from app.smoothers.motion_numbers import JOINTS, WIDTH, continued, group_squares, per_number, read
+from app.smoothers.people_rows import Flags, Rows, with_room
+
+RETURN_S = 0.1
+"""Time constant with which a body that was hidden comes back to what is seen of it."""
+
+CLEAN_RATIO = 8.0
+CLEAN_PLACE_RATIO = 16.0
+"""So many times the variance of a frame's noise is the squared distance at which the frame is believed as much as the
+answer. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger.
+Of the whole body, which is surer than of each joint; and of the place, which one camera sees less well."""
+
+_SHARPNESS = 3
+_TINY = 1e-9
+
+
+class Answers:
+    """Trajectories of everybody, by the rows of `FrameMemory`; those of the last answer, and of the last one that was
+    given while the person was seen."""
+
+    def __init__(self, ages_s: NDArray[np.float64]) -> None:
+        """ages_s (K,): the slots of a trajectory."""
+        self._ages_s = ages_s
+        self._last = np.zeros((0, len(ages_s), WIDTH), np.float32)
+        self._seen = np.zeros((0, len(ages_s), WIDTH), np.float32)
+        self._offset = np.zeros((0, WIDTH), np.float32)
+        self._shown = np.zeros((0, WIDTH), np.float32)
+        self._hid = np.zeros(0, np.bool_)
+        self._last_s, self._seen_s = np.zeros(0), np.zeros(0)
+
+    def begin(self, at: Rows, rows: int) -> None:
+        """Nothing is known of `at`; there are so many rows in all."""
+        self._last, self._seen = with_room(self._last, rows), with_room(self._seen, rows)
+        self._offset, self._shown = with_room(self._offset, rows), with_room(self._shown, rows)
+        self._hid = with_room(self._hid, rows)
+        self._last_s, self._seen_s = with_room(self._last_s, rows), with_room(self._seen_s, rows)
+        self._last[at], self._offset[at], self._hid[at] = 0, 0, False
+        self._last_s[at] = self._seen_s[at] = -np.inf
+
+    def last(self, at: Rows) -> tuple[F32, F64]:
+        """Trajectories (N,K,147) and when they were given (N,), minus infinity for never."""
+        return self._last[at], self._last_s[at]
+
+    def take(self, at: Rows, trajectory: F32, time_s: float, seen: Flags) -> None:
+        """New answers (N,K,147)."""
+        self._last[at], self._last_s[at] = trajectory, time_s
+        self._seen[at[seen]], self._seen_s[at[seen]] = trajectory[seen], time_s
+
+    def about(self, at: Rows, about_s: F64, hidden: Flags, since_s: F64) -> F32:
+        """(N,147) at times (N,). hidden (N,): nothing has been seen since before that time, so what was seen last goes
+        on and comes to rest. since_s (N,): since the last call."""
+        rows = read(self._last[at], self._ages_s, self._last_s[at] - about_s)
+        hidden = hidden & np.isfinite(self._seen_s[at])
+        returns = self._hid[at] & ~hidden
+        offset = np.where(returns[:, None], self._shown[at] - rows, self._offset[at])
+        offset *= np.exp(-since_s / RETURN_S).astype(np.float32)[:, None]
+        shown = rows + offset
+        if hidden.any():
+            which = at[hidden]
+            shown[hidden] = continued(self._seen[which], self._ages_s, about_s[hidden] - self._seen_s[which])
+        self._offset[at], self._shown[at], self._hid[at] = offset, shown, hidden
+        return shown
+
+
+def with_clean_frames(answer: F32, frame: F32, noise: F32) -> F32:
+    """Answers (N,147), or the frames (N,147) that they are about, where the difference is too large to be noise (N,26):
+    a movement too quick for the smoother, seen without errors. In between, a mixture."""
+    off = frame - answer
+    moved = group_squares(off)
+    body = moved[:, :JOINTS].sum(1, keepdims=True) / (CLEAN_RATIO * noise[:, :JOINTS].sum(1, keepdims=True) + _TINY)
+    place = np.minimum(body, moved[:, JOINTS:] / (CLEAN_PLACE_RATIO * noise[:, JOINTS:] + _TINY))
+    excess = np.minimum(np.concatenate([body.repeat(JOINTS, axis=1), place], axis=1), 1e3) ** _SHARPNESS
+    return answer + per_number((excess / (1 + excess)).astype(np.float32)) * off
