@@ -84,22 +84,35 @@ class PriorTraining:
         return (motion - self.net.motion_mean) / self.net.motion_std
 
     def train(
-        self, parameters: list[nn.Parameter], loss: Callable[[], Tensor], seconds: float, steps: int | None = None
+        self,
+        parameters: list[nn.Parameter],
+        loss: Callable[[], Tensor],
+        seconds: float,
+        steps: int | None = None,
+        check: Callable[[], None] | None = None,
     ) -> None:
-        """Adam on `loss` for so many seconds, the learning rate falling to a twentieth; or for so many steps."""
+        """Adam on `loss` for so many seconds of its own work, the learning rate falling to a twentieth; or for so many
+        steps. `check` is called now and then, and at the end."""
         optimiser = torch.optim.AdamW(parameters, lr=self.recipe.lr)
-        began, spent, warm = time.monotonic(), 0.0, 0
-        while spent < seconds if steps is None else warm < steps:
-            warm += 1
+        spent, next_check, done = 0.0, CHECK_EVERY_S, 0
+        while spent < seconds if steps is None else done < steps:
+            began, own = time.monotonic(), time.process_time()
+            done += 1
             for group in optimiser.param_groups:
-                group["lr"] = self.recipe.lr * (1 - 0.95 * spent / seconds) * min(1.0, warm / 30)
+                group["lr"] = self.recipe.lr * (1 - 0.95 * spent / seconds) * min(1.0, done / 30)
             optimiser.zero_grad(set_to_none=True)
             value = loss()
             value.backward()
             torch.nn.utils.clip_grad_norm_(parameters, 1.0)
             optimiser.step()
             self.steps += 1
-            spent = time.monotonic() - began
+            # Not the time in which others had the processor.
+            spent += min(time.monotonic() - began, time.process_time() - own)
+            if check is not None and spent >= next_check:
+                check()
+                next_check = spent + CHECK_EVERY_S
+        if check is not None:
+            check()
 
     def vae_loss(self) -> Tensor:
         """Of a new batch."""
@@ -191,16 +204,15 @@ def main(argv: list[str] | None = None) -> int:
         ("denoiser", list(training.net.denoiser.parameters()), training.denoiser_loss, 1 - VAE_SHARE),
     )
     for name, parameters, loss, share in phases:
-        left = args.minutes * 60 * share
-        while left > 0:
-            stretch = min(left, max(CHECK_EVERY_S, left / 4))
-            training.train(parameters, loss, stretch)
-            left -= stretch
+
+        def check(name: str = name) -> None:
             entry = {"phase": name, "steps": training.steps, **training.score(test)}
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(entry) + "\n")
             print(entry, flush=True)
             torch.save(training.checkpoint(), out / f"{recipe.name}.pt")
+
+        training.train(parameters, loss, args.minutes * 60 * share, check=check)
     return 0
 
 

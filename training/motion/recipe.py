@@ -14,7 +14,9 @@ RECIPES = Path(__file__).parent / "recipes"
 class MotionWeights:
     """Weights of the sum. velocity_target: FastHMR's velocity loss, in units of the spread (L1). joints, place: errors
     in metres at the slots that are shown; joint_step, joint_acceleration: errors of their first and second differences
-    from answer to answer; feet: how far feet that stand are moved."""
+    from answer to answer; feet: how far feet that stand are moved. peak_speed: by how many m/s wrists and ankles move
+    slower or faster than they do, counted where they are fast; fast: how much more a row counts whose wrists or ankles
+    move at 3 m/s or more."""
 
     velocity_target: float = 0.5
     joints: float = 60.0
@@ -22,12 +24,15 @@ class MotionWeights:
     joint_step: float = 5.0
     joint_acceleration: float = 10.0
     feet: float = 5.0
+    peak_speed: float = 0.0
+    fast: float = 0.0
 
 
 @dataclass(frozen=True)
 class MotionRecipe:
     """One training run of a smoother. `arguments`: of the network; `rates_hz`: frame rates, one drawn per batch, 0 for
-    an irregular one; `strength`: range of the error model's factors; the learning rate falls on a cosine."""
+    an irregular one; `strength`: range of the error model's factors; `fast_share`: of the windows that are put where
+    something moves fast; the learning rate falls on a cosine."""
 
     name: str
     batch: int = 24
@@ -39,6 +44,7 @@ class MotionRecipe:
     ema: float = 0.995
     rates_hz: tuple[float, ...] = (30.0,)
     strength: tuple[float, float] = (0.1, 1.3)
+    fast_share: float = 0.0
     seed: int = 0
     arguments: dict[str, Any] = field(default_factory=dict)
     weights: MotionWeights = field(default_factory=MotionWeights)

@@ -17,6 +17,11 @@ SHOWN_SLOTS = (0, 3, 6, 9, 15)
 
 STANDING_M_S = 0.15
 FEET = (10, 11)
+ENDS = (7, 8, 20, 21)
+"""Ankles and wrists: what strikes and kicks are made with."""
+
+SLOW_M_S = 1.0
+FAST_M_S = 3.0
 
 
 def bodies(motion: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,17 +73,29 @@ def smoother_loss(
     # The first answer starts cold, the second from a cold one: what differs between those two is not motion.
     steps = torch.cat((off, off_place[..., None, :]), -2).diff(dim=1)
     turns = steps[:, 1:].diff(dim=1)
+    step_s = batch.step_s[:, 1:, None, None]
+    speed, true_speed = (length(ends[..., ENDS, :].diff(dim=1)) / step_s for ends in (joints, true_joints))
+    # Only what moves counts, so that nothing is won by shaking where there is rest.
+    moves = ((true_speed - SLOW_M_S) / (FAST_M_S - SLOW_M_S)).clamp(0, 2)
+    row = 1 + weights.fast * (true_speed.amax((1, 2, 3)) >= FAST_M_S).float()
+    row = row / row.mean()
     feet = (joints[..., FEET, :] + place[..., None, :]).diff(dim=1)
     terms = {
         "velocity_target": torch.stack(velocity_errors).mean(),
-        "joints": length(off).mean(),
-        "place": length(off_place).mean(),
-        "joint_step": length(steps[:, 1:]).mean(),
-        "joint_acceleration": length(turns).mean(),
+        "joints": weighted(length(off), row),
+        "place": weighted(length(off_place), row),
+        "joint_step": weighted(length(steps[:, 1:]), row),
+        "joint_acceleration": weighted(length(turns), row),
         "feet": (length(feet) * standing)[:, 1:].mean(),
+        "peak_speed": ((speed - true_speed).abs() * moves)[:, 1:].mean(),
     }
     total = sum((getattr(weights, name) * value for name, value in terms.items()), torch.zeros(()))
     return {**terms, "total": total}
+
+
+def weighted(values: Tensor, row: Tensor) -> Tensor:
+    """Mean of (B, ...) in which row b counts `row[b]` times."""
+    return (values.flatten(1).mean(1) * row).mean()
 
 
 def length(vectors: Tensor) -> Tensor:
