@@ -143,6 +143,9 @@ class RunConfig:
     preset: PresetName = "fast"
     """Speed against accuracy: sets the model, --detect-every, --smoother and --lag; flags go before it."""
 
+    max_frames: int | None = None
+    """Stop after so many frames; else at the end of the source."""
+
     print_config: tyro.conf.FlagCreatePairsOff[bool] = False
     """Print the configuration as JSON and end."""
 
@@ -155,3 +158,7 @@ class RunConfig:
     lens: LensConfig = field(default_factory=LensConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     capture: SourceOptions = field(default_factory=SourceOptions)
+
+    def __post_init__(self) -> None:
+        if self.max_frames is not None:
+            require_range("max-frames", self.max_frames, 1, 1e9)

@@ -26,6 +26,7 @@ class FollowOptions:
     confirm_evidence: float = 1.0  # summed squares of the scores of the detections that saw a newcomer, to show him
     hidden_evidence: float = 2.5  # the same for one who stands half within somebody shown: more likely a part of him
     hidden_fraction: float = 0.5
+    evidence_per_look: float = 0.25  # a shot that ends after fewer looks than evidence takes asks for this much of each
     miss_cost: float = 0.2  # what a detection that misses a newcomer takes off that sum
     match_iou: float = 0.2
     drift_iou: float = 0.35  # matched, yet overlapping less than this: the network looks at the detector's box too

@@ -67,6 +67,7 @@ class Follower:
         self._image_wh = (1, 1)
         self._last_loss_s: float | None = None
         self._ended: dict[int, float] = {}
+        self._looks = 0
 
     def __len__(self) -> int:
         """How many people are followed now, newcomers included."""
@@ -92,10 +93,27 @@ class Follower:
         self._people, self._new, self._ended = [], [], {}
         self._id_of_track, self._twins = {}, {}
         self._last_loss_s = None
+        self._looks = 0
         self._tracker.reset()
+
+    def settle(self) -> dict[int, int]:
+        """The shot ends: newcomers whom it was too short to confirm get their ids now; key -> id.
+
+        A still picture allows the detector one look, a shot of half a second three. As many are asked to have seen
+        somebody there, each as surely as the weakest of those that confirm a newcomer in a long shot.
+        """
+        share = self._looks * self._options.evidence_per_look / self._options.confirm_evidence
+        if share >= 1:
+            return {}
+        late: dict[int, int] = {}
+        for person in self._people:
+            if person.id == 0 and self._convincing(person, share):
+                late[person.key] = self._give_id(person)
+        return late
 
     def observe(self, detections: Detections, time_s: float) -> None:
         """Take the detector's boxes of the frame at `time_s`, which may be a little in the past."""
+        self._looks += 1
         found = detections.xyxy.astype(np.float64)
         owner = self._match(found, time_s)
         rivals: list[NewBox] = []
@@ -164,8 +182,7 @@ class Follower:
         kept = [person for person in self._people if person.key in row_of]
         for person in kept:
             if person.id == 0 and self._convincing(person):
-                person.id = self._next_id
-                self._next_id += 1
+                self._give_id(person)
             if person.id and person.tracker_id:
                 self._id_of_track[person.tracker_id] = person.id
         while len(self._id_of_track) > 256:
@@ -182,13 +199,19 @@ class Follower:
             ended=ended,
         )
 
-    def _convincing(self, person: FollowedPerson) -> bool:
-        """Whether a newcomer may be shown: the detector has seen him often enough, and the network likes him."""
+    def _give_id(self, person: FollowedPerson) -> int:
+        person.id = self._next_id
+        self._next_id += 1
+        return person.id
+
+    def _convincing(self, person: FollowedPerson, share: float = 1.0) -> bool:
+        """Whether a newcomer may be shown: the detector has seen him often enough (`share` of the evidence that is
+        usually asked for), and the network likes him."""
         options = self._options
         shown = np.array([other.box for other in self._people if other.id]).reshape(-1, 4)
         hidden = bool((covered_fraction(person.box[None], shown) > options.hidden_fraction).any())
         needed = options.hidden_evidence if hidden else options.confirm_evidence
-        return person.evidence >= needed and (person.steady_score or 0.0) >= options.sure_score
+        return person.evidence >= share * needed and (person.steady_score or 0.0) >= options.sure_score
 
     def _miss(self, person: FollowedPerson) -> None:
         """A detection did not see somebody: an early end for a newcomer, a mark against anybody else."""

@@ -31,14 +31,19 @@ class SceneCutDetector:
         self._min_difference = min_difference
         self._max_correlation = max_correlation
         self._last: F32 | None = None
+        self._last_hw: tuple[int, ...] = ()
 
     def is_cut(self, image: U8) -> bool:
-        """Whether `image` (H,W,3) begins a new shot. The first picture does not."""
+        """Whether `image` (H,W,3) begins a new shot. The first picture does not; one of another size always does, since
+        places in pixels mean nothing there."""
         now = thumbnail(image)
         centred = now - now.mean()
         last, self._last = self._last, centred
+        last_hw, self._last_hw = self._last_hw, image.shape[:2]
         if last is None:
             return False
+        if last_hw != image.shape[:2]:
+            return True
         if float(np.abs(centred - last).mean()) < self._min_difference:
             return False
         scale = float(np.linalg.norm(centred) * np.linalg.norm(last))

@@ -26,6 +26,7 @@ WORK_PX = 360
 FACE_WORK_PX = 320
 """Longer side at which faces are sought; the smallest face found is 24 px of it."""
 
+_WINDOW_HW = (128, 64)
 _BORDER = 0.2
 """Share of the height added on every side (half of it left and right), as people who fill the picture need."""
 
@@ -92,6 +93,8 @@ class HogDetector:
         top = round(_BORDER * small.shape[0])
         side = top // 2
         padded = cv2.copyMakeBorder(small, top, top, side, side, cv2.BORDER_REPLICATE)
+        if padded.shape[0] < _WINDOW_HW[0] or padded.shape[1] < _WINDOW_HW[1]:
+            return np.zeros((0, 4), np.float32), np.zeros(0, np.float32)  # OpenCV would crash
         # groupThreshold 0: every window with its SVM margin; OpenCV's own grouping forgets how sure they were.
         windows, margins = self._hog.detectMultiScale(padded, winStride=(8, 8), scale=_PYRAMID_STEP, groupThreshold=0)
         xywh = np.asarray(windows, np.float32).reshape(-1, 4) - np.array([side, top, 0, 0], np.float32)
@@ -183,10 +186,13 @@ def _person_in_window(xywh: F32) -> F32:
 
 
 def _shrink(image: U8, longer_px: int) -> tuple[U8, float]:
-    """The picture with its longer side at `longer_px`, and the factor."""
-    scale = longer_px / max(image.shape[:2])
+    """The picture with its longer side at `longer_px`, and the factor. Of a strip, in which people would become too
+    small to be found, three times the shorter side counts, up to four times `longer_px`."""
+    shorter, longer = sorted(image.shape[:2])
+    scale = min(longer_px / min(longer, 3 * shorter), 4 * longer_px / longer)
     interpolation = cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR
-    return np.asarray(cv2.resize(image, None, fx=scale, fy=scale, interpolation=interpolation), np.uint8), scale
+    small_wh = [max(round(side * scale), 1) for side in (image.shape[1], image.shape[0])]
+    return np.asarray(cv2.resize(image, small_wh, interpolation=interpolation), np.uint8), scale
 
 
 def _cascade_folder() -> str:

@@ -122,6 +122,7 @@ def pipeline_options(config: RunConfig) -> PipelineOptions:
         focal_px=config.lens.focal_px,
         fov_deg=config.lens.fov_deg,
         hud=config.results.hud,
+        max_frames=config.max_frames,
     )
 
 

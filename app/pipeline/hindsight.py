@@ -9,7 +9,7 @@ is shown from his confirmation on.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -68,8 +68,17 @@ class Hindsight:
             released.append(self._release())
         return released
 
-    def finish(self) -> list[Unsteady]:
-        """All frames that are still held, at a cut or at the end of the source; forgets everybody."""
+    @property
+    def holds(self) -> bool:
+        """Whether any frame is held, in which somebody confirmed now could still be written."""
+        return bool(self._waiting)
+
+    def finish(self, late: Mapping[int, int] | None = None) -> list[Unsteady]:
+        """All frames that are still held, at a cut or at the end of the source; forgets everybody.
+
+        late: ids by key of those who are confirmed only now.
+        """
+        self._id_of.update(late or {})
         released = [self._release() for _ in range(len(self._waiting))]
         self._id_of, self._until_s = {}, {}
         return released

@@ -77,7 +77,9 @@ class Inference:
 
     def finish(self) -> list[Inferred]:
         """The frames that still wait for hindsight or for their smoother, at the end of the source."""
-        return self._steady(self._hindsight.finish()) + [self._pose(steady) for steady in self._steadying.finish()]
+        late = self._follower.settle() if self._hindsight.holds else {}
+        held = self._steady(self._hindsight.finish(late))
+        return held + [self._pose(steady) for steady in self._steadying.finish()]
 
     def close(self) -> None:
         """End the detector and the engine. May be called twice."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 
 from app.pipeline.inference import Inference, Inferred
 from app.pipeline.showing import Showing
@@ -141,7 +142,7 @@ class Pipeline:
     def _infer_all(self, inference: Inference) -> None:
         # What a live source showed while the rest of the program was still being made is not counted as lost.
         self._dropped_before = self._stages.source.dropped
-        frames = iter(self._stages.source)
+        frames = islice(self._stages.source, self._options.max_frames)
         try:
             while True:
                 with self.times.measure("wait"):
@@ -264,7 +265,8 @@ class Pipeline:
 
     def progress(self) -> Progress:
         """How far the run is. From any thread."""
-        return Progress(self._frames_out, self._stages.source.info.frame_count, self._rate.fps, self._people)
+        counts = [n for n in (self._stages.source.info.frame_count, self._options.max_frames) if n is not None]
+        return Progress(self._frames_out, min(counts, default=None), self._rate.fps, self._people)
 
     def _abandon_queues(self) -> None:
         """Throw away what waits: the run could not be started, or the user has asked twice for its end."""
@@ -291,6 +293,8 @@ class Pipeline:
         failure = self._failures.failure
         if failure is not None:
             return f"error in {failure.where}: {failure.error}"
+        if self._frames_in == self._options.max_frames:
+            return self._stop_reason or f"{self._frames_in} frames, as asked for"
         return self._stop_reason or "end of source"
 
     def _source_dropped(self) -> int:

@@ -85,7 +85,8 @@ class PipelineOptions:
     """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
     go before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing and
     window). join_s: how long threads may take to finish their files once the run is to stop. hindsight_s: how long a
-    file's frames are held, so that what is learnt late is written where it belongs; live frames are not held."""
+    file's frames are held, so that what is learnt late is written where it belongs; live frames are not held.
+    max_frames: how many frames are taken from the source at most; None: all."""
 
     detect_every_s: float = 0.5
     follow: FollowOptions = field(default_factory=FollowOptions)
@@ -96,3 +97,4 @@ class PipelineOptions:
     sink_queue: int = 6
     join_s: float = 10.0
     hindsight_s: float = 2.0
+    max_frames: int | None = None

@@ -41,7 +41,7 @@ def open_images(path: Path, fps: float) -> ThreadedSource:
         raise UsageError(f"{path}: none of the {len(paths)} image files can be read; the first is {paths[0].name}")
     height, width = first[1].shape[:2]
     info = SourceInfo(path.name, False, fps, len(paths), (width, height))
-    return ThreadedSource(info, _frames(chain([first], pictures), fps), log=log)
+    return ThreadedSource(info, _frames(chain([first], pictures), fps, log), log=log)
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -79,6 +79,13 @@ def _read_image(path: Path) -> U8 | None:
     return None if image is None else np.asarray(image, np.uint8)  # pyright: ignore[reportUnnecessaryComparison]
 
 
-def _frames(pictures: Iterator[tuple[int, U8]], fps: float) -> Generator[Frame, None, None]:
+def _frames(pictures: Iterator[tuple[int, U8]], fps: float, log: SourceLog) -> Generator[Frame, None, None]:
+    first_wh: tuple[int, int] | None = None
+    told = False
     for index, image in pictures:
-        yield Frame(image, index, index / fps)
+        frame = Frame(image, index, index / fps)
+        first_wh = first_wh or frame.image_wh
+        if frame.image_wh != first_wh and not told:
+            told = True
+            log.warn("pictures of several sizes: people are followed only from one to the next of the same size")
+        yield frame

@@ -77,6 +77,7 @@ def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pyte
         (["--detect-every", "soon"], "--detect-every"),
         (["--detect-every", "-1"], "--detect-every -1: expected 0 to 60"),
         (["--max-people", "0"], "--max-people 0: expected 1 to 100"),
+        (["--max-frames", "0"], "--max-frames 0: expected 1 to 1e+09"),
         (["--fov-deg", "200"], "--fov-deg 200: expected 1 to 170"),
         (["--fov-deg", "60", "--focal-px", "900"], "give one of them"),
         (["--engine", "magic"], "magic"),

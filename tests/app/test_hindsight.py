@@ -135,3 +135,14 @@ def test_days_of_people_who_come_and_go_leave_nothing_behind(hold_s: float) -> N
         held.push(unsteady(index, [index], at(0)), confirmed([index], [index + 1], at(0), ended))
     # One frame may still be released after the last look; whatever is held is all that may be known.
     assert held.known <= 2 * (hold_s / STEP_S + 2)
+
+
+def test_who_is_confirmed_only_at_the_end_is_written_in_the_frames_that_are_held() -> None:
+    held = Hindsight(Looks(0.0), FollowOptions(), 2.0)
+    assert not held.holds
+    for index in range(2):
+        assert (
+            held.push(unsteady(index, [7, 8], np.concatenate([at(0), at(200)])), confirmed([7, 8], [0, 0], at(0))) == []
+        )
+    assert held.holds
+    assert [frame.estimates.id.tolist() for frame in held.finish({8: 3})] == [[3], [3]]

@@ -62,3 +62,47 @@ def test_no_more_people_than_asked_for_the_largest_first() -> None:
     walk.detect(child, WOMAN, MAN)
     confirmed = walk.see(MAN, WOMAN)
     np.testing.assert_allclose(confirmed.xyxy[:, 0], [padded(MAN)[0], padded(WOMAN)[0]], atol=0.1)
+
+
+def look(walk: Walkthrough, score: float) -> None:
+    walk.follower.observe(Detections(np.array([MAN], np.float32), np.array([score], np.float32)), walk.time_s)
+
+
+def test_at_the_end_of_a_still_picture_one_look_is_enough() -> None:
+    walk = Walkthrough()
+    look(walk, 0.6)
+    confirmed = walk.see(MAN)
+    assert not confirmed.shown.any()
+    assert walk.follower.settle() == {int(confirmed.key[0]): 1}
+    assert walk.follower.settle() == {}
+
+
+def test_at_the_end_of_a_short_shot_every_look_must_have_seen_him() -> None:
+    for missed, proven in ((0, 1), (1, 0)):
+        walk = Walkthrough()
+        look(walk, 0.6)
+        walk.see(MAN)
+        for turn in range(2):
+            if turn < missed:
+                walk.detect()
+            else:
+                look(walk, 0.5)
+            walk.see(MAN)
+        assert len(walk.follower.settle()) == proven
+
+
+def test_the_end_of_a_long_shot_proves_nobody() -> None:
+    walk = Walkthrough()
+    for _ in range(4):
+        walk.detect()
+        walk.see()
+    look(walk, 0.7)
+    walk.see(MAN)
+    assert walk.follower.settle() == {}
+
+
+def test_a_still_picture_of_what_the_network_doubts_shows_nobody() -> None:
+    walk = Walkthrough()
+    look(walk, 0.9)
+    walk.see(MAN, score=0.45)
+    assert walk.follower.settle() == {}

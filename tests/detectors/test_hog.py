@@ -119,3 +119,16 @@ def test_opencv_without_hog_says_what_to_install(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delattr(cv2, "HOGDescriptor")
     with pytest.raises(UsageError, match=r"has no HOG detector: pip install 'opencv-python<5'"):
         HogDetector()
+
+
+@pytest.mark.parametrize("hw", [(1, 1), (1, 2000), (2000, 1), (3, 5), (200, 1920)])
+def test_pictures_of_a_few_pixels_and_strips_hold_nobody(hw: tuple[int, int]) -> None:
+    assert len(HogDetector().detect(Frame(np.zeros((*hw, 3), np.uint8), 0, 0.0))) == 0
+
+
+def test_people_in_a_strip_are_found(shared_dir: Path) -> None:
+    ((image, person),) = clip_frames(shared_dir, "taiji", count=1)
+    width = image.shape[1]
+    strip = np.pad(image, ((0, 0), (width, width), (0, 0)), mode="edge")
+    found = HogDetector().detect(Frame(strip, 0, 0.0)).xyxy
+    assert (iou_matrix(found, person[None] + np.float32([width, 0, width, 0])) > 0.5).any()

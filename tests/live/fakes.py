@@ -56,8 +56,9 @@ class FakeDetector:
 
     name = "fake detector"
 
-    def __init__(self, delay_s: float = 0.0, fail_at: int | None = None) -> None:
+    def __init__(self, delay_s: float = 0.0, fail_at: int | None = None, score: float = 1.0) -> None:
         self.asked_s: list[float] = []
+        self._score = score
         self.threads: set[str] = set()
         self.closed = False
         self._delay_s = delay_s
@@ -73,7 +74,7 @@ class FakeDetector:
             raise RunError("the detector broke; get another")
         time.sleep(self._delay_s)
         found = rectangles(frame.image)
-        return Detections(found, np.ones(len(found), np.float32))
+        return Detections(found, np.full(len(found), self._score, np.float32))
 
     def close(self) -> None:
         self.closed = True

@@ -192,3 +192,28 @@ def test_what_a_camera_shows_before_the_run_begins_is_not_counted_as_dropped() -
     time.sleep(0.2)
     summary = pipeline.run()
     assert summary.frames_in + summary.dropped["source"] < 60
+
+
+def test_people_of_still_pictures_are_written_though_one_look_proves_little_in_a_film() -> None:
+    left, right = picture([(20, 40, 60, 140)]), picture([(200, 0, 320, 180)])
+    sink = MemorySink()
+    weak = FakeDetector(score=0.6)
+    Pipeline(World(images=[left, right], detector=weak, sinks=[sink]).stages()).run()
+    assert [entry[1] for entry in sink.kept] == [[1], [2]]
+
+
+def test_a_picture_of_another_size_is_a_shot_of_its_own() -> None:
+    wide = np.zeros((180, 420, 3), np.uint8)
+    wide[40:140, 20:60] = picture([(20, 40, 60, 140)])[100, 40]
+    sink = MemorySink()
+    Pipeline(World(images=[*walk(3, step_px=0), wide], sinks=[sink]).stages()).run()
+    assert [entry[1] for entry in sink.kept] == [[1], [1], [1], [2]]
+
+
+def test_no_more_frames_than_asked_for() -> None:
+    world = World(images=walk(30))
+    pipeline = Pipeline(world.stages(), PipelineOptions(max_frames=7))
+    summary = pipeline.run()
+    assert (summary.frames_in, summary.frames_out, summary.exit_reason) == (7, 7, "7 frames, as asked for")
+    assert pipeline.progress().frame_count == 7
+    assert world.sinks[0].closes == 1 and summary.hanging == ()

@@ -55,3 +55,11 @@ def test_folders_without_pictures_are_refused_by_name(tmp_path: Path) -> None:
 def test_a_rate_of_nothing_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="above 0"):
         open_images(tmp_path, 0.0)
+
+
+def test_pictures_of_several_sizes_are_told_once(tmp_path: Path) -> None:
+    for number, size in enumerate(((64, 48), (48, 64), (32, 32))):
+        cv2.imwrite(str(tmp_path / f"{number}.png"), cv2.resize(grey(64), size))
+    source = open_images(tmp_path, 30.0)
+    assert [frame.image_wh for frame in source] == [(64, 48), (48, 64), (32, 32)]
+    assert len(source.warnings) == 1 and "several sizes" in source.warnings[0]
