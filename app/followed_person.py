@@ -21,6 +21,7 @@ class FollowOptions:
     min_score: float = 0.3
     low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
     sure_score: float = 0.5  # mean score below which nobody is shown anew, and the detector is asked about the others
+    fading: float = 0.85  # share of his best mean score below which somebody fades: a reason to look soon
     steady_s: float = 0.3  # time constant of the mean score
     max_missed: int = 4  # detections in a row that miss a person whose mean score is below sure_score
     confirm_evidence: float = 1.0  # summed squares of the scores of the detections that saw a newcomer, to show him
@@ -49,8 +50,9 @@ class FollowOptions:
 @dataclass(slots=True, eq=False)
 class FollowedPerson:
     """The state of one track. `key` is internal; `id` is what users see, 0 for a newcomer: he is followed, not shown.
-    `evidence`: of the detector, for a newcomer. `steady_score`: mean network score over the last `steady_s`.
-    `rival_of`: key of the person whom this one may turn out to be, for its first frame only.
+    `evidence`: of the detector, for a newcomer. `steady_score`: mean network score over the last `steady_s`, and
+    `best_score` the highest that it has been. `rival_of`: key of the person whom this one may turn out to be, for its
+    first frame only.
 
     `box` (4,) xyxy px is where the person is at `time_s`; `history` holds the boxes of the last `memory_s`.
     """
@@ -67,8 +69,10 @@ class FollowedPerson:
     score: float = 1.0
     evidence: float = 0.0
     steady_score: float | None = None
+    best_score: float = 0.0
     low_since_s: float | None = None
     unsure_since_s: float | None = None
+    fading_since_s: float | None = None
     doubt_since_s: float | None = None
     missed: int = 0
     rival_of: int = 0
@@ -149,16 +153,22 @@ class FollowedPerson:
         )
         self.low_since_s = _since(self.low_since_s, score < options.min_score, time_s)
         self.unsure_since_s = _since(self.unsure_since_s, self.steady_score < options.sure_score, time_s)
+        self.best_score = max(self.best_score, self.steady_score)
+        self.fading_since_s = _since(self.fading_since_s, self.steady_score < options.fading * self.best_score, time_s)
 
     @property
     def uncertain(self) -> bool:
-        """Whether the detector should look again soon: a newcomer, a poor score, a mesh not to be believed."""
-        return self.id == 0 or self.unsure_since_s is not None or self.doubt_since_s is not None
+        """Whether the detector should look again soon: a newcomer, a poor score, a mesh not to be believed, somebody
+        whom it has missed while his score fell."""
+        fades_unseen = self.fading_since_s is not None and self.missed > 0
+        return self.id == 0 or fades_unseen or self.unsure_since_s is not None or self.doubt_since_s is not None
 
     @property
     def weak_since_s(self) -> float:
-        """Since when there has been a reason to end this track; infinity where there is none."""
-        reasons = (self.low_since_s, self.unsure_since_s, self.doubt_since_s)
+        """Since when there has been a reason to end this track; infinity where there is none. Fading is one only after
+        the detector's last word for the person."""
+        faded_s = None if self.fading_since_s is None else max(self.fading_since_s, self.detected_s)
+        reasons = (self.low_since_s, self.unsure_since_s, self.doubt_since_s, faded_s)
         return min((since_s for since_s in reasons if since_s is not None), default=np.inf)
 
     def take_over(self, other: FollowedPerson) -> None:

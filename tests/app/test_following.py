@@ -200,3 +200,36 @@ def test_whatever_comes_ids_are_unique_boxes_are_sane_and_people_bounded(data: s
                 assert seen.setdefault(key, person) == person, "a followed person changed his id"
             assert person or key not in seen, "somebody shown became a newcomer again"
         walk.time_s += data.draw(st.floats(0.001, 2.0))
+
+
+def fade(walk: Walkthrough, seen: bool) -> float:
+    """A man is seen well for a second, then his score is 0.7 for a second, then 0; gives when he was still believed."""
+    ended: dict[int, float] = {}
+    for frame in range(120):
+        if frame % 6 == 0 and frame < 30:
+            walk.detect(MAN)
+        elif frame % 6 == 0:
+            walk.detect(*([MAN] if seen and frame < 58 else []))
+        walk.tracks = walk.follower.boxes_for(frame_at(walk.time_s))
+        score = 0.95 if frame < 30 else 0.7 if frame < 60 else 0.0
+        count = len(walk.tracks)
+        ended |= walk.follower.confirm(estimates_for(walk.tracks, score), bodies_in([MAN] * count), CAMERA).ended
+        walk.time_s += STEP_S
+    (since_s,) = set(ended.values())
+    return since_s
+
+
+def test_somebody_whose_score_fades_while_the_detector_misses_him_is_believed_up_to_then() -> None:
+    assert 30 * STEP_S < fade(Walkthrough(), seen=False) < 45 * STEP_S
+    assert 53 * STEP_S < fade(Walkthrough(), seen=True) <= 60 * STEP_S
+
+
+def test_the_detector_is_asked_soon_about_somebody_whom_it_missed_while_his_score_fell() -> None:
+    walk = Walkthrough()
+    walk.detect(MAN)
+    for score in (0.9, *[0.7] * 20):
+        walk.see(MAN, score=score)
+    assert not walk.follower.uncertain
+    walk.detect()
+    walk.see(MAN, score=0.7)
+    assert walk.follower.uncertain
