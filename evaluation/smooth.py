@@ -11,6 +11,7 @@ import argparse
 import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from app.smoothers.base import Smoother
 from app.smoothers.diffusion import OFFLINE_LAG_S, PACKAGE, DiffusionSmoother
 from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
 from engines.errors import EngineError
-from evaluation.smooth_cases import Case, case_of, motion_pieces, simulated, with_gap
+from evaluation.smooth_cases import GAP_PLACES, Case, case_of, motion_pieces, simulated, with_gap, without_errors
 from evaluation.smooth_scores import measure, run_smoother
 from hmr.body.body_model import BodyModel
 from training.motion.error_model import ERROR_MODEL, ErrorModel
@@ -67,6 +68,8 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--seconds", type=float, default=6.0, help="longest piece of a clip")
     make.add_argument("--lags", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="of the diffusion smoother")
     make.add_argument("--gap", type=float, default=0.0, help="hide everybody for so many seconds, and score only those")
+    make.add_argument("--clean", action="store_true", help="the truth goes in: what smoothers do to motion itself")
+    make.add_argument("--foot-lock", action="store_true", help="also the diffusion smoother with feet kept in place")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--json", type=Path, help="also write the figures here")
     make.add_argument("--picture", type=Path, help="draw error against lag and against jitter")
@@ -82,7 +85,8 @@ def main(argv: Sequence[str]) -> int:
         cases = list(read_cases(args))
         if not cases:
             raise ValueError("no clip of a second or more that could be shown")
-        smoothers = smoothers_of(args.smoother_package, args.lags)
+        cases = [replace(case, paired=without_errors(case.paired)) for case in cases] if args.clean else cases
+        smoothers = smoothers_of(args.smoother_package, args.lags, args.foot_lock)
         results = {name: score(make, cases, args.gap) for name, make in smoothers.items()}
     except (BodycastError, EngineError, ValueError) as error:
         print(f"evaluation smooth: {error}", file=sys.stderr)
@@ -124,16 +128,18 @@ def read_cases(args: argparse.Namespace) -> Iterator[Case]:
         studio.close()
 
 
-def smoothers_of(package: str, lags: Sequence[float]) -> dict[str, Callable[[], Smoother]]:
+def smoothers_of(package: str, lags: Sequence[float], foot_lock: bool = False) -> dict[str, Callable[[], Smoother]]:
     """What is compared, by the name in the table."""
+    body = BodyModel.load()
     made: dict[str, Callable[[], Smoother]] = {
         "raw": lambda: open_smoother("none"),
         "one-euro": lambda: open_smoother("one-euro"),
         "one-euro tuned": lambda: OneEuroSmoother(TUNED),
     }
-    for lag in lags:
-        made[f"diffusion {lag:g} s"] = lambda lag=lag: DiffusionSmoother(package, lag)
-    made["diffusion offline"] = lambda: DiffusionSmoother(package, OFFLINE_LAG_S)
+    for lag, name in [*((lag, f"{lag:g} s") for lag in lags), (OFFLINE_LAG_S, "offline")]:
+        made[f"diffusion {name}"] = lambda lag=lag: DiffusionSmoother(package, lag)
+        if foot_lock:
+            made[f"diffusion {name}, feet held"] = lambda lag=lag: DiffusionSmoother(package, lag, body)
     return made
 
 
@@ -142,8 +148,9 @@ def score(make: Callable[[], Smoother], cases: Sequence[Case], gap_s: float) -> 
     body, smoother = BodyModel.load(), make()
     rows: list[tuple[bool, dict[str, float]]] = []
     for case in cases:
-        paired, hidden = with_gap(case.paired, gap_s) if gap_s > 0 else (case.paired, None)
-        rows.append((case.fast, measure(case, run_smoother(smoother, paired), body, hidden)))
+        for place in GAP_PLACES if gap_s > 0 else (0.5,):
+            paired, hidden = with_gap(case.paired, gap_s, place) if gap_s > 0 else (case.paired, None)
+            rows.append((case.fast, measure(case, run_smoother(smoother, paired), body, hidden)))
     groups = {
         "all": [row for _, row in rows],
         "fast": [row for fast, row in rows if fast],

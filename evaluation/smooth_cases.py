@@ -92,9 +92,14 @@ def motion_pieces(paths: Sequence[Path], fps: float, seconds: float) -> Iterator
                     yield piece
 
 
-def with_gap(paired: PairedMotion, seconds: float) -> tuple[PairedMotion, NDArray[np.bool_]]:
-    """The person hidden for `seconds` in the middle: the last estimate stays, with score 0. Also (T,) where."""
-    middle = (paired.time_s[0] + paired.time_s[-1]) / 2
+GAP_PLACES = (0.35, 0.45, 0.55, 0.65, 0.75)
+"""Where the gaps are, of the clip's length: all of a gap hangs on how far one frame is off, so several are needed."""
+
+
+def with_gap(paired: PairedMotion, seconds: float, place: float = 0.5) -> tuple[PairedMotion, NDArray[np.bool_]]:
+    """The person hidden for `seconds` about `place` of the clip: the last estimate stays, with score 0. Also (T,)
+    where."""
+    middle = paired.time_s[0] + place * (paired.time_s[-1] - paired.time_s[0])
     hidden = np.abs(paired.time_s - middle) <= seconds / 2
     last = max(int(np.flatnonzero(hidden)[0]) - 1, 0)
     held = {
@@ -106,6 +111,12 @@ def with_gap(paired: PairedMotion, seconds: float) -> tuple[PairedMotion, NDArra
         )
     }
     return replace(paired, score=np.where(hidden, 0, paired.score).astype(np.float32), **held), hidden
+
+
+def without_errors(paired: PairedMotion) -> PairedMotion:
+    """The truth as what was seen."""
+    sure = np.ones(len(paired), np.float32)
+    return replace(paired, saw_pose=paired.pose, saw_transl_m=paired.transl_m, saw_betas=paired.betas, score=sure)
 
 
 def thinned(paired: PairedMotion, keep: NDArray[np.intp]) -> PairedMotion:

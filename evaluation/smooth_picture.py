@@ -24,8 +24,8 @@ def draw(path: Path, figures: dict[str, dict[str, float]]) -> None:
 
 
 def _lag_s(name: str) -> float:
-    words = name.split()
-    return float(words[1]) if len(words) > 2 else 0.5 if name.endswith("offline") else 0.0
+    words = name.partition(",")[0].split()
+    return float(words[1]) if len(words) > 2 else 0.5 if words[-1] == "offline" else 0.0
 
 
 def _chart(x_title: str, y_title: str, x: dict[str, float], y: dict[str, float], log_x: bool = False) -> np.ndarray:

@@ -12,7 +12,7 @@ from app.smoothers.no_smoother import NoSmoother
 from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
 from evaluation import __main__ as evaluation_main
 from evaluation.smooth_cases import case_of, posed_joints, thinned, with_gap
-from evaluation.smooth_rates import frames_at
+from evaluation.smooth_rates import frames_at, wait_s
 from evaluation.smooth_scores import Smoothed, delay_s, foot_slide_mm_s, measure, run_smoother, wrist_speed_ratio
 from hmr.body.body_model import BodyModel
 from hmr.geometry.rotations import axis_angle_to_matrix
@@ -129,6 +129,33 @@ def test_the_command_writes_its_figures_and_the_picture(tmp_path: Path, capsys: 
     raw, ours = results["raw"]["all"], results["diffusion 0.1 s"]["all"]
     assert ours["accel_mm_frame2"] < raw["accel_mm_frame2"] / 3
     assert picture.stat().st_size > 1000 and "MPJPE mm" in capsys.readouterr().out
+
+
+def test_without_errors_the_raw_motion_is_right_and_the_smoother_keeps_its_peaks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clip(75, noise=0.2).save(tmp_path / "000_x.npz")
+    out, picture = tmp_path / "out.json", tmp_path / "out.png"
+    words = ["smooth", "--pairs", str(tmp_path), "--lags", "0.1", "--clean", "--foot-lock"]
+    assert evaluation_main.main([*words, "--json", str(out), "--picture", str(picture)]) == 0
+    results = json.loads(out.read_text())
+    assert results["raw"]["all"]["mpjpe_mm"] == 0
+    for name in ("diffusion 0.1 s", "diffusion 0.1 s, feet held", "diffusion offline, feet held"):
+        assert 0.9 < results[name]["all"]["wrist_speed_ratio"] < 1.1, name
+        assert results[name]["all"]["mpjpe_mm"] < 12, name
+
+
+def test_gaps_can_be_put_anywhere() -> None:
+    for place in (0.2, 0.8):
+        _, hidden = with_gap(clip(), 0.2, place)
+        assert abs(np.flatnonzero(hidden).mean() - place * 59) < 1
+
+
+def test_a_frame_waits_until_a_later_one_is_old_enough() -> None:
+    assert wait_s(30.0, 0.1) == pytest.approx(0.1)
+    assert wait_s(15.0, 0.1) == pytest.approx(2 / 15)
+    assert wait_s(24.0, 0.1) == pytest.approx(0.125)
+    assert wait_s(60.0, 0.0) == 0
 
 
 def test_no_clips_is_a_mistake_of_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
