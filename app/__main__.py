@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
@@ -19,10 +20,10 @@ PROG = "python -m app"
 class ConvertBody:
     """Convert a body file once: SMPL's .pkl (nothing in it is executed) or a .npz, to Bodycast's .npz."""
 
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="BODY")]
     """SMPL's .pkl, or a .npz in SMPL's layout."""
 
-    target: tyro.conf.Positional[Path]
+    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The .npz to write."""
 
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -33,10 +34,10 @@ class ConvertBody:
 class ExportMotion:
     """Convert motion.npz for other programs: .bvh, .glb, .csv, or an AMASS-like .npz."""
 
-    source: tyro.conf.Positional[Path]
+    source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MOTION")]
     """The motion.npz of a run."""
 
-    target: tyro.conf.Positional[Path]
+    target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The file to write; its ending says the format."""
 
     person_id: int | None = None

@@ -34,7 +34,7 @@ def parse(kind: type[T], args: Sequence[str], prog: str, default: T | None = Non
                 args=list(args),
                 default=default,
                 return_unknown_args=True,
-                config=(tyro.conf.OmitArgPrefixes,),
+                config=(tyro.conf.OmitArgPrefixes, tyro.conf.DisallowNone),
             )
     except SystemExit as end:
         if end.code in (0, None):

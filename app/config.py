@@ -10,7 +10,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import tyro
 
@@ -137,7 +137,7 @@ class RunConfig:
     With a window, q or Esc ends the run. Ctrl-C ends it too (exit code 130); either way the files are finished.
     """
 
-    source: tyro.conf.Positional[str] = "0"
+    source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SOURCE]")] = "0"
     """A camera index, a video file, a folder of images, an rtsp/http URL, or demo."""
 
     preset: PresetName = "fast"
