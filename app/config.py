@@ -82,6 +82,9 @@ class MotionConfig:
     offline: tyro.conf.FlagCreatePairsOff[bool] = False
     """Files only: let the diffusion smoother look ahead as far as it can use (0.5 s)."""
 
+    foot_lock: bool = True
+    """Diffusion smoother: feet that stand stay where they stand. For cameras that do not move."""
+
     def __post_init__(self) -> None:
         if self.lag is not None:
             require_range("lag", self.lag, 0, 2)
