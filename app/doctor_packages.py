@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from app.doctor_findings import Finding, installed_version
 from engines.devices import CudaGpu
 from engines.package import ModelPackage
 from engines.plans import Plan
+
+_GOLDEN_TOLERANCE = {"fp32": 2e-2, "fp16": 5e-2, "int8": 0.2}
+"""Of an example's outputs, relative to their size: rounding stays below it (fp32 weights may be stored in fp16), a CPU
+that computes something else does not."""
 
 
 def check_models() -> Iterator[Finding]:
@@ -31,12 +37,41 @@ def check_models() -> Iterator[Finding]:
                 f"{package.info.name} ({package.info.task}, {package.info.precision}, {size_mb:.0f} MB, "
                 f"{package.info.licence}), sha256 {package.sha256[:12]}, hashes fit"
             )
-            yield Finding("model package", "ok", detail)
+            failure, difference = golden_difference(package)
+            if failure:
+                mend = (
+                    "python -m export parity PACKAGE --engines onnxruntime says how far; fp32 packages run everywhere"
+                )
+                yield Finding("model package", "problem", f"{detail}, but {failure}", mend)
+            else:
+                yield Finding("model package", "ok", f"{detail}{difference}")
             yield from _plans(package)
     if networks == 0:
         looked = ", ".join(str(folder) for folder in model_folders())
         detail = f"no network that recovers bodies in {looked}"
         yield Finding("model package", "problem", detail, "git checkout -- assets/models", essential=True)
+
+
+def golden_difference(package: ModelPackage) -> tuple[str, str]:
+    """Run the package's own example on this CPU: what is wrong with the answer (empty where nothing is), and how far
+    it is from the recorded one, in words. int8 products overflow on some old CPUs, without any error."""
+    from engines.errors import EngineError
+    from engines.registry import ENGINES, check_golden, open_engine
+
+    if not ENGINES["onnxruntime"].installed():
+        return "", ""
+    try:
+        with open_engine(package, "onnxruntime", "cpu") as engine:
+            differences = check_golden(engine)
+    except EngineError as error:
+        return f"its example does not run here: {error}", ""
+    _, expected = package.golden()
+    # Relative to the output's own size: boxes are hundreds of pixels.
+    scaled = {name: value / max(1.0, float(np.abs(expected[name]).max())) for name, value in differences.items()}
+    name, worst = max(scaled.items(), key=lambda pair: pair[1])
+    if worst > _GOLDEN_TOLERANCE[package.info.precision]:
+        return f"its example gives another {name} on this CPU ({worst:.2g} off)", ""
+    return "", f", its example answers as recorded here (to {worst:.0e})"
 
 
 def _plans(package: ModelPackage) -> Iterator[Finding]:

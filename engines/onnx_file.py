@@ -33,7 +33,7 @@ def check_onnx_file(path: Path) -> None:
     try:
         with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
             outside = _has_data_outside(content)
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, OSError) as error:
         raise PackageError(f"{path}: cannot open it: not an ONNX graph ({error or 'it ends too early'})") from error
     if outside:
         raise PackageError(

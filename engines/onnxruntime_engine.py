@@ -31,6 +31,10 @@ _ERROR = 3
 _CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
+SETTINGS = {"session.intra_op.allow_spinning": "0"}
+"""Spinning threads answer sooner (some 4 % on two cores) but would keep every core at 100 % between frames, where
+drawing and decoding need it. Other settings are measured by `python -m evaluation session-options`."""
+
 
 @dataclass(frozen=True)
 class _DeviceBuffers:
@@ -76,14 +80,7 @@ class OnnxRuntimeEngine(Engine):
                 f"onnxruntime cannot start {wanted}: {cuda_devices()[1]}. What runs here is {_CPU}: --device cpu"
             )
         loader_says = self._preload_cuda(ort) if self.device == "cuda" else ""
-        options = ort.SessionOptions()
-        options.log_severity_level = _ERROR
-        options.inter_op_num_threads = 1
-        # One thread a physical core. Spinning threads answer sooner (some 4 % on two cores) but would keep every
-        # core at 100 % between frames, where drawing and decoding need it.
-        options.intra_op_num_threads = self.threads or usable_cores()
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        session = self._new_session(ort, options)
+        session = self._new_session(ort, session_options(ort, self.threads))
         actual = cast("list[str]", session.get_providers())
         if actual[0] != wanted:
             raise EngineUnavailableError(
@@ -179,6 +176,17 @@ class OnnxRuntimeEngine(Engine):
         with redirect_stdout(printed):
             ort.preload_dlls()
         return " ".join(printed.getvalue().split())
+
+
+def session_options(ort: Any, threads: int | None = None, settings: Mapping[str, str] = SETTINGS) -> Any:
+    """What a session here is opened with. threads: None for one a physical core."""
+    options = ort.SessionOptions()
+    options.log_severity_level = _ERROR
+    options.inter_op_num_threads = 1
+    options.intra_op_num_threads = threads or usable_cores()
+    for key, value in settings.items():
+        options.add_session_config_entry(key, value)
+    return options
 
 
 def _graph_tensor(node: Any) -> GraphTensor:

@@ -33,17 +33,8 @@ class OpenVinoEngine(Engine):
         openvino = import_openvino()
         core = openvino.Core()
         self._check_cpu(core)
-        options = {
-            "PERFORMANCE_HINT": "LATENCY",
-            "NUM_STREAMS": 1,
-            "INFERENCE_NUM_THREADS": self.threads or usable_cores(),
-            # Left alone it computes in bfloat16 wherever the CPU can, whatever the graph says.
-            "INFERENCE_PRECISION_HINT": self._precision,
-            # Pinned threads would hold cores that drawing and decoding need too.
-            "ENABLE_CPU_PINNING": False,
-        }
         try:
-            compiled = core.compile_model(str(self.package.model_path), "CPU", options)
+            compiled = core.compile_model(str(self.package.model_path), "CPU", self.settings())
         except RuntimeError as error:
             line = str(error).strip().rpartition("\n")[2]
             raise EngineError(f"{self.package.model_path}: openvino cannot open it: {line}") from error
@@ -52,6 +43,18 @@ class OpenVinoEngine(Engine):
         inputs = tuple(_graph_tensor(port, info.inputs) for port in compiled.inputs)
         outputs = tuple(_graph_tensor(port, info.outputs) for port in compiled.outputs)
         return inputs, outputs
+
+    def settings(self) -> dict[str, Any]:
+        """What a model is compiled with."""
+        return {
+            "PERFORMANCE_HINT": "LATENCY",
+            "NUM_STREAMS": 1,
+            "INFERENCE_NUM_THREADS": self.threads or usable_cores(),
+            # Left alone it computes in bfloat16 wherever the CPU can, whatever the graph says.
+            "INFERENCE_PRECISION_HINT": self._precision,
+            # Pinned threads would hold cores that drawing and decoding need too.
+            "ENABLE_CPU_PINNING": False,
+        }
 
     def _check_cpu(self, core: Any) -> None:
         """Raise EngineUnavailableError where this CPU cannot run it as asked."""

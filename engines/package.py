@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,10 @@ ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
 """What the root rotation is relative to: the ray through the crop's centre, or the camera (HMR2.0's convention)."""
 
 JOINT_SETS = ("smpl-24", "coco-17", "none")
+
+_LARGEST = 1e300
+_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, BadZipFile, zlib.error)
+"""What a crafted archive can make zipfile and numpy raise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +158,7 @@ class ModelPackage:
                 for key in cast("list[str]", archive.files):
                     side, _, name = key.partition("/")
                     {"in": inputs, "out": outputs}.get(side, {})[name] = archive[key]
-        except (OSError, EOFError, ValueError, TypeError, BadZipFile) as error:
+        except _UNREADABLE as error:
             raise PackageError(f"{path}: not an archive of plain arrays; export the package again") from error
         for specs, tensors, side in ((self.info.inputs, inputs, "in"), (self.info.outputs, outputs, "out")):
             for spec in specs:
@@ -185,7 +190,9 @@ def load_package(folder: Path | str) -> ModelPackage:
         document = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise PackageError(f"{folder}: {METADATA_FILE} is missing, so this is no model package") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise PackageError(f"{path}: cannot be read ({error.strerror})") from error
+    except (ValueError, RecursionError) as error:
         raise PackageError(f"{path}: not valid JSON ({error})") from error
     info, files = parse_metadata(document, str(path))
     for name, expected in files.items():
@@ -197,9 +204,12 @@ def load_package(folder: Path | str) -> ModelPackage:
 
 
 def sha256_of(path: Path) -> str:
-    """SHA-256 of a file, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    """SHA-256 of a file, as hex. Raises PackageError where it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise PackageError(f"{path}: cannot be read ({error.strerror})") from error
 
 
 def _check_hash(path: Path, expected: str) -> None:
@@ -285,8 +295,8 @@ def _shape(fields: _Fields) -> tuple[int | str, ...]:
 def _metrics(top: _Fields) -> dict[str, float]:
     metrics = top.mapping("metrics")
     for name, value in metrics.items():
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise PackageError(f"{top.where}: metrics.{name}: expected a number, it is {value!r}")
+        if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
+            raise PackageError(f"{top.where}: metrics.{name}: expected a number, it is {repr(value)[:40]}")
     return {name: float(value) for name, value in metrics.items()}
 
 

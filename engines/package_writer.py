@@ -43,10 +43,12 @@ def write_package(
     golden_*: one example, tensors by name. further_files: what else belongs to the package, by plain file name; hashed
     like the rest. The folder appears complete or not at all.
 
-    Raises: PackageError where `out` exists and `overwrite` is false, or where `info` would not be read back.
+    Raises: PackageError where `out` exists and `overwrite` is false or it is no package, or where `info` would not be
+    read back.
     """
     if out.exists() and not overwrite:
         raise PackageError(f"{out} exists; choose another folder or pass overwrite")
+    check_replaceable(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(mkdtemp(prefix=f".{out.name}-", dir=out.parent))
     replaced = staging.with_name(f"{staging.name}-replaced")
@@ -80,6 +82,25 @@ def write_package(
         for folder in (staging, replaced):
             shutil.rmtree(folder, ignore_errors=True)
     return load_package(out)
+
+
+def check_replaceable(out: Path) -> None:
+    """Raise PackageError where overwriting `out` would delete what is no package: somebody's folder or file."""
+    if out.is_dir() and ((out / METADATA_FILE).is_file() or not any(out.iterdir())):
+        return
+    if out.exists() or out.is_symlink():
+        raise PackageError(f"{out}: is no model package, so it is not replaced; choose another folder")
+
+
+def check_writable(out: Path) -> None:
+    """Raise PackageError where no folder `out` can be made: minutes of work would be lost. Touches nothing."""
+    parent = out.absolute().parent
+    while not parent.exists():
+        parent = parent.parent
+    if not parent.is_dir():
+        raise PackageError(f"{out}: {parent} is a file, expected a folder; give another name")
+    if not os.access(parent, os.W_OK | os.X_OK):
+        raise PackageError(f"{out}: no permission to write in {parent}; give another folder")
 
 
 def _document(info: PackageInfo, files: dict[str, str]) -> dict[str, object]:

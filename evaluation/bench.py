@@ -19,14 +19,16 @@ from rich.table import Table
 from app.errors import BodycastError
 from app.model_packages import find_package, installed_packages
 from engines.errors import EngineError
+from engines.package import load_package
 from engines.registry import ENGINES
 from evaluation import bench_engines, bench_pipeline
 from evaluation.bench_engines import EngineTime
 from evaluation.bench_pipeline import PipelineTime
+from export.command_line import Parser
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print tables, or JSON; 1 where nothing could be measured."""
+    """Measure and print tables, or JSON; 1 where nothing could be measured, 2 where the command line is at fault."""
     options = parser().parse_args(argv)
     options.batches = options.batches or ([1, 16] if options.gpu else [1, 4, 16])
     if min(*options.batches, options.repeats, options.people, options.threads or 1) < 1 or options.frames < 2:
@@ -35,9 +37,12 @@ def main(argv: Sequence[str]) -> int:
         return gpu_main(options)
     try:
         folders = packages(options.packages)
+        for target in (options.json, options.picture):
+            if target is not None and not target.absolute().parent.is_dir():
+                raise EngineError(f"{target}: no folder {target.absolute().parent}; nothing was measured")
     except (BodycastError, EngineError) as error:
         print(f"bench: {error}", file=sys.stderr)
-        return 1
+        return 2
     times = engine_times(folders, options)
     runs = [] if options.no_pipeline else pipeline_times(folders, options)
     if times:
@@ -63,7 +68,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    bench = argparse.ArgumentParser(prog="python -m evaluation bench", description=__doc__)
+    bench = Parser(prog="python -m evaluation bench", description=__doc__)
     bench.add_argument("packages", nargs="*", metavar="PACKAGE", help="folders or names; all installed where left out")
     bench.add_argument(
         "--gpu",
@@ -90,7 +95,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def gpu_main(options: argparse.Namespace) -> int:
-    """`--gpu`: all networks and methods; 1 where nothing ran, or a name or the device is not there."""
+    """`--gpu`: all networks and methods; 1 where nothing ran, 2 where a name or the device is not there."""
     from engines.devices import cuda_devices
     from evaluation import bench_gpu
 
@@ -102,7 +107,7 @@ def gpu_main(options: argparse.Namespace) -> int:
         problem = f"no GPU ({driver}); --device cpu tries the command itself"
     if problem:
         print(f"bench: {problem}", file=sys.stderr)
-        return 1
+        return 2
     names = options.packages or list(bench_gpu.NETWORKS)
     report = bench_gpu.run(names, options.batches, options.repeats, device, options.json)
     print(bench_gpu.table(report))
@@ -110,13 +115,13 @@ def gpu_main(options: argparse.Namespace) -> int:
 
 
 def packages(given: Sequence[str]) -> list[Path]:
-    """Folders of the packages to measure. Raises UsageError where there are none."""
+    """Folders of the packages to measure. Raises UsageError, EngineError where one is not there or damaged."""
     if not given:
         found = [package.folder for package in installed_packages("hmr")]
         if not found:
             raise EngineError("no package is installed; name a package folder (python -m export package makes one)")
         return found
-    return [Path(name) if Path(name).is_dir() else find_package(name, "hmr").folder for name in given]
+    return [(load_package(name) if Path(name).is_dir() else find_package(name, "hmr")).folder for name in given]
 
 
 def engine_times(folders: Sequence[Path], options: argparse.Namespace) -> list[EngineTime]:
@@ -135,8 +140,6 @@ def engine_times(folders: Sequence[Path], options: argparse.Namespace) -> list[E
 
 def pipeline_times(folders: Sequence[Path], options: argparse.Namespace) -> list[PipelineTime]:
     """The whole pipeline with every body-recovering package on the first engine named."""
-    from engines.package import load_package
-
     rows: list[PipelineTime] = []
     for folder in folders:
         if load_package(folder).info.task != "hmr":

@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from engines.errors import EngineError
+from engines.errors import EngineError, EngineUnavailableError, PackageError
+from export.errors import WorkError
 
 # command -> (module with `main(argv) -> int`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -14,6 +15,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "parity": ("export.parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
     "tensorrt": ("export.tensorrt_command", "a package to TensorRT plans, for this GPU or ahead of time for others"),
 }
+
+
+_NAMED_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirectoryError, PermissionError)
+"""Errors of the system that are about a path which the command line names."""
 
 
 def usage() -> str:
@@ -24,7 +29,10 @@ def usage() -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; gives the exit code. Errors are one line."""
+    """Run a command; gives the exit code. Errors are one line.
+
+    2: the command line or a file that it names is at fault, nothing was done. 1: the work failed. 130: Ctrl-C.
+    """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
         print(usage())
@@ -38,16 +46,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return int(import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
     except ModuleNotFoundError as error:
-        print(
-            f"error: the package {error.name!r} is not installed: pip install -r requirements/export.txt",
-            file=sys.stderr,
-        )
-    except (ValueError, OSError, EngineError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        return _failed(f"the package {error.name!r} is not installed: pip install -r requirements/export.txt", 1)
+    except WorkError as error:
+        return _failed(str(error), 1)
+    except OSError as error:
+        text = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        return _failed(text, 2 if isinstance(error, _NAMED_FILES) else 1)
+    except (ValueError, PackageError, EngineUnavailableError) as error:
+        return _failed(str(error), 2)
+    except EngineError as error:
+        return _failed(str(error), 1)
     except KeyboardInterrupt:
-        print("error: stopped; nothing was written", file=sys.stderr)
-        return 130
-    return 1
+        return _failed("stopped; nothing was written", 130)
+
+
+def _failed(text: str, code: int) -> int:
+    """Say it in one line, whatever the library's text looks like."""
+    print(f"error: {' '.join(text.split())}", file=sys.stderr)
+    return code
 
 
 if __name__ == "__main__":

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from pickle import UnpicklingError
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -39,17 +38,57 @@ def load_checkpoint(path: Path) -> Checkpoint:
         raise CheckpointError(f"no checkpoint {path}")
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-    except (UnpicklingError, RuntimeError, EOFError) as error:
-        raise CheckpointError(f"{path}: not a checkpoint of ours ({str(error).partition(chr(10))[0]})") from error
-    missing = [key for key in ("model", "arguments", "state_dict") if not isinstance(state, dict) or key not in state]
-    if missing:
-        raise CheckpointError(f"{path}: not a checkpoint of ours, it has no {', '.join(missing)}")
+    except Exception as error:  # bytes that are no pickle raise whatever the unpickler stumbles over
+        said = str(error).partition("\n")[0].partition(". ")[0]
+        reason = said if " " in said else "nothing that torch.save writes"
+        raise CheckpointError(f"{path}: not a checkpoint of ours ({reason})") from error
+    _check_parts(state, path)
     arguments = {key: tuple(value) if isinstance(value, list) else value for key, value in state["arguments"].items()}
     try:
         net = registry.build(state["model"], **arguments)
-        net.load_state_dict(state["state_dict"])
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise CheckpointError(f"{path}: {error.args[0] if error.args else error!s}") from error
+    _check_weights(net, state["state_dict"], path)
+    net.load_state_dict(state["state_dict"])
     metrics = {key: float(value) for key, value in state.get("metrics", {}).items()}
     training = state.get("training", "") or "not recorded"
     return Checkpoint(net.eval(), state["model"], dict(state["arguments"]), metrics, str(training))
+
+
+def _check_parts(state: object, path: Path) -> None:
+    """Raise CheckpointError unless the file holds what ours hold, each of its type."""
+    parts = cast("dict[str, Any]", state) if isinstance(state, dict) else {}
+    kinds: dict[str, type] = {"model": str, "arguments": dict, "state_dict": dict}
+    missing = [key for key in kinds if key not in parts]
+    if missing:
+        raise CheckpointError(
+            f"{path}: not a checkpoint of ours, it has no {', '.join(missing)}; a published one goes with --model"
+        )
+    for key, kind in {**kinds, "metrics": dict}.items():
+        if not isinstance(parts.get(key, {}), kind):
+            raise CheckpointError(f"{path}: {key}: expected {kind.__name__}, it is {type(parts[key]).__name__}")
+    for name, value in parts.get("metrics", {}).items():
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise CheckpointError(f"{path}: metrics.{name}: expected a number, it is {value!r}")
+
+
+def _check_weights(net: nn.Module, weights: dict[str, Any], path: Path) -> None:
+    """Raise CheckpointError where a weight is missing, unknown or of another shape: the first of each, and how many."""
+    wanted = net.state_dict()
+    missing, unknown = sorted(set(wanted) - set(weights)), sorted(set(map(str, weights)) - set(wanted))
+    other = [
+        f"{name} {_shape(weights[name])} in place of {tuple(wanted[name].shape)}"
+        for name in wanted
+        if name in weights and _shape(weights[name]) != tuple(wanted[name].shape)
+    ]
+    said = [
+        f"{len(names)} {word} ({names[0]}{', ...' if names[1:] else ''})"
+        for word, names in (("missing", missing), ("unknown", unknown), ("of another shape", other))
+        if names
+    ]
+    if said:
+        raise CheckpointError(f"{path}: weights that do not fit the network it names: {'; '.join(said)}")
+
+
+def _shape(weight: object) -> tuple[int, ...] | None:
+    return tuple(weight.shape) if isinstance(weight, torch.Tensor) else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -70,14 +71,12 @@ def detector_exportable(weights: Path, input_hw: tuple[int, int] = INPUT_HW) -> 
     """The network of a local ultralytics `.pt` file, people only. Raises: ValueError, see `export_detector_package`."""
     if any(side % 32 or side <= 0 for side in input_hw):
         raise ValueError(f"height and width must be multiples of 32, got {input_hw[0]}x{input_hw[1]}")
-    from ultralytics import YOLO
-
-    yolo = YOLO(str(weights))
-    classes: dict[int, str] = yolo.names
+    model = _read(weights)
+    classes: dict[int, str] = model.names
     person = next((index for index, label in classes.items() if label == "person"), None)
     if person is None:
         raise ValueError(f"{weights}: the model has no class 'person', it has {', '.join(list(classes.values())[:10])}")
-    network = yolo.model.float().eval().fuse(verbose=False)
+    network = model.eval().fuse(verbose=False)
     return Exportable(
         PersonYolo(network, person).eval(),
         "detector",
@@ -86,3 +85,27 @@ def detector_exportable(weights: Path, input_hw: tuple[int, int] = INPUT_HW) -> 
         normalisation="in-graph",
         crop_rule="letterbox",
     )
+
+
+def _read(weights: Path) -> Any:
+    """The network of a `.pt` file, in fp32. The file is a pickle, which could run code: ultralytics' restricted reader.
+
+    Raises: ValueError where it is no such file, or names anything that no YOLO needs.
+    """
+    tasks: Any = import_module("ultralytics.nn.tasks")
+    if not hasattr(tasks, "SAFE_LOAD"):
+        raise ValueError("this ultralytics has no restricted reader of weights: pip install -r requirements/export.txt")
+    try:
+        # The whole path: a damaged file with a bare name would be deleted and downloaded again.
+        content, _ = tasks.torch_safe_load(str(weights.resolve()), safe_only=True)
+        model = content.get("ema") or content["model"]
+        classes = model.names
+    except Exception as error:  # ultralytics raises whatever unpickling raises
+        said = str(error).partition("\n")[0].encode("ascii", "ignore").decode().strip()
+        raise ValueError(f"{weights}: ultralytics cannot read it: {said or type(error).__name__}") from error
+    if not (isinstance(model, nn.Module) and isinstance(classes, dict)):
+        raise ValueError(f"{weights}: holds no detector of ultralytics")
+    for layer in model.modules():
+        if isinstance(layer, nn.Upsample) and not hasattr(layer, "recompute_scale_factor"):
+            layer.recompute_scale_factor = None  # files of before torch 1.11
+    return model.float()

@@ -17,14 +17,16 @@ import numpy as np
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.onnx import OnnxExporterError
 
 from engines.package import Tensors
+from export.errors import WorkError
 
 OPSET = 20
 MAX_BATCH = 64
 
 
-class ParityError(ValueError):
+class ParityError(WorkError):
     """The exported graph does not compute what the module computes."""
 
 
@@ -38,24 +40,28 @@ def to_onnx(
     """The module as a serialised, checked ONNX graph whose first axes are dynamic.
 
     inputs: examples, all with the same number of rows, at least two (a batch of one would be taken for a constant).
-    Names and stack traces of the exporting machine are taken out.
+    Names and stack traces of the exporting machine are taken out. Raises: ValueError, WorkError where torch cannot.
     """
     if any(len(tensor) < 2 for tensor in inputs):
         raise ValueError("example inputs need at least two rows, or the batch becomes a constant")
     module.eval()
     batch = torch.export.Dim("N", min=1, max=MAX_BATCH)
     with torch.no_grad(), _quiet():
-        program = torch.onnx.export(
-            module,
-            tuple(inputs),
-            dynamo=True,
-            opset_version=opset,
-            input_names=list(input_names),
-            output_names=list(output_names),
-            dynamic_shapes=_dynamic_shapes(module, inputs, batch),
-            external_data=False,
-            verbose=False,
-        )
+        try:
+            program = torch.onnx.export(
+                module,
+                tuple(inputs),
+                dynamo=True,
+                opset_version=opset,
+                input_names=list(input_names),
+                output_names=list(output_names),
+                dynamic_shapes=_dynamic_shapes(module, inputs, batch),
+                external_data=False,
+                verbose=False,
+            )
+        except OnnxExporterError as error:
+            cause = error.__cause__ or error
+            raise WorkError(f"torch's exporter does not take this network: {first_words(cause)}") from error
     assert program is not None
     model = program.model_proto
     _strip(model)
@@ -68,13 +74,17 @@ def check_parity(
 ) -> dict[str, float]:
     """Largest absolute difference, by output name, between ONNX Runtime and torch over all batches.
 
-    Raises: ParityError naming the output, the difference and the tolerance, or a value that is not finite.
+    Raises: ParityError naming the output, the difference and the tolerance, or a value that is not finite; also for a
+    graph that ONNX Runtime does not open.
     """
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
-    session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    try:
+        session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # its exception classes share no public base
+        raise ParityError(f"ONNX Runtime cannot open the exported graph: {first_words(error)}") from error
     inputs = [node.name for node in session.get_inputs()]
     worst = dict.fromkeys(names, 0.0)
     for batch in batches:
@@ -91,6 +101,11 @@ def check_parity(
         if difference > tolerance:
             raise ParityError(f"{name}: ONNX Runtime and torch differ by {difference:.2e}, allowed are {tolerance:.0e}")
     return worst
+
+
+def first_words(error: BaseException) -> str:
+    """The first line of an error, of a length that people read."""
+    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:300]
 
 
 def run_torch(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) -> Tensors:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 from engines.errors import PackageError
 from engines.package import ModelPackage
+from engines.package_writer import check_replaceable, check_writable
+from export.command_line import Parser
 
 if TYPE_CHECKING:
     from export.network_package import Options, Words
@@ -21,8 +23,13 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse_args(argv)
     if (given.source is None) == (given.detector is None):
         parser().error("give a checkpoint or a model's name, or --detector FILE.pt")
-    if given.out.exists() and not given.overwrite:
+    if given.overwrite:
+        check_replaceable(given.out)
+    elif given.out.exists():
         raise PackageError(f"{given.out} exists; pass --overwrite to replace it")
+    check_writable(given.out)
+    if given.frames < 1:
+        raise ValueError(f"--frames {given.frames}: a window has at least one frame")
     from export.network_package import Options
 
     options = Options(
@@ -40,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    make = argparse.ArgumentParser(
+    make = Parser(
         prog="python -m export package",
         description="Weights to a model package: ONNX graph, metadata, golden tensors, parity report (docs/export.md).",
     )
@@ -105,7 +112,7 @@ def _words(given: argparse.Namespace, source: Source) -> Words:
     from hmr.networks import registry
 
     return Words(
-        name=given.name or given.out.name,
+        name=given.name or given.out.resolve().name,
         architecture=source.model,
         arguments=source.arguments,
         licence=given.licence or source.licence,
@@ -130,7 +137,7 @@ def _detector(given: argparse.Namespace, options: Options) -> tuple[ModelPackage
     written = export_detector_package(
         given.detector,
         given.out,
-        name=given.name or given.out.name,
+        name=given.name or given.out.resolve().name,
         input_hw=(int(height), int(width)),
         options=options,
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from engines.package import load_package
 from engines.registry import ENGINES
+from export.command_line import Parser
 from export.parity import LOWER_PRECISION, ParityReport, measure_again, read_report
 
 _SHORT = {"mpjpe": "MPJPE", "pve": "PVE", "rotation": "rotation", "heatmap": "heat map", "box": "box", "score": "score"}
@@ -20,7 +20,7 @@ _SHORT = {"mpjpe": "MPJPE", "pve": "PVE", "rotation": "rotation", "heatmap": "he
 
 def main(argv: Sequence[str]) -> int:
     """Print; 1 where a package is beyond its tolerance."""
-    parser = argparse.ArgumentParser(prog="python -m export parity", description=__doc__)
+    parser = Parser(prog="python -m export parity", description=__doc__)
     parser.add_argument("packages", nargs="+", type=Path, metavar="PACKAGE", help="package folders")
     parser.add_argument("--engines", nargs="+", metavar="ENGINE", help=f"measure here: all, or {', '.join(ENGINES)}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where --engines run")

@@ -74,7 +74,8 @@ def open_source(
     except KeyError as error:
         raise ValueError(str(error.args[0])) from error
     except TypeError as error:
-        raise ValueError(str(error)) from error
+        text = str(error)
+        raise ValueError(text if "takes" in text else f"{given}: cannot be built with these values: {text}") from error
 
 
 def read_recipe(path: Path) -> LayerMergeRecipe:

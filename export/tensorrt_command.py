@@ -10,6 +10,7 @@ from time import perf_counter
 
 from engines.errors import PlanError
 from engines.package import ModelPackage, load_package
+from export.command_line import Parser
 from export.tensorrt_plan import LIBRARIES, BuildOptions, build_plan, plan_path_shown, supported_capabilities
 
 
@@ -88,7 +89,7 @@ class _Bar:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = argparse.ArgumentParser(prog="python -m export tensorrt", description=__doc__.partition(": ")[2])
+    top = Parser(prog="python -m export tensorrt", description=__doc__.partition(": ")[2])
     top.add_argument("package", type=Path, help="folder of a model package")
     top.add_argument(
         "--runtime",

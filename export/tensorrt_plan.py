@@ -95,6 +95,11 @@ def build_plan(package: ModelPackage, options: BuildOptions, progress: Progress 
             f"{options.runtime} builds no plan for compute capability {options.compute_capability!r} here; "
             f"it can for {', '.join(capabilities)}"
         )
+    if package.info.precision == "int8":
+        raise PlanError(
+            f"{package.info.name}: int8 packages are made for CPUs, with DynamicQuantizeLinear and MatMulInteger, "
+            "which TensorRT does not take; export with --precision fp16"
+        )
     library = LIBRARIES[options.runtime]
     trt = require(library, "gpu.txt")
     model, precision = _graph_for(package, options)
@@ -176,10 +181,13 @@ def _target(trt: Any, config: Any, key: PlanKey, options: BuildOptions) -> None:
 
 
 def _parser_errors(parser: Any) -> str:
-    """Each node that is not supported, with its operator and what the parser says about it."""
-    errors = [parser.get_error(index) for index in range(parser.num_errors)]
-    lines = [f"{error.node_operator()} {error.node_name()!r}: {error.desc()}" for error in errors]
-    return "; ".join(dict.fromkeys(lines))
+    """Each node that is not supported, by operator and what the parser says about it."""
+    nodes: dict[tuple[str, str], list[str]] = {}
+    for error in (parser.get_error(index) for index in range(parser.num_errors)):
+        # "false" is how a parser rule that does not hold is printed; it says nothing.
+        said = "" if error.desc() == "false" else f": {error.desc()}"
+        nodes.setdefault((str(error.node_operator()), said), []).append(repr(error.node_name()))
+    return "; ".join(f"{operator} {', '.join(dict.fromkeys(names))}{said}" for (operator, said), names in nodes.items())
 
 
 def _timing_cache(config: Any, key: PlanKey) -> Any:

@@ -28,7 +28,8 @@ class UltralyticsDetector:
             )
         yolo: Any = import_ultralytics().YOLO
         try:
-            self._model: Any = yolo(str(path))
+            # The whole path: a damaged file with a bare name would be deleted and downloaded again.
+            self._model: Any = yolo(str(path.resolve()))
         except Exception as error:  # ultralytics raises whatever unpickling raises
             raise UsageError(f"{path}: ultralytics cannot read it: {str(error).partition(chr(10))[0]}") from error
         self.name = path.name

@@ -105,6 +105,43 @@ def test_bad_arguments(weights: Path, package: Path, tmp_path: Path) -> None:
         command.get_detector(str(weights), package)
 
 
+class Bomb:
+    """Unpickling it leaves a file behind."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (open, (str(self.path), "w"))
+
+
+@pytest.mark.parametrize("content", ["bomb", "missing module", "half", "text"])
+def test_weight_files_run_no_code_and_are_left_alone(
+    weights: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str
+) -> None:
+    """A bare published name is the case where ultralytics would delete and download by itself."""
+    import torch
+
+    from app.detectors.ultralytics_detector import UltralyticsDetector
+
+    monkeypatch.chdir(tmp_path)
+    bad, left = Path("yolo11n.pt"), tmp_path / "left-behind"
+    if content == "bomb":
+        torch.save({"model": Bomb(left)}, bad)
+    elif content == "missing module":
+        whole = weights.read_bytes()
+        bad.write_bytes(whole.replace(b"ultralytics.nn.modules.conv", b"ultralytics_nn_modules_conv"))
+    else:
+        bad.write_bytes(weights.read_bytes()[:50_000] if content == "half" else b"no weights")
+    before = bad.read_bytes()
+    with pytest.raises(UsageError, match=r"yolo11n\.pt: ultralytics cannot read it: ") as of_export:
+        command.get_detector(str(bad), tmp_path / "package", (160, 256))
+    with pytest.raises(UsageError, match=r"yolo11n\.pt: ultralytics cannot read it: ") as of_run:
+        UltralyticsDetector(bad)
+    assert all("\n" not in str(raised.value) for raised in (of_export, of_run))
+    assert bad.read_bytes() == before and [path.name for path in tmp_path.iterdir()] == ["yolo11n.pt"]
+
+
 def test_a_missing_package_names_its_requirements(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "onnxscript", None)
     with pytest.raises(UsageError, match=r"'onnxscript' is not installed: pip install -r requirements/export\.txt"):

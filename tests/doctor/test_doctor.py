@@ -146,6 +146,24 @@ def test_a_damaged_model_package_is_named_and_the_others_are_still_read(
     assert "broken" in findings[0].mend and findings[1].essential
 
 
+def test_a_package_that_answers_otherwise_on_this_cpu_is_a_problem(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pytest.importorskip("onnx", reason="tiny graphs are made with onnx")
+    import app.model_packages
+    from engines.package_writer import write_package
+    from tests.tiny_packages import affine_model, hmr_package, info
+
+    monkeypatch.setattr(app.model_packages, "model_folders", lambda: (tmp_path,))
+    hmr_package(tmp_path / "good", input_hw=(64, 48))
+    x = np.ones((1, 3), np.float32)
+    golden = {"y": 2 * x + 1, "z": np.full(1, 12, np.float32)}
+    write_package(tmp_path / "other", info(), affine_model(), {"x": x}, golden)
+    good, other = findings_of("models")
+    assert good.state == "ok" and "answers as recorded" in good.detail
+    assert other.state == "problem" and "another z on this CPU (0.25 off)" in other.detail and other.mend
+
+
 def test_engines_are_tried_and_what_breaks_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken() -> str:
         raise RuntimeError("no such instruction\nmore")

@@ -17,7 +17,7 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 
 from engines.errors import PackageError
 from engines.package import TensorSpec, load_package, sha256_of
-from engines.package_writer import write_package
+from engines.package_writer import check_writable, write_package
 from tests.tiny_packages import affine_model, affine_package, info
 
 
@@ -97,6 +97,8 @@ def test_each_key_has_its_type(folder: Path, key: str) -> None:
         (lambda d: d.update(outputs=[]), "outputs must be a non-empty list"),
         (lambda d: d["outputs"][1].update(name="y"), "different names"),
         (lambda d: d["metrics"].update(error="low"), "metrics.error: expected a number, it is 'low'"),
+        (lambda d: d["metrics"].update(error=float("nan")), "metrics.error: expected a number, it is nan"),
+        (lambda d: d["metrics"].update(error=10**400), "metrics.error: expected a number, it is 1000"),
         (lambda d: d["files"].pop("golden.npz"), "files must list golden.npz"),
         (lambda d: d["files"].update({"../x": "0" * 64}), "plain files of its own folder"),
         (
@@ -186,6 +188,33 @@ def test_nothing_is_overwritten_unasked(folder: Path) -> None:
     written = write_package(folder, info(name="again"), affine_model(), {"x": x}, golden, overwrite=True)
     assert written.info.name == "again"
     assert sorted(path.name for path in folder.iterdir()) == ["golden.npz", "model.onnx", "package.json"]
+
+
+def test_what_is_no_package_is_never_replaced(tmp_path: Path) -> None:
+    """Somebody's folder named by mistake would be deleted."""
+    mine = tmp_path / "pictures"
+    mine.mkdir()
+    (mine / "one.jpg").write_bytes(b"x")
+    x = np.ones((1, 3), np.float32)
+    golden = {"y": 2 * x + 1, "z": np.full(1, 9, np.float32)}
+    for out in (mine, mine / "one.jpg"):
+        with pytest.raises(PackageError, match="is no model package, so it is not replaced"):
+            write_package(out, info(), affine_model(), {"x": x}, golden, overwrite=True)
+    assert (mine / "one.jpg").read_bytes() == b"x" and [path.name for path in tmp_path.iterdir()] == ["pictures"]
+
+
+def test_a_place_that_cannot_hold_a_folder_is_found_before_the_work(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    check_writable(tmp_path / "new" / "deeper")
+    with pytest.raises(PackageError, match="file is a file, expected a folder"):
+        check_writable(tmp_path / "file" / "deeper")
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, '{"schema_version": ' + "9" * 5000 + "}"])
+def test_json_that_python_cannot_hold_is_one_line(folder: Path, text: str) -> None:
+    (folder / "package.json").write_text(text)
+    with pytest.raises(PackageError, match="not valid JSON"):
+        load_package(folder)
 
 
 @pytest.mark.parametrize("fault", [OSError(errno.ENOSPC, "No space left on device"), KeyboardInterrupt()], ids=repr)

@@ -130,5 +130,8 @@ def test_the_whole_pipeline(tmp_path: Path) -> None:
 def test_useless_requests_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         bench.main(["--batches", "0"])
-    assert bench.main([str(tmp_path / "absent")]) == 1
+    assert bench.main([str(tmp_path / "absent")]) == 2
     assert "no model package" in capsys.readouterr().err
+    folder = str(hmr_package(tmp_path / "tiny", (64, 48)).folder)
+    assert bench.main([folder, "--json", str(tmp_path / "no" / "times.json")]) == 2
+    assert "nothing was measured" in capsys.readouterr().err

@@ -53,7 +53,7 @@ def test_merged_against_plain() -> None:
 
 @pytest.mark.skipif(cuda_devices()[0] > 0, reason="this machine has a CUDA device")
 def test_without_a_gpu_it_says_so(capsys: pytest.CaptureFixture[str]) -> None:
-    assert bench.main(["--gpu"]) == 1
+    assert bench.main(["--gpu"]) == 2
     assert "no GPU" in capsys.readouterr().err
-    assert bench.main(["unheard-of", "--gpu", "--device", "cpu"]) == 1
+    assert bench.main(["unheard-of", "--gpu", "--device", "cpu"]) == 2
     assert "no network 'unheard-of'" in capsys.readouterr().err

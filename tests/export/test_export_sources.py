@@ -97,8 +97,8 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
     out = ["--out", str(tmp_path / "out")]
     with pytest.raises(SystemExit):
         export_main.main(["package", *out])
-    assert export_main.main(["package", "--detector", str(tmp_path / "no.pt"), *out]) == 1
-    assert export_main.main(["package", "swin-t-s2", "--with-mask", *out]) == 1
+    assert export_main.main(["package", "--detector", str(tmp_path / "no.pt"), *out]) == 2
+    assert export_main.main(["package", "swin-t-s2", "--with-mask", *out]) == 2
     assert export_main.main(["packages"]) == 2
     errors = capsys.readouterr().err
     assert "no file" in errors and "with_mask needs a network with token merging" in errors

@@ -81,7 +81,7 @@ def test_every_engine_gives_what_torch_gives(folder: Path, checkpoint: Path, eng
 
 def test_an_existing_folder_is_kept(folder: Path, checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
     before = load_package(folder).sha256
-    assert export_main.main(["package", str(checkpoint), "--out", str(folder)]) == 1
+    assert export_main.main(["package", str(checkpoint), "--out", str(folder)]) == 2
     assert "exists" in capsys.readouterr().err
     assert load_package(folder).sha256 == before
 

@@ -90,6 +90,11 @@ def test_each_node_that_is_not_supported_is_named(tmp_path: Path) -> None:
         build_plan(affine_package(tmp_path / "p", model=model), BuildOptions("8.6"))
 
 
+def test_int8_is_refused_with_what_to_take_instead(tmp_path: Path) -> None:
+    with pytest.raises(PlanError, match=r"int8 packages are made for CPUs.*MatMulInteger.*--precision fp16"):
+        build_plan(affine_package(tmp_path / "p", precision="int8"), BuildOptions("8.6"))
+
+
 def test_turing_gets_fp16_products_that_still_give_the_golden_values(tmp_path: Path) -> None:
     package = affine_package(tmp_path / "p", model=product_graph())
     turned = products_to_fp16(package.model_path.read_bytes(), package)
@@ -138,13 +143,13 @@ def test_the_command(package: ModelPackage, capsys: pytest.CaptureFixture[str]) 
     shown = capsys.readouterr()
     assert shown.out.count("batch 1/4/8") == 2 and "compute capability 12.0, fp32" in shown.out
     assert "no plan for compute capability '5.0' here; it can for 7.5, " in shown.err and "Traceback" not in shown.err
-    assert export_main.main(["tensorrt", str(package.folder / "absent"), "--compute-capability", "8.6"]) == 1
+    assert export_main.main(["tensorrt", str(package.folder / "absent"), "--compute-capability", "8.6"]) == 2
     assert capsys.readouterr().err.startswith("error: ")
 
 
 @NO_GPU
 def test_without_a_gpu_the_command_asks_which(package: ModelPackage, capsys: pytest.CaptureFixture[str]) -> None:
-    assert export_main.main(["tensorrt", str(package.folder)]) == 1
+    assert export_main.main(["tensorrt", str(package.folder)]) == 2
     assert "--compute-capability, one or more of 7.5, 8.0" in capsys.readouterr().err
-    assert export_main.main(["tensorrt", str(package.folder), "--runtime", "tensorrt"]) == 1
+    assert export_main.main(["tensorrt", str(package.folder), "--runtime", "tensorrt"]) == 2
     assert "here is none" in capsys.readouterr().err
