@@ -67,12 +67,14 @@ def _about_unknown(argument: str, kind: type[Any]) -> str:
 
 
 def _first_paragraph(box: str) -> str:
-    """The first paragraph of tyro's framed message, on one line."""
+    """The first paragraph of tyro's framed message, on one line; its frame is ASCII where the output has no other."""
     lines: list[str] = []
     for line in box.splitlines()[1:]:
-        text = line.strip("│╭╮╰╯ \t")
-        if not text.strip("─"):
+        text = line.strip("│╭╮╰╯|+ \t")
+        if text.strip("─-"):
+            lines.append(text)
+        elif lines:
             break
-        lines.append(text)
     joined = " ".join(lines).rstrip(".")
+    joined = re.sub(r"^Missing from .*?: (?=[A-Z])", "missing ", joined).replace(" (required)", "").rstrip(".")
     return re.sub(r"^Error parsing ", "", joined) or "the command line cannot be understood"

@@ -161,7 +161,7 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "says"),
     [
         (["export-motion", "nowhere.npz", "x.bvh"], "nowhere.npz"),
-        (["export-motion", "nowhere.npz"], "PATH"),
+        (["export-motion", "nowhere.npz"], ": missing OUT The file to write; its ending says the format (see "),
         (["convert-body", "nowhere.pkl", "x.npz"], "nowhere.pkl"),
         (["run", "nowhere.mp4", "--no-window", "--output", "never"], "nowhere.mp4"),
         (["convert-body", "a", "b", "--force"], "unknown flag --force"),
