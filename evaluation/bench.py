@@ -31,7 +31,10 @@ def main(argv: Sequence[str]) -> int:
     """Measure and print tables, or JSON; 1 where nothing could be measured, 2 where the command line is at fault."""
     options = parser().parse_args(argv)
     options.batches = options.batches or ([1, 16] if options.gpu else [1, 4, 16])
-    if min(*options.batches, options.repeats, options.people, options.threads or 1) < 1 or options.frames < 2:
+    if (
+        min(*options.batches, options.repeats, options.people, 1 if options.threads is None else options.threads) < 1
+        or options.frames < 2
+    ):
         parser().error("--batches, --threads, --repeats and --people must be at least 1, --frames at least 2")
     if options.gpu:
         return gpu_main(options)
