@@ -13,11 +13,14 @@ from app.smoothers.people_rows import Flags, Rows, with_room
 RETURN_S = 0.1
 """Time constant with which a body that was hidden comes back to what is seen of it."""
 
-CLEAN_RATIO = 8.0
-CLEAN_PLACE_RATIO = 16.0
+CLEAN_RATIO = 20.0
+CLEAN_PLACE_RATIO = 30.0
 """So many times the variance of a frame's noise is the squared distance at which the frame is believed as much as the
 answer. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger.
 Of the whole body, which is surer than of each joint; and of the place, which one camera sees less well."""
+
+TURNED = 0.5
+"""Squared distance of the root's columns (about 40 degrees) above which a frame rather takes front for back."""
 
 _SHARPNESS = 3
 _TINY = 1e-9
@@ -72,11 +75,12 @@ class Answers:
 
 
 def with_clean_frames(answer: F32, frame: F32, noise: F32) -> F32:
-    """Answers (N,147), or the frames (N,147) that they are about, where the difference is too large to be noise (N,26):
+    """Answers (N,147), or the frames (N,147) that they are about, where the difference is too large to be noise (N,3):
     a movement too quick for the smoother, seen without errors. In between, a mixture."""
     off = frame - answer
     moved = group_squares(off)
-    body = moved[:, :JOINTS].sum(1, keepdims=True) / (CLEAN_RATIO * noise[:, :JOINTS].sum(1, keepdims=True) + _TINY)
-    place = np.minimum(body, moved[:, JOINTS:] / (CLEAN_PLACE_RATIO * noise[:, JOINTS:] + _TINY))
+    body = moved[:, :JOINTS].sum(1, keepdims=True) / (CLEAN_RATIO * noise[:, :1] + _TINY)
+    body /= 1 + np.square(moved[:, :1] / TURNED)
+    place = np.minimum(body, moved[:, JOINTS:] / (CLEAN_PLACE_RATIO * noise[:, 1:] + _TINY))
     excess = np.minimum(np.concatenate([body.repeat(JOINTS, axis=1), place], axis=1), 1e3) ** _SHARPNESS
     return answer + per_number((excess / (1 + excess)).astype(np.float32)) * off

@@ -1,7 +1,7 @@
 """Everybody's last 1.4 seconds as the network takes them, in arrays that are written in place, one row per person.
 
-With every frame goes how much time it stands for, and how noisy it looks: how far it lies off the curve through the
-frames around it. People's movements hardly leave a cubic through four frames; an estimator's errors do.
+With every frame goes how much time it stands for, and how noisy it looks: how far it lies off the cubic through the
+four frames around it. People's movements hardly leave that; an estimator's errors do.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from app.records import F32, F64, I32
-from app.smoothers.motion_numbers import GROUP_SIZES, WIDTH, group_squares
+from app.smoothers.motion_numbers import JOINTS, WIDTH, group_squares
 from app.smoothers.people_rows import Flags, PeopleRows, Rows, with_room
 
 KEEP_S = 1.4
@@ -26,12 +26,20 @@ MIN_AGE_S = 0.1
 """A person seen in fewer frames, or for less time, is not known yet."""
 
 NOISE_REACH_S = 0.6
-"""Errors come in bursts: a frame is taken to be as noisy as the noisiest so near to it."""
+NOISE_QUANTILE = 0.75
+OWN_NOISE = 0.5
+"""A frame is taken to be as noisy as this quantile of those so near to it, but at least this share of its own noise."""
+
+MOVEMENT = 6e-4
+_MOVEMENT_POWER = 6
+"""Variance, all joints together, by which a person's own movement leaves the cubic at 30 frames a second, and how it
+grows with the time between frames: 9 in 10 stretches of the recorded motion stay below it at 15 frames a second."""
 
 HIDDEN_TRUST = 0.2
 _NO_TIME_S = -np.inf
 _TWO_FRAMES_S = 0.06
 _ROUNDING_S = 1e-3
+_TINY = 1e-12
 _NEIGHBOURS = ((2, (4, 3, 1, 0)), (1, (2, 0)), (0, (1, 2)))
 """A frame, so many frames back, and those it is compared with: two on either side where there are two."""
 
@@ -48,9 +56,9 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The frames that the answers are about, one of each of N people: time_s (N,), motion (N,147), noise (N,26): the
-    variance of each group's errors that would explain it, infinite where that is not known; hidden (N,): the person
-    was not seen in it, nor in a later one."""
+    """The frames that the answers are about, one of each of N people: time_s (N,), motion (N,147), noise (N,3): the
+    variance of the errors of all joints together, of the direction and of the log depth, infinite where that is not
+    known; hidden (N,): the person was not seen in it, nor in a later one."""
 
     time_s: F64
     motion: F32
@@ -68,7 +76,7 @@ class FrameMemory:
         self._comparisons = _NEIGHBOURS[:1] if lag_s >= _TWO_FRAMES_S else _NEIGHBOURS
         self._people = PeopleRows()
         self._motion = np.zeros((0, capacity, WIDTH), np.float32)
-        self._noise = np.zeros((0, capacity, len(GROUP_SIZES)), np.float32)
+        self._noise = np.zeros((0, capacity, 3), np.float32)
         self._time_s = np.zeros((0, capacity))
         self._gap_s = np.zeros((0, capacity))
         self._trust = np.zeros((0, capacity), np.float32)
@@ -145,7 +153,11 @@ class FrameMemory:
         near = (np.abs(times - chosen_s[:, None]) <= NOISE_REACH_S) & (back >= np.minimum(back[row, slot], 2)[:, None])
         all_noise = self._noise[at]
         own = all_noise[row, slot]
-        noise = np.where(near[..., None] & np.isfinite(all_noise), all_noise, 0).max(1)
+        # Those not compared yet are infinite, and say nothing about the others.
+        compared = near & np.isfinite(all_noise[..., 0])
+        rising = np.sort(np.where(compared[..., None], all_noise, np.float32(np.inf)), axis=1)
+        rank = np.maximum(np.ceil(NOISE_QUANTILE * compared.sum(1)).astype(np.intp) - 1, 0)
+        noise = np.maximum(rising[row, rank], OWN_NOISE * own)
         unknown = ~np.isfinite(own) | (self._trust[at, slot] < HIDDEN_TRUST)[:, None]
         trusted_s = self._trusted_s[at]
         hidden = np.isfinite(trusted_s) & (chosen_s > trusted_s + _ROUNDING_S)
@@ -181,18 +193,23 @@ class FrameMemory:
         self._stands_for[at, before] = np.clip(15 * both_s, 0.2, 2)
 
     def _compare(self, at: Rows, centre: int, neighbours: tuple[int, ...]) -> None:
-        """Note how noisy the frame `centre` frames back is: the squared distance from the polynomial through its
-        neighbours, in units of what noise of variance 1 in all of them would make it."""
+        """Note how noisy the frame `centre` frames back is: its squared distance from the polynomial through its
+        neighbours, over what noise of variance 1 in all of them would make it, less what is due to movement."""
         at = at[self._count[at] > max(neighbours)]
         if not len(at):
             return
         newest = self._newest[at]
         middle = (newest - centre) % self._capacity
         around = (newest[:, None] - np.array(neighbours)) % self._capacity
-        share = lagrange(self._time_s[at[:, None], around], self._time_s[at, middle])
+        times, own_s = self._time_s[at[:, None], around], self._time_s[at, middle]
+        share = lagrange(times, own_s)
         through = (share[:, None, :] @ self._motion[at[:, None], around])[:, 0]
-        off = group_squares(self._motion[at, middle] - through)
-        self._noise[at, middle] = off / (1 + np.square(share).sum(1))[:, None]
+        off = group_squares(self._motion[at, middle] - through) / (1 + np.square(share).sum(1))[:, None]
+        body = off[:, :JOINTS].sum(1, keepdims=True)
+        step_s = (np.prod(np.abs(times - own_s[:, None]), axis=1) / 4) ** (1 / len(neighbours))
+        moved = MOVEMENT * (30 * step_s[:, None]) ** _MOVEMENT_POWER
+        left = np.maximum(1 - moved / np.maximum(body, _TINY), 0)
+        self._noise[at, middle] = np.concatenate([body, off[:, JOINTS:]], axis=1) * left
 
 
 def lagrange(nodes_s: F64, at_s: F64) -> F32:
