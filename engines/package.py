@@ -44,7 +44,7 @@ ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
 JOINT_SETS = ("smpl-24", "coco-17", "none")
 
 _LARGEST = 1e300
-_UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, BadZipFile, zlib.error)
+UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, BadZipFile, zlib.error)
 """What a crafted archive can make zipfile and numpy raise."""
 
 
@@ -158,7 +158,7 @@ class ModelPackage:
                 for key in cast("list[str]", archive.files):
                     side, _, name = key.partition("/")
                     {"in": inputs, "out": outputs}.get(side, {})[name] = archive[key]
-        except _UNREADABLE as error:
+        except UNREADABLE as error:
             raise PackageError(f"{path}: not an archive of plain arrays; export the package again") from error
         for specs, tensors, side in ((self.info.inputs, inputs, "in"), (self.info.outputs, outputs, "out")):
             for spec in specs:

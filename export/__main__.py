@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -51,6 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _failed(str(error), 1)
     except OSError as error:
         text = f"{error.filename}: {error.strerror}" if error.filename is not None else str(error)
+        if error.errno == errno.ENOSPC:
+            text = "the disk is full: make room, or give a folder elsewhere (TMPDIR for the trial); nothing was written"
         return _failed(text, 2 if isinstance(error, _NAMED_FILES) else 1)
     except (ValueError, PackageError, EngineUnavailableError) as error:
         return _failed(str(error), 2)

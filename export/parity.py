@@ -20,7 +20,7 @@ import numpy as np
 from engines.base import Engine
 from engines.devices import usable_cores
 from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.package import ModelPackage, Tensors, TensorSpec
+from engines.package import UNREADABLE, ModelPackage, Tensors, TensorSpec
 from engines.registry import ENGINES, open_engine
 from export.exportable import Exportable, example_input
 from export.onnx_graph import run_torch
@@ -136,16 +136,22 @@ def read_report(package: ModelPackage) -> ParityReport:
     """The report in a package. Raises PackageError where it has none or it is of another schema."""
     if REPORT_FILE not in package.files:
         raise PackageError(f"{package.folder}: no parity report in this package; export it again")
-    document = json.loads((package.folder / REPORT_FILE).read_text(encoding="utf-8"))
-    version = document.pop("schema_version", None)
-    if version != SCHEMA_VERSION:
-        raise PackageError(f"{package.folder / REPORT_FILE}: schema {version}, this program reads {SCHEMA_VERSION}")
-    document.pop("reference")
+    path = package.folder / REPORT_FILE
     try:
+        document = dict(json.loads(path.read_text(encoding="utf-8")))
+        version = document.pop("schema_version", None)
+        if version != SCHEMA_VERSION:
+            raise PackageError(
+                f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; export the package again"
+            )
+        document.pop("reference")
         engines = [EngineParity(**row) for row in document.pop("engines")]
-        return ParityReport(engines=engines, **document)
-    except (KeyError, TypeError) as error:
-        raise PackageError(f"{package.folder / REPORT_FILE}: not a parity report ({error})") from error
+        report = ParityReport(engines=engines, **document)
+    except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
+        raise PackageError(f"{path}: not a parity report ({error}); export the package again") from error
+    if report.task != package.info.task or report.held_to not in TOLERANCES.get(report.task, {}) or not engines:
+        raise PackageError(f"{path}: not the parity report of a package for {package.info.task}; export it again")
+    return report
 
 
 def measure_again(package: ModelPackage, engines: Sequence[str], device: str = "cpu") -> ParityReport:
@@ -156,15 +162,33 @@ def measure_again(package: ModelPackage, engines: Sequence[str], device: str = "
     stored = read_report(package)
     if REFERENCE_FILE not in package.files:
         raise PackageError(f"{package.folder}: no {REFERENCE_FILE} in this package; export it again")
-    reference: dict[str, Tensors] = {kind: {} for kind in KINDS}
-    with np.load(package.folder / REFERENCE_FILE, allow_pickle=False) as archive:
-        for key in archive.files:
-            kind, _, name = key.partition("/")
-            reference[kind][name] = archive[key]
-    report = measure(package, reference, engines, device, stored.held_to)
+    report = measure(package, _stored_reference(package), engines, device, stored.held_to)
     if report.inputs != stored.inputs:
         raise PackageError(f"{package.folder}: numpy {np.__version__} draws other parity inputs than it did at export")
     return report
+
+
+def _stored_reference(package: ModelPackage) -> dict[str, Tensors]:
+    """torch's answers as the package holds them. Raises PackageError where one is missing or of another shape."""
+    path = package.folder / REFERENCE_FILE
+    reference: dict[str, Tensors] = {kind: {} for kind in KINDS}
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            for kind in KINDS:
+                for spec in package.info.outputs:
+                    reference[kind][spec.name] = archive[f"{kind}/{spec.name}"]
+    except UNREADABLE as error:
+        raise PackageError(
+            f"{path}: does not hold torch's answers for every output; export the package again"
+        ) from error
+    for kind, tensors in reference.items():
+        for spec in package.info.outputs:
+            array = tensors[spec.name]
+            if not spec.fits(array) or len(array) != ROWS:
+                raise PackageError(
+                    f"{path}: expected {kind}/{spec}, it is {array.dtype} {array.shape}; export it again"
+                )
+    return reference
 
 
 def _inputs(specs: Sequence[TensorSpec], rows: int, kind: str) -> Tensors:
@@ -186,7 +210,7 @@ def _measure_engine(
         actual = engine.run(tensors)
         try:
             errors[kind] = compare(info.task, reference[kind], actual)
-        except ValueError as error:
+        except (KeyError, ValueError) as error:
             raise EngineError(f"{engine.describe()}: {error}") from error
         if engine.name not in LOWER_PRECISION:
             refused += [f"{kind} inputs: {text}" for text in beyond_tolerance(info.task, held_to, errors[kind])]

@@ -62,6 +62,8 @@ class BuildOptions:
         least, best, most = self.batches
         if not 1 <= least <= best <= most:
             raise ValueError(f"batches: expected 1 <= min <= opt <= max, got {least}, {best}, {most}")
+        if self.workspace_mib is not None and self.workspace_mib < 1:
+            raise ValueError(f"workspace: expected at least 1 MiB, got {self.workspace_mib}")
 
 
 def supported_capabilities(runtime: str) -> list[str]:

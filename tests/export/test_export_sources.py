@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from engines.package import load_package
 from export import __main__ as export_main
+from export.errors import WorkError
 from export.source import UNTRAINED, open_source, read_arguments, read_recipe, read_schedule
 from hmr.networks.encoders.vit import ViTSize
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
@@ -100,7 +103,41 @@ def test_the_command_line_refuses_in_one_line(tmp_path: Path, capsys: pytest.Cap
     assert export_main.main(["package", "--detector", str(tmp_path / "no.pt"), *out]) == 2
     assert export_main.main(["package", "swin-t-s2", "--with-mask", *out]) == 2
     assert export_main.main(["packages"]) == 2
+    assert export_main.main(["package", "motion-vae", "--frames", "0", *out]) == 2
+    assert export_main.main(["package", "swin-t-s2", "--set", "image_hw=5", *out]) == 2
+    assert export_main.main(["package", "hmr2-s", "--merge-recipe", str(tmp_path / "no.json"), *out]) == 2
     errors = capsys.readouterr().err
+    assert "a window has at least one frame" in errors and "no.json: No such file" in errors
+    assert "swin-t-s2: cannot be built with these values" in errors and errors.count("\n") == 7
     assert "no file" in errors and "with_mask needs a network with token merging" in errors
     assert "no command 'packages'" in errors
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_mistyped_option_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        export_main.main(["package", "swin-t-s2", "--precision", "fp61", "--out", str(tmp_path / "out")])
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and error.count("\n") == 1 and "'fp61'" in error and "fp32" in error
+
+
+@pytest.mark.parametrize(
+    ("fault", "code", "said"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device"), 1, "the disk is full"),
+        (PermissionError(errno.EACCES, "Permission denied", "/a/b"), 2, "/a/b: Permission denied"),
+        (KeyboardInterrupt(), 130, "nothing was written"),
+        (WorkError("two\nlines"), 1, "two lines"),
+    ],
+    ids=["full disk", "permission", "ctrl-c", "work"],
+)
+def test_each_kind_of_failure_has_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], fault: BaseException, code: int, said: str
+) -> None:
+    def fail(argv: list[str]) -> int:
+        raise fault
+
+    monkeypatch.setattr(export_main, "import_module", lambda name: SimpleNamespace(main=fail))
+    assert export_main.main(["package"]) == code
+    error = capsys.readouterr().err
+    assert said in error and error.count("\n") == 1

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import hashlib
+import io
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,6 +17,7 @@ from torch import Tensor, nn
 
 from engines.errors import PackageError
 from engines.package import PackageInfo, load_package
+from export import __main__ as export_main
 from export import network_package, parity_command
 from export.exportable import Exportable, exportable
 from export.network_package import Options, Words, checked_graph, export_package
@@ -128,6 +132,48 @@ def test_a_changed_report_is_refused(folder: Path, tmp_path: Path) -> None:
     (copy / REPORT_FILE).write_text(text.replace('"mpjpe_mm": ', '"mpjpe_mm": 0'))
     with pytest.raises(PackageError, match=r"parity\.json"):
         load_package(copy)
+
+
+def archive_of(**arrays: np.ndarray) -> bytes:
+    written = io.BytesIO()
+    np.savez(written, **{name.replace("__", "/"): array for name, array in arrays.items()})
+    return written.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        (REPORT_FILE, b"{", "not a parity report"),
+        (REPORT_FILE, b"[]", "schema None"),
+        (REPORT_FILE, b"[1]", "not a parity report"),
+        (REPORT_FILE, b'{"schema_version": 1}', "not a parity report"),
+        (REPORT_FILE, b'{"schema_version": 2}', "schema 2, this program reads 1"),
+        (REFERENCE_FILE, b"x", "does not hold torch's answers"),
+        (REFERENCE_FILE, archive_of(fixed__pose=np.zeros((8, 24, 3, 3), np.float32)), "does not hold torch's answers"),
+    ],
+)
+def test_what_is_no_report_or_reference_is_one_line(
+    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, content: bytes, message: str
+) -> None:
+    """Somebody changed it on purpose: the hashes fit."""
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    (copy / name).write_bytes(content)
+    document = json.loads((copy / "package.json").read_text())
+    document["files"][name] = hashlib.sha256(content).hexdigest()
+    (copy / "package.json").write_text(json.dumps(document))
+    assert export_main.main(["parity", str(copy), "--engines", "onnxruntime"]) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_package_of_another_task_has_no_use_for_the_report(folder: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy)
+    document = json.loads((copy / "package.json").read_text())
+    (copy / "package.json").write_text(json.dumps(document | {"task": "smoother"}))
+    with pytest.raises(PackageError, match="not the parity report of a package for smoother"):
+        read_report(load_package(copy))
 
 
 def test_other_weights_are_beyond_the_tolerance(folder: Path) -> None:

@@ -131,6 +131,11 @@ def test_batches_must_be_in_order(batches: tuple[int, int, int]) -> None:
         BuildOptions("8.6", batches=batches)
 
 
+def test_a_workspace_has_a_size() -> None:
+    with pytest.raises(ValueError, match="at least 1 MiB, got -5"):
+        BuildOptions("8.6", workspace_mib=-5)
+
+
 @NO_GPU
 def test_the_full_library_needs_its_gpu(package: ModelPackage) -> None:
     with pytest.raises(PlanError, match=r"built on the GPU that runs it, and here is none .*--runtime rtx"):
