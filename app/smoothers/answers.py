@@ -83,4 +83,4 @@ def with_clean_frames(answer: F32, frame: F32, noise: F32) -> F32:
     body /= 1 + np.square(moved[:, :1] / TURNED)
     place = np.minimum(body, moved[:, JOINTS:] / (CLEAN_PLACE_RATIO * noise[:, 1:] + _TINY))
     excess = np.minimum(np.concatenate([body.repeat(JOINTS, axis=1), place], axis=1), 1e3) ** _SHARPNESS
-    return answer + per_number((excess / (1 + excess)).astype(np.float32)) * off
+    return (answer + per_number((excess / (1 + excess)).astype(np.float32)) * off).astype(np.float32)

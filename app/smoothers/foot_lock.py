@@ -136,7 +136,7 @@ class FootLock:
 def on_ray(points_m: F32) -> F32:
     """(...,3) metres -> x/z, y/z, log z."""
     z = np.maximum(points_m[..., 2:], np.float32(0.05))
-    return np.concatenate([points_m[..., :2] / z, np.log(z)], -1)
+    return np.concatenate([points_m[..., :2] / z, np.log(z)], -1).astype(np.float32)
 
 
 def off_ray(places: F32) -> F32:

@@ -143,9 +143,9 @@ class FrameMemory:
         times = self._time_s[at]
         there = np.isfinite(times)
         due = there & (times <= about_s + _ROUNDING_S)
-        newest_due = np.where(due, times, -np.inf).argmax(1)
-        oldest = np.where(there, times, np.inf).argmin(1)
-        slot = np.where(due.any(1), newest_due, oldest)
+        newest_due: Rows = np.argmax(np.where(due, times, -np.inf), axis=1)
+        oldest: Rows = np.argmin(np.where(there, times, np.inf), axis=1)
+        slot: Rows = np.where(np.any(due, axis=1), newest_due, oldest)
         row = np.arange(len(at))
         chosen_s = times[row, slot]
         back = (self._newest[at][:, None] - np.arange(self._capacity)) % self._capacity
@@ -204,7 +204,8 @@ class FrameMemory:
         times, own_s = self._time_s[at[:, None], around], self._time_s[at, middle]
         share = lagrange(times, own_s)
         through = (share[:, None, :] @ self._motion[at[:, None], around])[:, 0]
-        off = group_squares(self._motion[at, middle] - through) / (1 + np.square(share).sum(1))[:, None]
+        apart = (self._motion[at, middle] - through).astype(np.float32)
+        off = group_squares(apart) / (1 + np.square(share).sum(1))[:, None]
         body = off[:, :JOINTS].sum(1, keepdims=True)
         step_s = (np.prod(np.abs(times - own_s[:, None]), axis=1) / 4) ** (1 / len(neighbours))
         moved = MOVEMENT * (30 * step_s[:, None]) ** _MOVEMENT_POWER

@@ -46,9 +46,9 @@ def legs_of(pose: F32, rest_m: F32, transl_m: F32) -> Legs:
     """Forward kinematics of the legs alone. pose (N,24,3,3), rest joints (N,24,3), translations (N,3)."""
     root = pose[:, 0]
     both = root[:, None]
-    hip = both @ pose[:, HIPS]
-    knee = hip @ pose[:, KNEES]
-    ankle = knee @ pose[:, ANKLES]
+    hip = (both @ pose[:, HIPS]).astype(np.float32)
+    knee = (hip @ pose[:, KNEES]).astype(np.float32)
+    ankle = (knee @ pose[:, ANKLES]).astype(np.float32)
     pelvis = (rest_m[:, 0] + transl_m)[:, None]
     hip_m = pelvis + _turned(both, rest_m[:, HIPS] - rest_m[:, :1])
     knee_m = hip_m + _turned(hip, rest_m[:, KNEES] - rest_m[:, HIPS])
@@ -88,7 +88,7 @@ def _bend_axis(legs: Legs, thigh: F32, shin: F32) -> F32:
     own = legs.hip[..., 0]
     own = own - (own * along).sum(-1, keepdims=True) * along
     axis = np.where(size > _NO_PLANE * _length(thigh) * _length(shin), axis, own)
-    return axis / np.maximum(_length(axis), _TINY)
+    return (axis / np.maximum(_length(axis), _TINY)).astype(np.float32)
 
 
 def _shortest_turn(first: F32, second: F32) -> F32:

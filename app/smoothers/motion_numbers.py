@@ -62,7 +62,7 @@ def read(trajectory: F32, ages_s: NDArray[np.float64], at_s: F64) -> F32:
     share = ((at - ages_s[low]) / (ages_s[low + 1] - ages_s[low])).astype(np.float32)[:, None]
     row = np.arange(len(trajectory))
     newer = trajectory[row, low]
-    return newer + share * (trajectory[row, low + 1] - newer)
+    return (newer + share * (trajectory[row, low + 1] - newer)).astype(np.float32)
 
 
 def continued(trajectory: F32, ages_s: NDArray[np.float64], since_s: F64) -> F32:
