@@ -23,6 +23,7 @@ from engines.registry import open_engine
 SIDE = 1024
 """A product of this size fits no small cache and hides every overhead."""
 
+_PRODUCTS = ("MatMul", "MatMulInteger", "Gemm", "Conv", "ConvInteger", "ConvTranspose")
 _ENGINES = {"fp32": ("onnxruntime", "openvino"), "bf16": ("openvino-bf16",), "int8": ("onnxruntime",)}
 _RUNS = 25
 
@@ -51,12 +52,41 @@ def graph_cost(path: Path) -> GraphCost:
     shapes = {weight.name: tuple(weight.dims) for weight in graph.initializer}
     for value in (*graph.input, *graph.value_info, *graph.output):
         shapes[value.name] = tuple(dim.dim_value for dim in value.type.tensor_type.shape.dim)
+    wanted = {name for node in graph.node if node.op_type in _PRODUCTS for name in (*node.input[:2], node.output[0])}
+    unknown = sorted(name for name in wanted if not shapes.get(name) or 0 in shapes[name])
+    if unknown:  # sizes that are computed on the way, as a doubled batch's
+        shapes |= _shapes_when_run(model, unknown)
     parameters = sum(int(np.prod(weight.dims)) for weight in graph.initializer)
     return GraphCost(parameters, sum(_macs(node, shapes) for node in graph.node))
 
 
+def _shapes_when_run(model: onnx.ModelProto, names: list[str]) -> dict[str, tuple[int, ...]]:
+    """Shapes of inner tensors in one run on zeros; none where an input's size is not fixed.
+
+    Raises: ValueError where the graph does not run.
+    """
+    import onnxruntime as ort
+
+    sizes = {value.name: [dim.dim_value for dim in value.type.tensor_type.shape.dim] for value in model.graph.input}
+    if any(0 in dims for dims in sizes.values()):
+        return {}
+    model.graph.output.extend(helper.make_empty_tensor_value_info(name) for name in names)
+    options = ort.SessionOptions()
+    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.log_severity_level = 3
+    inputs = {
+        value.name: np.zeros(sizes[value.name], helper.tensor_dtype_to_np_dtype(value.type.tensor_type.elem_type))
+        for value in model.graph.input
+    }
+    try:
+        session = ort.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+        return {name: tensor.shape for name, tensor in zip(names, session.run(names, inputs), strict=True)}
+    except Exception as error:  # ONNX Runtime's errors share no class of their own
+        raise ValueError(f"the graph does not run: {str(error).splitlines()[0]}") from error
+
+
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    if node.op_type not in ("MatMul", "MatMulInteger", "Gemm", "Conv", "ConvInteger", "ConvTranspose"):
+    if node.op_type not in _PRODUCTS:
         return 0
     a, b, out = (shapes.get(name, ()) for name in (node.input[0], node.input[1], node.output[0]))
     if not (a and b and out) or 0 in (*a, *b, *out):

@@ -47,6 +47,13 @@ def test_products_and_convolutions_are_counted(tmp_path: Path) -> None:
     assert cost.parameters == 48 + 240 + 35
 
 
+def test_sizes_that_are_computed_on_the_way_are_counted() -> None:
+    models = Path(__file__).resolve().parents[2] / "assets" / "models"
+    # 128x96 twice against 96x72 once: a doubled batch's sizes are only known when the graph runs.
+    twice, once = (graph_cost(models / name / "model.onnx").macs for name in ("hmr-swin-t-s2", "hmr-swin-t-s2-lite"))
+    assert 3.4 < twice / once < 3.7
+
+
 @pytest.mark.parametrize("kind", ["fp32", "int8"])
 def test_the_machine_has_a_rate(kind: str) -> None:
     rate = machine_rate(kind, threads=1)
