@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from app.errors import UsageError
+from engines.writable import why_unwritable
 
 OVERLAY_FILE = "overlay.mp4"
 MOTION_FILE = "motion.npz"
@@ -23,13 +23,8 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
             f"--output {folder}: holds the results of an earlier run ({', '.join(there)}); "
             "give another folder, or --overwrite to replace them"
         )
-    parent = folder
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise UsageError(f"--output {folder}: {parent} is a file, expected a folder; give another name")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise UsageError(f"--output {folder}: no permission to write in {parent}; give another folder")
+    if reason := why_unwritable(folder):
+        raise UsageError(f"--output {folder}: {reason}")
 
 
 def make_output_folder(folder: Path) -> None:

@@ -25,6 +25,7 @@ from engines.package import (
     parse_metadata,
     sha256_of,
 )
+from engines.writable import why_unwritable
 
 
 def write_package(
@@ -94,13 +95,8 @@ def check_replaceable(out: Path) -> None:
 
 def check_writable(out: Path) -> None:
     """Raise PackageError where no folder `out` can be made: minutes of work would be lost. Touches nothing."""
-    parent = out.absolute().parent
-    while not parent.exists():
-        parent = parent.parent
-    if not parent.is_dir():
-        raise PackageError(f"{out}: {parent} is a file, expected a folder; give another name")
-    if not os.access(parent, os.W_OK | os.X_OK):
-        raise PackageError(f"{out}: no permission to write in {parent}; give another folder")
+    if reason := why_unwritable(out.absolute().parent):
+        raise PackageError(f"{out}: {reason}")
 
 
 def _document(info: PackageInfo, files: dict[str, str]) -> dict[str, object]:
