@@ -22,7 +22,7 @@ import numpy as np
 from engines.devices import usable_cores
 from engines.errors import EngineError
 from engines.onnxruntime_engine import session_options
-from engines.openvino_engine import OpenVinoEngine
+from engines.openvino_engine import OpenVinoEngine, import_openvino
 from engines.optional import require
 from engines.package import ModelPackage, load_package
 from export.command_line import Parser
@@ -126,8 +126,6 @@ def _openvino(
     package: ModelPackage, inputs: dict[str, np.ndarray], threads: int, repeats: int
 ) -> Iterator[tuple[str, str, float]]:
     """The same; fused nodes have no time of their own."""
-    from engines.openvino_engine import import_openvino
-
     settings = {**OpenVinoEngine(package, threads=threads).settings(), "PERF_COUNT": True}
     request = import_openvino().Core().compile_model(str(package.model_path), "CPU", settings).create_infer_request()
     for _ in range(WARM_UP + repeats):

@@ -10,13 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.joints import Joint
-from training.motion.data import MotionClip, at_rate, load_clip, plausible_runs
+from training.motion.data import ENDS, FAST_M_S, MotionClip, at_rate, load_clip, plausible_runs
 from training.motion.error_model import ErrorModel, Strength, observe
 from training.motion.pairs import PairedMotion, draw_scene
-
-FAST_M_S = 3.0
-"""A clip whose hands or feet reach this speed, relative to the pelvis, counts as fast."""
 
 MIN_S = 1.0
 
@@ -34,7 +30,7 @@ class Case:
 def case_of(name: str, paired: PairedMotion, body: BodyModel) -> Case:
     """Truth's joints and whether it is fast."""
     joints = posed_joints(body, paired.pose, paired.betas, paired.transl_m)
-    ends = joints[:, [Joint.LEFT_WRIST, Joint.RIGHT_WRIST, Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE]] - joints[:, :1]
+    ends = joints[:, ENDS] - joints[:, :1]
     speed = np.linalg.norm(np.diff(ends, axis=0), axis=-1) / np.diff(paired.time_s)[:, None]
     return Case(name, paired, joints, bool(np.percentile(speed.max(1), 98) > FAST_M_S))
 

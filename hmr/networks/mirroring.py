@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from hmr.body.joints import MIRROR
 from hmr.networks.decoders.smpl_transformer import SmplPrediction
-from hmr.networks.rotation import sixd_from_rotmat
+from hmr.networks.rotation import rotmat_from_6d, sixd_from_rotmat
 
 _SIGNS = (-1.0, 1.0, 1.0)
 
@@ -59,9 +58,5 @@ def _halves(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:
 
 def _orthogonal(matrices: Tensor) -> Tensor:
     """Rotations (..., 3, 3) from sums of rotations: Gram and Schmidt on the columns, y before x."""
-    x, y = matrices[..., 0], F.normalize(matrices[..., 1], dim=-1)
-    x = F.normalize(x - (x * y).sum(-1, keepdim=True) * y, dim=-1)
-    x1, x2, x3 = x.unbind(-1)
-    y1, y2, y3 = y.unbind(-1)
-    z = torch.stack((x2 * y3 - x3 * y2, x3 * y1 - x1 * y3, x1 * y2 - x2 * y1), dim=-1)
-    return torch.stack((x, y, z), dim=-1)
+    y, x, minus_z = rotmat_from_6d(torch.cat((matrices[..., 1], matrices[..., 0]), dim=-1)).unbind(-1)
+    return torch.stack((x, y, -minus_z), dim=-1)

@@ -27,6 +27,12 @@ from training.synthetic.poses import split_files
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
+FAST_M_S = 3.0
+"""Above this speed of a wrist or an ankle, relative to the pelvis, motion counts as fast."""
+
+ENDS = (Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE, Joint.LEFT_WRIST, Joint.RIGHT_WRIST)
+"""What strikes and kicks are made with."""
+
 _Y_UP_FROM_Z_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)
 # Where SMPL's five further points lie from the joints that carry them, on the embedded body's own proportions: towards
 # the crown, along the hands, to the toes. The embedded body has no SMPL vertex to read them from.

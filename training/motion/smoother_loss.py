@@ -8,7 +8,7 @@ from torch import Tensor
 from hmr.body.inverse_kinematics import forward_kinematics
 from hmr.networks.temporal.motion_window import JOINTS, rotations_of
 from hmr.networks.temporal.window_smoother import WindowSmoother
-from training.motion.data import rest_joints_29
+from training.motion.data import ENDS, FAST_M_S, rest_joints_29
 from training.motion.recipe import MotionWeights
 from training.motion.windows import WindowBatch
 
@@ -17,11 +17,7 @@ SHOWN_SLOTS = (0, 3, 6, 9, 15)
 
 STANDING_M_S = 0.15
 FEET = (10, 11)
-ENDS = (7, 8, 20, 21)
-"""Ankles and wrists: what strikes and kicks are made with."""
-
 SLOW_M_S = 1.0
-FAST_M_S = 3.0
 
 
 def bodies(motion: Tensor) -> tuple[Tensor, Tensor]:

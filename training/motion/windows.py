@@ -14,6 +14,8 @@ from torch import Tensor
 from hmr.body.body_model import forward_kinematics
 from hmr.geometry.rotations import axis_angle_to_matrix, rotation_6d_to_matrix
 from training.motion.data import (
+    ENDS,
+    FAST_M_S,
     MotionClip,
     at_rate,
     load_split,
@@ -29,8 +31,6 @@ F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 Rng = np.random.Generator
 STORE_HZ = 60.0
-FAST_M_S = 3.0
-_ENDS = (7, 8, 20, 21)
 
 
 def motion_rows(pose: F32, transl_m: F32) -> F32:
@@ -199,7 +199,7 @@ class MotionWindows:
 def fast_moments_s(run: MotionClip) -> F64:
     """Seconds into a run, a tenth apart or more, at which a wrist or an ankle moves fast, seen from the pelvis."""
     _, places = forward_kinematics(run.pose, rest_joints_29()[None, :24])
-    ends = places[:, _ENDS] - places[:, :1]
+    ends = places[:, ENDS] - places[:, :1]
     speed = np.linalg.norm(np.diff(ends, axis=0), axis=-1).max(1) * run.fps
     tenth = max(1, round(run.fps / 10))
     return np.array([k / run.fps for k in range(0, len(speed), tenth) if speed[k : k + tenth].max() > FAST_M_S])
