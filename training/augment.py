@@ -36,9 +36,10 @@ class Augmentation:
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "colour": Augmentation(),
+    "film": Augmentation(blur_share=0.25),
     "full": Augmentation(blur_share=0.2, noise_share=0.3, cutout_share=0.25),
 }
-"""By name: nothing, mirror and colours (cheap on a CPU), everything."""
+"""By name: nothing; mirror and colours (cheap on a CPU); these and the smear of films; everything."""
 
 
 def augment(batch: Batch, how: Augmentation, generator: torch.Generator | None = None) -> Batch:

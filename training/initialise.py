@@ -1,8 +1,9 @@
-"""Starting weights that make window attention behave like a convolution, for training from scratch on little data.
+"""Starting weights: window attention that behaves like a convolution; trained weights; a trained network made deeper.
 
-Each head's relative position bias starts as a narrow bell around an offset of its own, as in ConViT (d'Ascoli et al.
-2021, arXiv 2103.10697), and the linear maps behind it start at unit gain instead of Swin's 0.02, so that the first
-steps already see neighbouring patches. Everything stays trainable; the architecture does not change.
+For training from scratch on little data each head's relative position bias starts as a narrow bell around an offset of
+its own, as in ConViT (d'Ascoli et al. 2021, arXiv 2103.10697), and the linear maps behind it start at unit gain instead
+of Swin's 0.02, so that the first steps already see neighbouring patches. Everything stays trainable; the architecture
+does not change.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ OFFSETS = (
     (0, -2),
 )
 SHARPNESS = 1.0
+MEAN_OF_FOUR = 0.94
 
 
 @torch.no_grad()
@@ -74,6 +76,8 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
     own = net.state_dict()
     # A ViT that merges tokens sits one level deeper.
     stored |= {key.replace("backbone.", "backbone.vit.", 1): value for key, value in stored.items()}
+    deeper = one_stage_deeper(net, stored)
+    stored |= deeper
     taken = {key: stored[key].to(value.dtype) for key, value in own.items() if _fits(stored.get(key), value)}
     if not taken:
         raise ValueError(f"{path}: nothing in it fits this network; it holds {', '.join(list(stored)[:4])}, ...")
@@ -83,7 +87,50 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
         counts[0] += key in taken
         counts[1] += 1
     words = ", ".join(f"{name} {found} of {total}" for name, (found, total) in parts.items())
-    return {**own, **taken}, f"{path.name}: tensors taken: {words}"
+    grown = ", a stage deeper than what is stored" if deeper else ""
+    return {**own, **taken}, f"{path.name}: tensors taken: {words}{grown}"
+
+
+def one_stage_deeper(net: nn.Module, stored: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """What a Swin with one more stage than the stored one needs to begin as, roughly, the stored network, by our names;
+    empty where the stages are others.
+
+    Every second channel of the new stage is the mean of the four tokens that patch merging joins (those channels of the
+    decoder's position code are the stored decoder's), the others are a random mix of them; the new blocks add nothing
+    yet; the decoder reads the means as it read the stored map. Growing a network without forgetting: Net2Net (Chen et
+    al. 2016, arXiv 1511.05641).
+    """
+    encoder = getattr(net, "backbone", None)
+    if not isinstance(encoder, Swin):
+        return {}
+    new = len(encoder.layers) - 1
+    norm = [stored.get(f"backbone.norms.{new - 1}.{part}") for part in ("weight", "bias")]
+    if f"backbone.layers.{new}.downsample.reduction.weight" in stored or norm[0] is None or norm[1] is None:
+        return {}
+    width = len(norm[0])
+    own = net.state_dict()
+    if own[f"backbone.norms.{new}.weight"].shape != (2 * width,):
+        return {}
+    reduction = own[f"backbone.layers.{new}.downsample.reduction.weight"].clone()
+    reduction[::2] = torch.eye(width).repeat(1, 4) / 4
+    grown = {
+        f"backbone.layers.{new}.downsample.reduction.weight": reduction,
+        # The mean of four tokens varies less than one of them.
+        f"backbone.norms.{new}.weight": _between(MEAN_OF_FOUR * norm[0], torch.ones(width)),
+        f"backbone.norms.{new}.bias": _between(norm[1]),
+    }
+    for key, value in own.items():
+        if key.startswith(f"backbone.layers.{new}.blocks.") and (".attn.proj." in key or ".mlp.fc2." in key):
+            grown[key] = torch.zeros_like(value)
+        old = stored.get(key)
+        if key.startswith("smpl_head.") and old is not None and old.shape[1:] == (width,) != value.shape[1:]:
+            grown[key] = _between(old)
+    return grown
+
+
+def _between(even: torch.Tensor, odd: torch.Tensor | None = None) -> torch.Tensor:
+    """The columns of both in turn; without `odd` zeros."""
+    return torch.stack([even, torch.zeros_like(even) if odd is None else odd], dim=-1).flatten(-2)
 
 
 def helper_from(helper: nn.Module, path: Path) -> bool:
@@ -91,10 +138,19 @@ def helper_from(helper: nn.Module, path: Path) -> bool:
     content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else {}
     stored = content.get("helper") if isinstance(content, dict) else None
     own = helper.state_dict()
+    if isinstance(stored, dict):
+        stored = {key: _widened(value, own.get(key)) for key, value in stored.items()}
     if not own or not isinstance(stored, dict) or not all(_fits(stored.get(key), own[key]) for key in own):
         return False
     helper.load_state_dict({key: stored[key].float() for key in own})
     return True
+
+
+def _widened(stored: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:
+    """A 1x1 convolution over the stored map, as one over a stage more: see `one_stage_deeper`."""
+    if own is None or stored.dim() != 4 or own.shape[1] != 2 * stored.shape[1]:
+        return stored
+    return _between(stored.flatten(1))[:, :, None, None]
 
 
 def _fits(stored: torch.Tensor | None, own: torch.Tensor) -> bool:

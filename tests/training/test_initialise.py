@@ -1,0 +1,78 @@
+"""Starting weights taken from checkpoints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from hmr.networks.hmr_net import HmrNet
+from tests.training.toy import DECODER, SWIN
+from training.initialise import helper_from, weights_from
+from training.losses import HelperHeads
+from training.network import build_network
+
+IMAGE_HW = (64, 48)
+
+
+def network(stages: int) -> HmrNet:
+    size = SWIN | {"depths": [1] * stages, "heads": [1, 2, 4][:stages]}
+    net = build_network(f"swin-t-s{stages}", IMAGE_HW, {"size": size, "drop_path": 0.0, "decoder": DECODER})
+    assert isinstance(net, HmrNet)
+    return net.eval()
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> tuple[HmrNet, HelperHeads, Path]:
+    torch.manual_seed(3)
+    shallow, helper = network(2), HelperHeads(32)
+    for norm in shallow.backbone.norms[-1].parameters():
+        torch.nn.init.normal_(norm, 0.5, 0.3)
+    for readout in (shallow.smpl_head.decpose, shallow.smpl_head.deccam):
+        torch.nn.init.normal_(readout.weight, 0, 0.1)
+    path = tmp_path / "shallow.pt"
+    torch.save({"state_dict": shallow.state_dict(), "helper": helper.state_dict()}, path)
+    return shallow, helper, path
+
+
+def test_a_network_goes_on_one_stage_deeper(stored: tuple[HmrNet, HelperHeads, Path]) -> None:
+    shallow, _, path = stored
+    deep = network(3)
+    weights, words = weights_from(deep, path)
+    deep.load_state_dict(weights)
+    assert words.endswith("a stage deeper than what is stored")
+    images = torch.rand(2, 3, *IMAGE_HW)
+    with torch.no_grad():
+        before, after = shallow.backbone(images)[-1], deep.backbone(images)[-1]
+        means = after[:, ::2]
+        # What the decoder reads as the stored map is that map, with half the rows and columns, up to its norm's scale.
+        pooled = F.avg_pool2d(before, 2)
+        assert torch.corrcoef(torch.stack([means.flatten(), pooled.flatten()]))[0, 1] > 0.97
+        expected, found = shallow.smpl_head(means), deep.smpl_head(after)
+    for name in ("pose6d", "betas", "camera"):
+        torch.testing.assert_close(getattr(found, name), getattr(expected, name), rtol=1e-4, atol=1e-4)
+
+
+def test_helper_heads_read_the_deeper_map_as_they_read_the_stored_one(
+    stored: tuple[HmrNet, HelperHeads, Path],
+) -> None:
+    _, helper, path = stored
+    wide = HelperHeads(64)
+    assert helper_from(wide, path)
+    deeper = torch.randn(2, 64, 4, 3)
+    with torch.no_grad():
+        for found, expected in zip(wide(deeper), helper(deeper[:, ::2]), strict=True):
+            torch.testing.assert_close(found, expected)
+
+
+def test_a_checkpoint_without_its_last_norm_does_not_grow(
+    stored: tuple[HmrNet, HelperHeads, Path], tmp_path: Path
+) -> None:
+    shallow, _, _ = stored
+    path = tmp_path / "other.pt"
+    kept = {key: value for key, value in shallow.state_dict().items() if ".norms." not in key}
+    torch.save({"state_dict": kept}, path)
+    _, words = weights_from(network(3), path)
+    assert "deeper" not in words
