@@ -32,7 +32,9 @@ class MotionWeights:
 class MotionRecipe:
     """One training run of a smoother. `arguments`: of the network; `rates_hz`: frame rates, one drawn per batch, 0 for
     an irregular one; `strength`: range of the error model's factors; `fast_share`: of the windows that are put where
-    something moves fast; the learning rate falls on a cosine."""
+    something moves fast; `own_share`: of the batches whose errors are those of the measured engine itself, not of one
+    like it; `pair_rows`: windows of real pairs beside each batch, where the run has pairs; the learning rate falls on
+    a cosine."""
 
     name: str
     batch: int = 24
@@ -45,6 +47,8 @@ class MotionRecipe:
     rates_hz: tuple[float, ...] = (30.0,)
     strength: tuple[float, float] = (0.1, 1.3)
     fast_share: float = 0.0
+    own_share: float = 0.0
+    pair_rows: int = 0
     seed: int = 0
     arguments: dict[str, Any] = field(default_factory=dict)
     weights: MotionWeights = field(default_factory=MotionWeights)

@@ -22,9 +22,10 @@ from torch import Tensor
 from hmr.networks.temporal.motion_window import REFERENCE, SLOT_AGES_S
 from hmr.networks.temporal.window_smoother import WindowSmoother
 from training.motion.error_model import ERROR_MODEL, ErrorModel
+from training.motion.pair_windows import PairWindows
 from training.motion.recipe import MotionRecipe, load_motion_recipe
 from training.motion.smoother_loss import bodies, rollout, smoother_loss
-from training.motion.windows import MotionWindows, WindowBatch
+from training.motion.windows import MotionWindows, WindowBatch, joined
 
 SAVE_EVERY_S = 150.0
 NOISE_SHARE = 0.15
@@ -44,6 +45,7 @@ class MotionRun:
     threads: int | None = None
     check_every_s: float = 240.0
     resume: bool = True
+    pairs: Path | None = None
 
 
 class MotionTraining:
@@ -56,9 +58,16 @@ class MotionTraining:
         run.out.mkdir(parents=True, exist_ok=True)
         errors = ErrorModel.load(run.errors)
         ages = np.array(recipe.arguments.get("ages_s", SLOT_AGES_S), np.float64)
-        self.train = MotionWindows.load(run.mocap, "train", errors, ages, recipe.rates_hz, recipe.fast_share)
+        self.train = MotionWindows.load(
+            run.mocap, "train", errors, ages, recipe.rates_hz, recipe.fast_share, recipe.own_share
+        )
         test = MotionWindows.load(run.mocap, "test", errors, ages, (30.0,))
-        self.test = test.batch(np.random.default_rng(1), TEST_ROWS, TEST_ANSWERS, (0.5, 1.0))
+        self.tests = {"": test.batch(np.random.default_rng(1), TEST_ROWS, TEST_ANSWERS, (0.5, 1.0))}
+        self.pairs: PairWindows | None = None
+        if run.pairs is not None:
+            self.pairs = PairWindows.load(run.pairs, ages, held_out=False)
+            held_out = PairWindows.load(run.pairs, ages, held_out=True)
+            self.tests["pairs_"] = held_out.batch(np.random.default_rng(3), 2 * TEST_ROWS, TEST_ANSWERS)
         torch.manual_seed(recipe.seed)
         self.net = WindowSmoother(**recipe.arguments).to(run.device)
         self.net.spread.copy_(spread_of(self.net, self._draw(0, 256)))
@@ -77,6 +86,8 @@ class MotionTraining:
     def _draw(self, step: int, rows: int) -> WindowBatch:
         rng = np.random.default_rng([self.recipe.seed, step])
         drawn = self.train.batch(rng, rows, self.recipe.steps_per_rollout, self.recipe.strength)
+        if self.pairs is not None and self.recipe.pair_rows:
+            drawn = joined(drawn, self.pairs.batch(rng, self.recipe.pair_rows, self.recipe.steps_per_rollout))
         return drawn.to(self.run_options.device)
 
     def _restore(self) -> None:
@@ -146,8 +157,10 @@ class MotionTraining:
         return {name: float(value.detach()) for name, value in terms.items()}
 
     def _check(self) -> None:
-        scores = score(self.average.eval(), self.test.to(self.run_options.device))
-        entry = {"minutes": self.spent_s / 60, "steps": self.steps, **scores}
+        entry: dict[str, float] = {"minutes": self.spent_s / 60, "steps": self.steps}
+        for name, test in self.tests.items():
+            scores = score(self.average.eval(), test.to(self.run_options.device))
+            entry |= {name + figure: value for figure, value in scores.items()}
         with (self.run_options.out / "log.jsonl").open("a", encoding="utf-8") as log:
             log.write(json.dumps(entry) + "\n")
         print(" ".join(f"{name} {value:.2f}" for name, value in entry.items()), flush=True)
@@ -185,6 +198,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recipe", default="motion-diffusion", help="name in training/motion/recipes, or a .toml file")
     parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
     parser.add_argument("--errors", type=Path, default=ERROR_MODEL, help="error model (training.motion.measure)")
+    parser.add_argument("--pairs", type=Path, help="also learn from these pairs (training.motion.make_pairs)")
     parser.add_argument("--out", type=Path, default=None, help="default: work/NAME")
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--device", default="cpu")
@@ -196,7 +210,15 @@ def main(argv: list[str] | None = None) -> int:
         recipe = load_motion_recipe(args.recipe)
         out = args.out or Path("work") / recipe.name
         run = MotionRun(
-            args.mocap, args.errors, out, args.minutes, args.device, args.threads, args.check_every, not args.fresh
+            mocap=args.mocap,
+            errors=args.errors,
+            out=out,
+            minutes=args.minutes,
+            device=args.device,
+            threads=args.threads,
+            check_every_s=args.check_every,
+            resume=not args.fresh,
+            pairs=args.pairs,
         )
         training = MotionTraining(recipe, run)
     except ValueError as error:

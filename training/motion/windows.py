@@ -58,6 +58,25 @@ class WindowBatch:
         return WindowBatch(*(getattr(self, name).to(device) for name in self.__dataclass_fields__))
 
 
+def joined(first: WindowBatch, second: WindowBatch) -> WindowBatch:
+    """The rows of both; the one with fewer frames gets some that do not count."""
+    frames = max(first.motion.shape[1], second.motion.shape[1])
+
+    def longer(values: Tensor, frame_axis: int) -> Tensor:
+        lacking = list(values.shape)
+        lacking[frame_axis] = frames - values.shape[frame_axis]
+        return torch.cat((values.new_zeros(lacking), values), frame_axis)
+
+    parts = (
+        WindowBatch(longer(b.motion, 1), longer(b.age_s, 2), longer(b.weight, 2), b.step_s, b.truth)
+        for b in (first, second)
+    )
+    one, other = parts
+    return WindowBatch(
+        *(torch.cat((getattr(one, name), getattr(other, name))) for name in WindowBatch.__dataclass_fields__)
+    )
+
+
 class MotionWindows:
     """All believable motion of a split, and random windows of it."""
 
@@ -68,8 +87,9 @@ class MotionWindows:
         ages_s: F64,
         rates_hz: tuple[float, ...],
         fast_share: float = 0.0,
+        own_share: float = 0.0,
     ) -> None:
-        """clips: at any rate. ages_s (K,): the smoother's slots. rates_hz, fast_share: see `MotionRecipe`."""
+        """clips: at any rate. ages_s (K,): the smoother's slots. rates_hz and the shares: see `MotionRecipe`."""
         self.errors, self.ages_s, self.rates_hz = errors, ages_s, rates_hz
         self.longest_s = float(ages_s[-1]) + 0.15
         runs: list[MotionClip] = []
@@ -84,7 +104,7 @@ class MotionWindows:
         self.share = length / length.sum()
         moments = [fast_moments_s(run) for run in runs] if fast_share else []
         self.fast = [(row, float(at_s)) for row, found in enumerate(moments) for at_s in found]
-        self.fast_share = fast_share if self.fast else 0.0
+        self.fast_share, self.own_share = fast_share if self.fast else 0.0, own_share
 
     @staticmethod
     def load(
@@ -94,9 +114,10 @@ class MotionWindows:
         ages_s: F64,
         rates_hz: tuple[float, ...],
         fast_share: float = 0.0,
+        own_share: float = 0.0,
     ) -> MotionWindows:
         """The clips of a split in `folder`."""
-        return MotionWindows(load_split(folder, split), errors, ages_s, rates_hz, fast_share)
+        return MotionWindows(load_split(folder, split), errors, ages_s, rates_hz, fast_share, own_share)
 
     def batch(self, rng: Rng, size: int, answers: int, strength: tuple[float, float]) -> WindowBatch:
         """Draw one."""
@@ -112,17 +133,15 @@ class MotionWindows:
         columns, transl = self._truth(rng, size, np.concatenate([time_s, slots_s.reshape(size, -1)], axis=1))
         pose = rotation_6d_to_matrix(columns.reshape(*columns.shape[:-2], 6)).astype(np.float32)
         saw_pose, saw_transl, seen = self._observed(rng, pose[:, :frames], transl[:, :frames], time_s, strength)
-        seen &= self._shown(rng, time_s)
+        seen &= shown_frames(rng, time_s)
         age_s = now_s[:, :, None] - time_s[:, None, :]
-        # As app/smoothers/diffusion.py weighs frames: by the time that each stands for, in thirtieths of a second.
-        around = np.diff(time_s, axis=1)
-        stands_for = 15 * (np.concatenate([around[:, :1], around], 1) + np.concatenate([around, around[:, -1:]], 1))
-        stands_for = np.clip(stands_for, 0.2, 2).astype(np.float32)
         truth = motion_rows(pose[:, frames:], transl[:, frames:]).reshape(size, answers, len(self.ages_s), -1)
         return WindowBatch(
             motion=torch.from_numpy(motion_rows(saw_pose, saw_transl)),
             age_s=torch.from_numpy(np.maximum(age_s, 0).astype(np.float32)),
-            weight=torch.from_numpy(((age_s > -1e-6) & seen[:, None]).astype(np.float32) * stands_for[:, None]),
+            weight=torch.from_numpy(
+                ((age_s > -1e-6) & seen[:, None]).astype(np.float32) * time_stood_for(time_s)[:, None]
+            ),
             step_s=torch.from_numpy(np.diff(time_s, axis=1)[:, -answers:].astype(np.float32)),
             truth=torch.from_numpy(truth),
         )
@@ -169,6 +188,8 @@ class MotionWindows:
         return number, float(np.clip(wanted_s, 0, latest_s)) if fast else rng.uniform(0, latest_s)
 
     def _observed(self, rng: Rng, pose: F32, transl: F32, time_s: F64, strength: tuple[float, float]):
+        if rng.random() < self.own_share:
+            return observe(self.errors, rng, pose, transl, time_s)
         size = len(pose)
         low, high = strength
         factors = Strength(
@@ -182,18 +203,25 @@ class MotionWindows:
         pace = np.exp(rng.normal(0, 0.35, (size, 1)))
         return observe(self.errors, rng, pose, transl, time_s * pace, factors, vary=True)
 
-    @staticmethod
-    def _shown(rng: Rng, time_s: F64) -> NDArray[np.bool_]:
-        """(B,T) False in forced gaps and before a person came."""
-        size = len(time_s)
-        end = time_s[:, -1:]
-        gap_end = end - rng.uniform(-0.1, 1.0, (size, 1))
-        gap = (time_s > gap_end - rng.uniform(0.08, 0.6, (size, 1))) & (time_s < gap_end)
-        gap &= rng.random((size, 1)) < 0.25
-        came = np.where(rng.random((size, 1)) < 0.2, end - rng.uniform(0.05, 1.0, (size, 1)), -np.inf)
-        shown = ~gap & (time_s >= came)
-        shown[:, 0] |= ~shown.any(1)
-        return shown
+
+def shown_frames(rng: Rng, time_s: F64) -> NDArray[np.bool_]:
+    """(B,T) False in gaps, which a quarter of the rows have, and before a person came."""
+    size = len(time_s)
+    end = time_s[:, -1:]
+    gap_end = end - rng.uniform(-0.1, 1.0, (size, 1))
+    gap = (time_s > gap_end - rng.uniform(0.08, 0.6, (size, 1))) & (time_s < gap_end)
+    gap &= rng.random((size, 1)) < 0.25
+    came = np.where(rng.random((size, 1)) < 0.2, end - rng.uniform(0.05, 1.0, (size, 1)), -np.inf)
+    shown = ~gap & (time_s >= came)
+    shown[:, 0] |= ~shown.any(1)
+    return shown
+
+
+def time_stood_for(time_s: F64) -> F32:
+    """(B,T) how much time each frame stands for, in thirtieths of a second, as app/smoothers/frame_memory.py weighs."""
+    around = np.diff(time_s, axis=1)
+    both = np.concatenate([around[:, :1], around], 1) + np.concatenate([around, around[:, -1:]], 1)
+    return np.clip(15 * both, 0.2, 2).astype(np.float32)
 
 
 def fast_moments_s(run: MotionClip) -> F64:
