@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "smooth": ("evaluation.smooth", "smoothers on motion clips: error, shaking, delay, foot slide, time"),
     "smooth-rates": ("evaluation.smooth_rates", "whether the diffusion smoother answers alike at every frame rate"),
+    "smooth-prior": ("evaluation.smooth_prior", "FastHMR's motion prior on an engine's estimates: VAE and decoder"),
     "smooth-strip": ("evaluation.smooth_strip", "raw, one-euro and diffusion side by side, to look at"),
     "tune-one-euro": ("evaluation.tune_one_euro", "constants with which the one-euro filter does best on clips"),
     "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
