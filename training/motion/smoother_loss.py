@@ -15,6 +15,10 @@ from training.motion.windows import WindowBatch
 SHOWN_SLOTS = (0, 3, 6, 9, 15)
 """Slots whose bodies are compared as bodies: ages 0, 0.1, 0.2, 0.3 and 0.5 s."""
 
+CALM_NOW = (2.5, 1.0, 0.7, 0.7, 0.7)
+"""How much the accelerations of each count: what is known from the past alone shakes most, and what has been seen from
+both sides may rather keep its movement."""
+
 STANDING_M_S = 0.15
 FEET = (10, 11)
 SLOW_M_S = 1.0
@@ -81,7 +85,7 @@ def smoother_loss(
         "joints": weighted(length(off), row),
         "place": weighted(length(off_place), row),
         "joint_step": weighted(length(steps[:, 1:]), row),
-        "joint_acceleration": weighted(length(turns), row),
+        "joint_acceleration": weighted(length(turns) * turns.new_tensor(CALM_NOW)[:, None], row),
         "feet": (length(feet) * standing)[:, 1:].mean(),
         "peak_speed": ((speed - true_speed).abs() * moves)[:, 1:].mean(),
     }
