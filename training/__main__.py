@@ -1,5 +1,8 @@
 """`python -m training --recipe swin-t-s2 --minutes 60`: learn from crops, on disk or rendered on the way; resumable.
 
+Crops come from the sets of --train, or are rendered from the pack of --stream. Where neither is given: from
+work/crops-train, else rendered from work/pack, else from a starter pack that is made of the repository alone.
+
 Several recipes learn from one stream of crops:
 `python -m training --recipe swin-t-s2 swin-t-s3 --stream PACK --minutes 9 --device cuda --out OUT`.
 """
@@ -12,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-TRAIN, TEST = Path("work/crops-train"), Path("work/crops-test")
+TEST = Path("work/crops-test")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,17 +27,15 @@ def parser() -> argparse.ArgumentParser:
         "--recipe", nargs="+", action="extend", required=True, help="names in training/recipes, or .toml files"
     )
     data = p.add_argument_group("crops")
-    data.add_argument("--train", type=Path, nargs="+", default=None, help=f"crop sets to learn from (default {TRAIN})")
-    data.add_argument(
-        "--test", type=Path, default=None, help=f"crop set to score on (default {TEST}, or from the pack)"
-    )
+    data.add_argument("--train", type=Path, nargs="+", default=None, help="crop sets to learn from")
+    data.add_argument("--test", type=Path, default=None, help=f"crop set to score on (default {TEST}, or rendered)")
     data.add_argument(
         "--stream", type=Path, default=None, metavar="PACK", help="render crops from a pack while training"
     )
     data.add_argument("--workers", type=int, default=None, help="processes that render (default: the cores but two)")
     data.add_argument("--pool", type=int, default=None, help="rendered crops to keep and draw from (150 kB each)")
     data.add_argument("--test-crops", type=int, default=512, help="crops to score on where the pack gives them")
-    data.add_argument("--augment", default=None, help="none, colour (default on a CPU) or full (default on a GPU)")
+    data.add_argument("--augment", default=None, help="none, colour (default on a CPU), film or full (on a GPU)")
     run = p.add_argument_group("run")
     run.add_argument("--out", type=Path, default=None, help="checkpoints, log and curves (default work/RECIPE)")
     run.add_argument("--minutes", type=float, default=60.0, help="time budget, resumed runs counted in")
@@ -42,7 +43,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--threads", type=int, default=None, help="CPU threads")
     run.add_argument("--batch", type=int, default=None, help="crops of a step (default: each recipe's own)")
-    run.add_argument("--validate-every", type=float, default=300.0, help="seconds of training between checks")
+    run.add_argument(
+        "--validate-every", type=float, default=None,
+        help="seconds of training between checks and checkpoints (default 300, and at least eight of them in a run)",
+    )  # fmt: skip
     run.add_argument("--fresh", action="store_true", help="ignore an earlier checkpoint in --out")
     run.add_argument("--compile", action="store_true", help="torch.compile: minutes first, then faster steps")
     run.add_argument("--no-tensorboard", action="store_true", help="write no TensorBoard log")
@@ -71,24 +75,30 @@ def main(argv: list[str] | None = None) -> int:
     from training import distributed
     from training.config import load_recipe
     from training.loop import RunOptions, Training
+    from training.starter import find_crops
 
     cuda = args.device.startswith("cuda")
     try:
         recipes = [load_recipe(name) for name in args.recipe]
         names = [recipe.name for recipe in recipes]
-        rendered = args.stream is not None
-        if rendered and args.train:
+        if args.stream is not None and args.train:
             raise ValueError("give crop sets (--train) or a pack (--stream), not both")
+        if not args.minutes > 0:
+            raise ValueError(f"--minutes: expected more than 0, got {args.minutes:g}")
+        train, stream = args.train, args.stream
+        if not train and stream is None:
+            train, stream = find_crops(Path("work"))
+        rendered = stream is not None
         options = RunOptions(
-            train=None if rendered else tuple(args.train or [TRAIN]),
+            train=None if train is None else tuple(train),
             test=args.test or (None if rendered else TEST),
             out=args.out or Path("work") / "+".join(names),
             minutes=args.minutes,
             device=args.device,
             threads=args.threads,
-            validate_every_s=args.validate_every,
+            validate_every_s=args.validate_every or min(300.0, max(15.0, args.minutes * 60 / 8)),
             resume=not args.fresh,
-            stream=args.stream,
+            stream=stream,
             workers=args.workers or max(1, (os.cpu_count() or 1) - 2),
             pool=args.pool or (100_000 if cuda else 4096),
             batch=args.batch,
@@ -113,6 +123,9 @@ def main(argv: list[str] | None = None) -> int:
     except (FloatingPointError, RuntimeError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("stopped; the same command goes on from the last check", file=sys.stderr)
+        return 130
     finally:
         distributed.stop()
     for name, reason in training.failures.items():

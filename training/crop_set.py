@@ -71,12 +71,6 @@ class Crops:
     def __len__(self) -> int:
         return self.count
 
-    @property
-    def pixel_hw(self) -> tuple[int, int]:
-        """Height and width of the stored pictures."""
-        height, width = self.stored["pixels"].shape[1:3]
-        return int(height), int(width)
-
     def refresh(self) -> None:
         """Look how many crops there are by now."""
 
@@ -117,8 +111,8 @@ class CropSet(Crops):
         if not (folder / "meta.json").is_file():
             raise ValueError(
                 f"{folder} holds no crop set (meta.json is missing); make one: "
-                f"python -m training.synthetic.generate {folder} --count 20000 --pack PACK "
-                "(docs/training.md says how a pack is made), or render while training: --stream PACK"
+                f"python -m training.synthetic.generate {folder} --split train --count 20000 --pack PACK "
+                "(test: to score on; docs/training.md says how a pack is made), or render while training: --stream PACK"
             )
         self.folder = folder
         present = [name for name in KNOWN_FILES if (folder / f"{name}.npy").is_file()]

@@ -25,10 +25,19 @@ class Logbook:
 
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
-    def load(self) -> None:
-        """Read what an earlier run wrote."""
-        if self.path.is_file():
-            self.entries = [json.loads(line) for line in self.path.read_text().splitlines()]
+    def load(self, minutes: float) -> None:
+        """Read what an earlier run wrote up to `minutes` of training, and forget the rest: it went on after its last
+        checkpoint, and that part is done again."""
+        if not self.path.is_file():
+            return
+        entries: list[Entry] = []
+        for line in self.path.read_text().splitlines():
+            try:
+                entries.append(json.loads(line))
+            except json.JSONDecodeError:  # the line at which the run was killed
+                break
+        self.entries = [entry for entry in entries if float(entry["minutes"]) <= minutes + 1e-6]
+        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in self.entries))
 
     def clear(self) -> None:
         """Forget an earlier run."""

@@ -115,8 +115,9 @@ class Training:
             first = distributed.rank() == 0
             self.log = Logbook(options.out, tensorboard=options.tensorboard and first)
             if options.resume and self._checkpoint.is_file():
-                self.log.load()
                 self._restore()
+                if first:
+                    self.log.load(self.spent_s / 60)
             elif first:
                 self.log.clear()
         except BaseException:
@@ -208,7 +209,7 @@ class Training:
 
     def _loop(self, budget: float, report: Callable[[str], None]) -> None:
         next_check = self.spent_s + self.options.validate_every_s
-        next_look = 0.0
+        next_look = next_entry = 0.0
         phases: dict[str, Phase] = {}
         began = time.monotonic() - self.spent_s
         while True:
@@ -226,6 +227,9 @@ class Training:
             if self.spent_s >= next_look:
                 next_look = self.spent_s + 2
                 self._look(report)
+                if self.spent_s >= next_entry:
+                    next_entry = self.spent_s + max(5.0, budget / 100)
+                    self._note_losses()
             if self.spent_s >= next_check:
                 next_check = self.spent_s + self.options.validate_every_s
                 if distributed.rank() == 0:
@@ -288,6 +292,20 @@ class Training:
             words.append(f"{trainee.recipe.name} {total:.3f}")
         report(f"step {max(t.steps for t in self.trainees)} {', '.join(words)}")
 
+    def _note_losses(self) -> None:
+        """Between the checks, so that short runs have a curve too."""
+        if distributed.rank() == 0:
+            for trainee in self._active():
+                self.log.add(self._entry(trainee))
+
+    def _entry(self, trainee: Trainee) -> Entry:
+        """Where a network is, and its losses."""
+        return {
+            "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "step": trainee.steps,
+            "crops": self.source.seen, "height": trainee.image_hw[0], "lr": trainee.rate,
+            **self.means[trainee.recipe.name].read(),
+        }  # fmt: skip
+
     def _calibration(self, trainee: Trainee, phase: Phase) -> Iterable[Batch]:
         """Good crops that layer merging is judged on: of the training data, as FastHMR's are not."""
         left = trainee.recipe.merge_crops
@@ -315,11 +333,7 @@ class Training:
         results: dict[str, dict[str, float]] = {}
         for trainee in self._active():
             scores = results[trainee.recipe.name] = self._scores(trainee)
-            entry: Entry = {
-                "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "step": trainee.steps,
-                "crops": self.source.seen, "height": trainee.image_hw[0], "lr": trainee.rate,
-                **self.means[trainee.recipe.name].read(), **scores,
-            }  # fmt: skip
+            entry = {**self._entry(trainee), **scores}
             self.log.add(entry)
             shown = {k: float(f"{v:.4g}") for k, v in entry.items() if isinstance(v, float) and "mean_pose" not in k}
             print(trainee.recipe.name, "step", trainee.steps, shown, flush=True)

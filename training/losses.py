@@ -135,7 +135,8 @@ def weighted_mean(values: Tensor, weight: Tensor) -> Tensor:
 
 
 class HmrLoss(nn.Module):
-    """Weighted sum of all terms; `forward` gives the sum and the terms by name (detached, unweighted)."""
+    """Weighted sum of all terms. `forward` gives the sum, and by name, detached: the terms unweighted, and their sum at
+    full weight as `total`, which compares over a whole run while `body_scale` grows."""
 
     def __init__(self, weights: LossWeights, body: SurfaceBody | None = None) -> None:
         super().__init__()
@@ -181,7 +182,9 @@ class HmrLoss(nn.Module):
         alone = ("score", "heatmap", "parts")
         factor = {name: getattr(self.weights, name) * (1.0 if name in alone else body_scale) for name in terms}
         total = torch.stack([factor[name] * value for name, value in terms.items()]).sum()
-        return total, {name: value.detach() for name, value in terms.items()}
+        told = {name: value.detach() for name, value in terms.items()}
+        told["total"] = torch.stack([getattr(self.weights, name) * value for name, value in told.items()]).sum()
+        return total, told
 
 
 def _helper_terms(helper: tuple[Tensor, Tensor], truth: Truth, batch: Batch) -> dict[str, Tensor]:

@@ -23,7 +23,8 @@ def plot_history(history: Sequence[dict[str, float | str]], path: Path) -> None:
         for recipe in sorted({str(entry["recipe"]) for entry in rows}):
             own = [entry for entry in rows if entry["recipe"] == recipe and key in entry]
             minutes = [float(entry["minutes"]) for entry in own]
-            axis.plot(minutes, [float(entry[key]) for entry in own], marker=".", label=recipe)
+            marker = "" if key == "total" and len(own) > 1 else "."
+            axis.plot(minutes, [float(entry[key]) for entry in own], marker=marker, label=recipe)
         axis.set_title("training loss" if key == "total" else f"test {key}")
         axis.set_xlabel("minutes")
         axis.grid(alpha=0.3)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,13 +60,20 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("checkpoint", type=Path)
     parser.add_argument("clips", type=Path, nargs="+")
     args = parser.parse_args(argv)
-    state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
-    image_hw = tuple(state["arguments"]["image_hw"])
-    net = registry.build(state["model"], **{**state["arguments"], "image_hw": image_hw})
-    net.load_state_dict(state["state_dict"])
-    for clip in args.clips:
-        scores = score_batches(net, clip_batches(clip, image_hw))
-        print(clip.name, json.dumps({name: round(value, 1) for name, value in scores.items()}))
+    try:
+        state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
+        image_hw = tuple(state["arguments"]["image_hw"])
+        net = registry.build(state["model"], **{**state["arguments"], "image_hw": image_hw})
+        net.load_state_dict(state["state_dict"])
+        for clip in args.clips:
+            scores = score_batches(net, clip_batches(clip, image_hw))
+            print(clip.name, json.dumps({name: round(value, 1) for name, value in scores.items()}), flush=True)
+    except KeyError as error:
+        print(f"score_clips: {args.checkpoint}: not a finished network: {error} is missing", file=sys.stderr)
+        return 2
+    except (OSError, ValueError, RuntimeError, pickle.UnpicklingError) as error:
+        print(f"score_clips: {str(error).splitlines()[0]}", file=sys.stderr)
+        return 2
     return 0
 
 

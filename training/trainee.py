@@ -125,8 +125,8 @@ class Trainee:
     def step(
         self, batch: Batch, phase: Phase, progress: float, body_scale: float = 1.0, truth: Truth | None = None
     ) -> dict[str, Tensor]:
-        """One update; `progress` 0..1 within the phase. Returns the loss terms, `total` and `gradient` among them, on
-        the device: reading them waits for it. Call `check` now and then."""
+        """One update; `progress` 0..1 within the phase. Returns the loss terms, `total` (all of them at full weight)
+        and `gradient` among them, on the device: reading them waits for it. Call `check` now and then."""
         self.net.train()
         for name in self.recipe.freeze:
             self.net.get_submodule(name).eval()
@@ -145,7 +145,7 @@ class Trainee:
         self.optimiser.step()
         self.steps += 1
         self._average()
-        return terms | {"total": total.detach(), "gradient": norm}
+        return {"total": total.detach()} | terms | {"gradient": norm}
 
     def check(self) -> None:
         """Raise FloatingPointError where the last MOST_SKIPPED gradients were not finite."""

@@ -42,9 +42,6 @@ SKELETON_29_PARENTS: tuple[int, ...] = (
 )
 """SMPL's 24, then head (24), left and right middle finger tip (25, 26), left and right big toe (27, 28)."""
 
-LEAF_VERTICES: tuple[int, ...] = (411, 2445, 5905, 3216, 6617)
-"""Vertices of the shaped SMPL template that stand for joints 24..28 (SMPL's topology, 6890 vertices)."""
-
 BONE_CHILD: tuple[int, ...] = (
     *(3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 27, 28, 15, 16, 17, 24, 18, 19, 20, 21, 22, 23, 25, 26),
 )

@@ -9,7 +9,6 @@ from numpy.typing import ArrayLike, NDArray
 
 FloatArray: TypeAlias = NDArray[np.floating[Any]]
 BoolArray: TypeAlias = NDArray[np.bool_]
-IntArray: TypeAlias = NDArray[np.integer[Any]]
 
 
 def as_float(values: ArrayLike) -> FloatArray:

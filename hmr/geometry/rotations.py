@@ -59,11 +59,6 @@ def matrix_to_axis_angle(matrix: ArrayLike) -> FloatArray:
     return quaternion_to_axis_angle(matrix_to_quaternion(matrix))
 
 
-# The names of the Lie group, for code that reads better with them.
-so3_exp = axis_angle_to_matrix
-so3_log = matrix_to_axis_angle
-
-
 def axis_angle_to_quaternion(axis_angle_rad: ArrayLike) -> FloatArray:
     """(..., 3) radians -> unit quaternions (..., 4), w first."""
     vector = as_float(axis_angle_rad)

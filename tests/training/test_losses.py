@@ -88,8 +88,18 @@ def test_truth_has_no_loss(batch: Batch) -> None:
     # All labels stated as known: the same.
     stated = replace(batch, known=everything_known(batch))
     for name, value in loss(wrong, None, stated)[1].items():
-        if name != "joints_2d":  # the labelled joints alone, without the points of the face
+        if name not in ("joints_2d", "total"):  # the labelled joints alone, without the points of the face
             torch.testing.assert_close(value, loss(wrong, None, batch)[1][name], atol=1e-5, rtol=1e-3)
+
+
+def test_the_logged_total_does_not_grow_with_the_weights(batch: Batch) -> None:
+    loss = HmrLoss(LossWeights())
+    wrong = _told(batch)._replace(betas=batch.betas + 1)
+    early, logged_early = loss(wrong, None, batch, 0.1)
+    late, logged_late = loss(wrong, None, batch, 1.0)
+    assert early < 0.5 * late
+    torch.testing.assert_close(logged_early["total"], late)
+    torch.testing.assert_close(logged_late["total"], late)
 
 
 def test_missing_labels_weigh_nothing(batch: Batch) -> None:

@@ -110,13 +110,18 @@ def test_a_run_learns_two_networks_from_one_stream_and_resumes(folder: Path, tmp
     first = Training(recipes, options(folder, tmp_path, 3))
     scores = first.run()
     assert {"mpjpe_mm", "mean_pose_mpjpe_mm", "error_2d_percent"} <= set(scores["tiny"]) and "small" in scores
+    with (tmp_path / "log.jsonl").open("a") as log:  # it had gone on after the checkpoint, and died while it wrote
+        log.write('{"recipe": "tiny", "minutes": 9.0, "step": 77, "total": 1.0}\n{"recipe": "ti')
     again = Training(recipes, options(folder, tmp_path, 8, validate_every_s=0.0))
     assert [t.steps for t in again.trainees] == [3, 3] and again.spent_s > 0
     assert again.trainees[0].image_hw == (96, 72)
     again.run()
     assert [t.steps for t in again.trainees] == [8, 8]
     log = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
-    assert {entry["recipe"] for entry in log} == {"tiny", "small"} and all("total" in e for e in log[2:])
+    assert {entry["recipe"] for entry in log} == {"tiny", "small"} and all("total" in e for e in log)
+    minutes = [entry["minutes"] for entry in log]
+    assert minutes == sorted(minutes) and max(minutes) < 9.0
+    assert any("mpjpe_mm" not in entry for entry in log), "losses are noted between the checks"
     assert (tmp_path / "curves.png").stat().st_size > 1000
     saved = torch.load(tmp_path / "tiny.pt", weights_only=True)
     assert saved["model"] == "swin-t-s2" and saved["arguments"]["image_hw"] == [96, 72]

@@ -70,10 +70,6 @@ _NOT_SMPL = {
     "hmr2-44": ("neck",),
 }
 
-LSP_14: tuple[str, ...] = JOINT_SETS["spin-24"][:14]
-"""The 14 joints of the 3DPW and Human3.6M protocols, right ankle to top of the head (the last is the head of
-Human3.6M, `head_h36m`, where joints are regressed from SMPL: PAPERS 5.1)."""
-
 
 def points_of(joint_set: str) -> list[tuple[int, int]]:
     """Pairs (index in the set, index in POINT_NAMES) of the places that both have. Raises KeyError for other names.

@@ -14,7 +14,7 @@ and frames in which nothing is seen. They are counted, and left out of the fit, 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 import numpy as np
@@ -294,10 +294,3 @@ def _variances(series: list[F32], fps: float) -> F64:
     curves = [np.ones(len(lags)), *(np.exp(-lags / fps / tau) for tau in finite), (lags == 0).astype(float)]
     design = np.stack(curves, 1)
     return nnls(design, measured)[0]
-
-
-def only_noise(model: ErrorModel) -> ErrorModel:
-    """The model without what stays constant or follows from the pose: what a smoother can hope to remove."""
-    variances = model.variances.copy()
-    variances[:, 0] = 0
-    return replace(model, variances=variances, pose_gain=np.zeros_like(model.pose_gain), mean=np.zeros_like(model.mean))

@@ -30,9 +30,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--count", type=int, default=100)
     args = parser.parse_args(argv)
-    pixels = np.load(args.crops / "pixels.npy", mmap_mode="r")[args.first : args.first + args.count]
-    args.out.parent.mkdir(parents=True, exist_ok=True)
-    cv2.imwrite(str(args.out), contact_sheet(np.asarray(pixels)), [cv2.IMWRITE_JPEG_QUALITY, 82])
+    try:
+        pixels = np.load(args.crops / "pixels.npy", mmap_mode="r")[args.first : args.first + args.count]
+        sheet = contact_sheet(np.asarray(pixels))
+        args.out.parent.mkdir(parents=True, exist_ok=True)
+        cv2.imwrite(str(args.out), sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])
+    except (OSError, ValueError, cv2.error) as error:
+        print(f"contact_sheet: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

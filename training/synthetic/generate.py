@@ -11,7 +11,7 @@ import argparse
 import json
 import os
 import sys
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import BrokenExecutor, ProcessPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -24,7 +24,7 @@ from training.synthetic.chunk import CHUNK as STREAM_CHUNK
 from training.synthetic.chunk import CHUNKS_PER_CAST, FIELDS, SPLIT_SALT
 from training.synthetic.crops import CropStudio
 from training.synthetic.people_renderer import PeopleRenderer
-from training.synthetic.poses import HELD_OUT_SUBJECTS, PoseLibrary
+from training.synthetic.poses import HELD_OUT_SUBJECTS, PoseLibrary, split_files
 from training.synthetic.stream import RenderedStream, RenderError
 
 ASSETS = Path(__file__).resolve().parents[2] / "assets"
@@ -141,20 +141,16 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--first", type=int, default=0, help="go on from this sample of an existing set")
     args = parser.parse_args(argv)
-    if args.pack is not None:
-        try:
-            generate_from_pack(
-                args.out, args.pack, count=args.count, split=args.split, seed=args.seed, workers=args.workers,
-                first=args.first,
-            )  # fmt: skip
-        except RenderError as error:
-            print(f"generate: {error}", file=sys.stderr)
-            return 1
-        return 0
-    generate(
-        args.out, count=args.count, split=args.split, seed=args.seed, mocap=args.mocap,
-        photographs=args.photographs, workers=args.workers, first=args.first,
-    )  # fmt: skip
+    shared = {"count": args.count, "split": args.split, "seed": args.seed, "workers": args.workers, "first": args.first}
+    try:
+        if args.pack is not None:
+            generate_from_pack(args.out, args.pack, **shared)
+        else:
+            split_files(args.mocap, args.split)  # workers that find none break without a word
+            generate(args.out, mocap=args.mocap, photographs=args.photographs, **shared)
+    except (ValueError, OSError, RenderError, BrokenExecutor) as error:
+        print(f"generate: {error}", file=sys.stderr)
+        return 1
     return 0
 
 

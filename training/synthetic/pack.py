@@ -1,7 +1,9 @@
-"""Everything the renderer needs in one small folder: `python -m training.synthetic.pack OUT --photographs PHOTOS`.
+"""Everything the renderer needs in one small folder: `python -m training.synthetic.pack OUT --mocap CLIPS --photographs
+PHOTOS`.
 
 Poses (motion capture of both splits, gestures, MakeHuman's), photographs as small JPEGs, body and garments. The folder
-is all that a machine without the sources needs, and it is never committed: the photographs are not ours.
+is all that a machine without the sources needs, and it is never committed: the photographs are not ours. Without any
+source it holds what the repository has: gestures made by code, before rooms made by code.
 """
 
 from __future__ import annotations
@@ -63,9 +65,15 @@ class Pack:
 
 
 def write_pack(
-    out: Path, *, mocap: Path, photographs: Path | None, makehuman: Path | None, short_side: int = SHORT_SIDE_PX
+    out: Path,
+    *,
+    mocap: Path | None = None,
+    photographs: Path | None = None,
+    makehuman: Path | None = None,
+    short_side: int = SHORT_SIDE_PX,
 ) -> int:
-    """Read the sources and write the folder `out`; returns its size in bytes. Raises PackError above 25 MB."""
+    """Read the sources that are given and write the folder `out`; returns its size in bytes. Raises PackError above
+    25 MB."""
     body = BodyModel.load()
     pools = {split: gather_poses(mocap, makehuman, split, body) for split in SPLITS}
     pictures = {split: [] if photographs is None else _encoded(photographs, split, short_side) for split in SPLITS}
@@ -138,10 +146,9 @@ def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    shared = Path("../shared/data")
-    parser.add_argument("--mocap", type=Path, default=shared / "mocap_cmu", help="folder of .bvh or .bvh.gz clips")
-    parser.add_argument("--photographs", type=Path, default=None, help="folder of pictures without people")
-    parser.add_argument("--makehuman", type=Path, default=None, help="folder of MakeHuman poses (.bvh)")
+    parser.add_argument("--mocap", type=Path, help="folder of .bvh or .bvh.gz clips; without: gestures alone")
+    parser.add_argument("--photographs", type=Path, help="folder of pictures without people; without: drawn rooms")
+    parser.add_argument("--makehuman", type=Path, help="folder of MakeHuman poses (.bvh)")
     parser.add_argument("--short-side", type=int, default=SHORT_SIDE_PX, help="of the photographs, px")
     args = parser.parse_args(argv)
     try:

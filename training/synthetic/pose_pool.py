@@ -122,21 +122,24 @@ def facing_forward(pose: F32) -> F32:
     return out.astype(np.float32)
 
 
-def gather_poses(mocap: Path, makehuman: Path | None, split: str, body: BodyModel) -> PosePool:
-    """Read the split's motion capture, make its gestures, add MakeHuman's poses (folder of .bvh, train only)."""
+def gather_poses(mocap: Path | None, makehuman: Path | None, split: str, body: BodyModel) -> PosePool:
+    """The split's motion capture, if given; gestures made by code; MakeHuman's poses (a folder of .bvh, train only)."""
     from training.mocap.makehuman_pose import load_makehuman_pose
     from training.mocap.retarget import load_smpl_motion
 
-    motions = [load_smpl_motion(path, body) for path in split_files(mocap, split)]
-    captured = np.concatenate([m.pose[m.plausible][::2] for m in motions])
+    parts: dict[Kind, F32] = {}  # in the order of their numbers: `PosePool.rows_of` searches
+    if mocap is not None:
+        motions = [load_smpl_motion(path, body) for path in split_files(mocap, split)]
+        parts[Kind.MOCAP] = facing_forward(np.concatenate([m.pose[m.plausible][::2] for m in motions]))
     rng = np.random.default_rng(_SEEDS[split])
-    made = np.stack([gesture(rng, body) for _ in range(GESTURES_PER_SPLIT[split])])
-    parts = [facing_forward(captured), made]
+    parts[Kind.GESTURE] = np.stack([gesture(rng, body) for _ in range(GESTURES_PER_SPLIT[split])])
     if makehuman is not None and split == "train":
         files = sorted(makehuman.glob("*.bvh"))
-        parts.append(facing_forward(np.stack([load_makehuman_pose(path, body) for path in files])))
-    kind = np.concatenate([np.full(len(part), number, np.uint8) for number, part in enumerate(parts)])
-    return PosePool(np.concatenate(parts).astype(np.float32), kind)
+        if not files:
+            raise ValueError(f"no .bvh in {makehuman}")
+        parts[Kind.MAKEHUMAN] = facing_forward(np.stack([load_makehuman_pose(path, body) for path in files]))
+    kind = np.concatenate([np.full(len(part), number, np.uint8) for number, part in parts.items()])
+    return PosePool(np.concatenate(list(parts.values())).astype(np.float32), kind)
 
 
 def packed(pool: PosePool) -> dict[str, NDArray[np.generic]]:

@@ -2,12 +2,14 @@
 
 People, motions, garments, hues, fabrics, faces and photographs of the test split alone. OUT/crops is a set as
 `training.synthetic.generate` writes it; OUT/clips holds ten clips with their truth beside (.npz, as motion.npz): five
-of motion capture seen from a room, five of gestures before a webcam.
+of motion capture seen from a room, five of gestures before a webcam. What is there and whole is kept, so that a run
+that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -19,7 +21,7 @@ from training.mocap.retarget import load_smpl_motion
 from training.synthetic.clip import chain, room_camera, stage, write_clip
 from training.synthetic.dressed_clip import SEATED_ROOT_M, ClipStage, DressedActor, gesture_motion
 from training.synthetic.generate import generate_from_pack
-from training.synthetic.pack import Pack, PackError, open_pack
+from training.synthetic.pack import Pack, open_pack
 from training.synthetic.poses import split_files
 from training.synthetic.scene import FLIP_YZ, Camera
 from training.synthetic.stream import RenderError
@@ -83,20 +85,40 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--only", choices=("crops", "clips"), default=None)
     args = parser.parse_args(argv)
     try:
-        if args.only != "clips":
-            generate_from_pack(
-                args.out / "crops", args.pack, count=CROPS, split="test", seed=CROP_SEED, workers=args.workers
-            )
         if args.only != "crops":
-            pack = open_pack(args.pack, "test")
-            (args.out / "clips").mkdir(parents=True, exist_ok=True)
-            for k in range(CLIPS_OF_EACH):
-                room_clip(args.out / "clips" / f"room_{k}.mp4", pack, args.mocap, CLIP_SEED + k)
-                webcam_clip(args.out / "clips" / f"webcam_{k}.mp4", pack, CLIP_SEED + 100 + k)
-    except (RenderError, PackError, OSError) as error:
+            split_files(args.mocap, "test")  # before the crops, which take minutes
+        if args.only != "clips":
+            _crops(args.out / "crops", args.pack, args.workers)
+        if args.only != "crops":
+            _clips(args.out / "clips", args.pack, args.mocap)
+    except (RenderError, ValueError, OSError) as error:
         print(f"test_set: {error}", file=sys.stderr)
         return 1
     return 0
+
+
+def _crops(out: Path, pack: Path, workers: int) -> None:
+    """The crops, unless they are all there."""
+    meta = out / "meta.json"
+    if meta.is_file() and json.loads(meta.read_text())["finished"] >= CROPS:
+        print(f"{out}: kept", file=sys.stderr)
+        return
+    generate_from_pack(out, pack, count=CROPS, split="test", seed=CROP_SEED, workers=workers)
+
+
+def _clips(out: Path, pack_folder: Path, mocap: Path) -> None:
+    """The clips that are not there yet; a clip's truth is written when its film is whole."""
+    out.mkdir(parents=True, exist_ok=True)
+    pack = open_pack(pack_folder, "test")
+    for k in range(CLIPS_OF_EACH):
+        for name, seed in ((f"room_{k}", CLIP_SEED + k), (f"webcam_{k}", CLIP_SEED + 100 + k)):
+            film = out / f"{name}.mp4"
+            if film.with_suffix(".npz").is_file():
+                print(f"{film}: kept", file=sys.stderr)
+            elif name.startswith("room"):
+                room_clip(film, pack, mocap, seed)
+            else:
+                webcam_clip(film, pack, seed)
 
 
 if __name__ == "__main__":

@@ -44,7 +44,7 @@ class Task(nn.Module):
         return None
 
     def loss(self, predicted, batch: Batch, truth: Truth | None, body_scale: float) -> tuple[Tensor, dict[str, Tensor]]:
-        """The sum to minimise and its terms, detached."""
+        """The sum to minimise and its terms, detached; a `total` among them is logged instead of the sum."""
         raise TypeError(f"{type(self).__name__} does not say what it minimises")
 
     def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:

@@ -47,6 +47,11 @@ def test_clip_and_truth(pack_folder: Path, tmp_path: Path) -> None:
     x, y = np.round(neck).astype(int)
     assert np.abs(with_person - without)[y - 2 : y + 3, x - 2 : x + 3].mean() > 8
     stage.renderer.close()
+    again = ClipStage(pack, camera, origin, 3, people=1, desk=True)
+    twin = DressedActor(pose, transl, betas=again.members[0].betas, member=again.members[0])
+    write_clip(tmp_path / "again.mp4", [twin], again, 3, 25)
+    again.renderer.close()
+    assert (tmp_path / "again.mp4").read_bytes() == out.read_bytes(), "the same seed gives the same film"
 
 
 def test_a_clip_stage_wants_its_own_cast(pack_folder: Path, studio_v2: Studio) -> None:
