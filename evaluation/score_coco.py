@@ -190,9 +190,13 @@ def _average_precision(predictions: Predictions, labels: CocoLabels) -> dict[str
 
 
 def _complete_labels(labels: CocoLabels) -> dict[str, Any]:
-    """The label file as pycocotools wants it: every key that COCO's own files have."""
+    """The label file as pycocotools wants it: every key that COCO's own files have, numbers for ids."""
     truth = json.loads(labels.path.read_text(encoding="utf-8"))
-    for annotation in truth["annotations"]:
+    for image in truth["images"]:
+        image["id"] = int(image["id"])
+    # Its ids of people must be there and not 0, which pycocotools takes for "nobody".
+    for number, annotation in enumerate(truth["annotations"], 1):
+        annotation |= {"id": number, "image_id": int(annotation["image_id"])}
         if len(annotation.get("keypoints") or ()) != 51:
             annotation |= {"keypoints": [0] * 51, "num_keypoints": 0}
         annotation.setdefault("num_keypoints", sum(v > 0 for v in annotation["keypoints"][2::3]))

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.cropper import SHRINK_LIMIT, crop_people, sample_window
+from app.cropper import SHRINK_LIMIT, WARP_LIMIT_PX, crop_people, sample_window
 from app.records import Frame, Tracks
 from hmr.geometry.crop import CropTransform, sample_crop
 
@@ -46,6 +46,20 @@ def test_equals_exact_sampling_at_every_scale(waves: np.ndarray, height: int, in
     error = np.abs(crops.pixels[0] - expected)
     # One pixel off would be up to 5 grey levels here for each image pixel per crop pixel.
     assert error.mean() < 0.6 and error.max() < 2.5
+
+
+@pytest.mark.parametrize("height", [90, 280, 700])
+def test_pictures_that_opencv_cannot_warp(waves: np.ndarray, height: int) -> None:
+    wide = np.zeros((720, WARP_LIMIT_PX + 2000, 3), np.uint8)
+    wide[:, 32000 : 32000 + 1280] = waves
+    here, there = (
+        crop_people(Frame(image, 0, 0.0), tracks((left + 500.3, 10.7, left + 500.3 + 0.6 * height, 10.7 + height)))
+        for image, left in ((waves, 0), (wide, 32000))
+    )
+    error = np.abs(there.pixels.astype(int) - here.pixels)
+    assert error.mean() < 0.6 and error.max() < 4
+    nobody = crop_people(Frame(wide, 0, 0.0), tracks((-900, -900, -800, -700)))
+    assert nobody.pixels.max() == 0
 
 
 def test_large_boxes_beyond_the_picture(waves: np.ndarray) -> None:

@@ -151,6 +151,21 @@ def test_odd_boxes_follow_the_rules(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert np.isnan(got.joints_2d[1:3]).all() and (got.score[1:3] == 0).all()
 
 
+def test_ids_may_be_text_and_pictures_listed_twice(tmp_path: Path) -> None:
+    cv2.imwrite(str(tmp_path / "a.png"), picture())
+    labels = label_file(
+        tmp_path,
+        [{"id": "1", "file_name": "a.png", "width": "200", "height": "150"}] * 2,
+        [
+            person(7, 1, [20, 20, 50, 100]) | {"id": "7", "image_id": "1", "category_id": "2"},
+            person(8, 1, [20, 20, 50, 100]) | {"category_id": [3]},
+        ],
+        categories=[{"id": 2, "name": "Person"}, {"id": "car", "name": "car"}],
+    )
+    got = read_predictions(predict(tmp_path, labels))
+    assert got.annotation_id.tolist() == [7] and got.image_id.tolist() == [1] and got.valid.all()
+
+
 def test_what_is_missing_or_there_already_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cv2.imwrite(str(tmp_path / "a.png"), picture())
     images = [{"id": 1, "file_name": "a.png"}, {"id": 2, "file_name": "gone.png"}]
@@ -179,6 +194,10 @@ def test_what_is_missing_or_there_already_is_said(tmp_path: Path, capsys: pytest
         (lambda c: c["annotations"][0].update(keypoints=[1, 2, 3, 4]), "expected triples"),
         (lambda c: c["annotations"][0].update(keypoints=["a"]), "expected numbers"),
         (lambda c: c["annotations"].append(dict(c["annotations"][0])), "occurs twice"),
+        (lambda c: c["images"].append({"id": 1, "file_name": "b.png"}), "not for the same picture"),
+        (lambda c: c["images"][0].update(focal_px="wide"), "expected focal_px"),
+        (lambda c: c["images"][0].update(focal_px=-5), "expected focal_px"),
+        (lambda c: c["annotations"][0].update(id=2**70), "expected an integer 'id'"),
         (lambda c: c.pop("images"), "'images'"),
         (lambda c: c["images"][0].update(width=99, height=98), "another picture, or a resized one"),
     ],

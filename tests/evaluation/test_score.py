@@ -106,6 +106,22 @@ def test_exact_keypoints_score_full_and_moved_ones_by_their_share(
     assert [row[3] for row in rows] == ["0.833", "0.833", "1.000", "1.000"]
 
 
+def test_ids_of_text_and_nought_get_cocos_ap(
+    tmp_path: Path, body: BodyModel, capsys: pytest.CaptureFixture[str]
+) -> None:
+    columns = predicted_people(body)
+    columns["annotation_id"][0] = 0
+    labels = labels_of(columns, tmp_path / "labels.json", id="0")
+    content = json.loads(labels.read_text())
+    for image in content["images"]:
+        image["id"] = str(image["id"])
+    labels.write_text(json.dumps(content))
+    pred = tmp_path / "pred.npz"
+    write_predictions(pred, columns, {"body": body.name})
+    got = score(capsys, pred, labels)
+    assert got["people"] == PEOPLE and got["ap"] == pytest.approx(100) and got["ar"] == pytest.approx(100)
+
+
 def test_results_of_pose_estimators_get_cocos_ap(
     tmp_path: Path, body: BodyModel, capsys: pytest.CaptureFixture[str]
 ) -> None:

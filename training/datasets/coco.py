@@ -76,8 +76,9 @@ def read_labels(path: Path) -> CocoLabels:
     images: dict[int, LabelledImage] = {}
     for row, entry in enumerate(content["images"]):
         image = _image(entry, f"{path}: images[{row}]")
-        if image.id in images:
-            raise DatasetError(f"{path}: images[{row}]: id {image.id} occurs twice")
+        # Files put together from parts list a picture once a part.
+        if images.get(image.id, image) != image:
+            raise DatasetError(f"{path}: images[{row}]: id {image.id} occurs twice, and not for the same picture")
         images[image.id] = image
     people = _person_categories(content.get("categories"))
     annotations: list[Annotation] = []
@@ -87,7 +88,7 @@ def read_labels(path: Path) -> CocoLabels:
         where = f"{path}: annotations[{row}]"
         if not isinstance(entry, dict):
             raise DatasetError(f"{where}: expected an object, got {type(entry).__name__}")
-        if people and entry.get("category_id", min(people)) not in people:
+        if people and _category(entry.get("category_id", min(people))) not in people:
             other += 1
             continue
         annotation = _annotation(entry, where)
@@ -101,12 +102,19 @@ def read_labels(path: Path) -> CocoLabels:
     return CocoLabels(path, images, tuple(annotations), other, info if isinstance(info, dict) else {})
 
 
-def _person_categories(categories: object) -> set[int]:
+def _person_categories(categories: object) -> set[str]:
     if not isinstance(categories, list):
         return set()
     return {
-        int(c["id"]) for c in categories if isinstance(c, dict) and str(c.get("name")).lower() == "person" and "id" in c
+        _category(c["id"])
+        for c in categories
+        if isinstance(c, dict) and str(c.get("name")).lower() == "person" and "id" in c
     }
+
+
+def _category(value: object) -> str:
+    """A category's id for comparison: 1, 1.0 and "1" are the same."""
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
 def _integer(entry: dict[str, Any], key: str, where: str) -> int:
@@ -117,7 +125,7 @@ def _integer(entry: dict[str, Any], key: str, where: str) -> int:
         number = int(value)
     except (ValueError, OverflowError) as error:
         raise DatasetError(f"{where}: expected an integer {key!r}, got {value!r}") from error
-    if isinstance(value, float) and number != value:
+    if (isinstance(value, float) and number != value) or abs(number) >= 2**63:
         raise DatasetError(f"{where}: expected an integer {key!r}, got {value!r}")
     return number
 
@@ -129,6 +137,8 @@ def _image(entry: object, where: str) -> LabelledImage:
     if entry.get("width") and entry.get("height"):
         wh = (_integer(entry, "width", where), _integer(entry, "height", where))
     focal = entry.get("focal_px")
+    if focal is not None and not (isinstance(focal, int | float) and math.isfinite(focal) and focal > 0):
+        raise DatasetError(f"{where}: expected focal_px in pixels, above 0, got {focal!r}")
     return LabelledImage(_integer(entry, "id", where), entry["file_name"], wh, None if focal is None else float(focal))
 
 
