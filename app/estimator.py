@@ -197,7 +197,10 @@ def _check_hmr(package: ModelPackage) -> tuple[int, int]:
     outputs = {spec.name: spec for spec in info.outputs}
     for name, shape in _OUTPUTS.items():
         spec = outputs.get(name)
-        if spec is None or spec.shape != shape or spec.dtype not in ("float32", "float16"):
+        if spec is None:
+            there = ", ".join(outputs)
+            raise UsageError(f"{package.folder}: output {name!r} is missing, it has {there}; export the package again")
+        if spec.shape != shape or spec.dtype not in ("float32", "float16"):
             raise UsageError(f"{package.folder}: expected the output {name} float {shape_text(shape)}, it has {spec}")
     token = outputs.get("token")
     if token is not None and (len(token.shape) != 2 or token.shape[0] != BATCH):

@@ -18,7 +18,7 @@ from app.trackers.base import Tracker
 from hmr.geometry import boxes
 from hmr.geometry.camera import Intrinsics
 
-_NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
+NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
 
 
 @dataclass(frozen=True, slots=True)
@@ -351,7 +351,7 @@ class Follower:
 def mesh_boxes(vertices: F32, intrinsics: Intrinsics) -> F32:
     """Boxes (N,4) px around the projected vertices (N,V,3) m that lie before the camera; nan where none does."""
     depth = vertices[..., 2]
-    depth = np.where(depth > _NEAR_M, depth, np.float32(np.nan))
+    depth = np.where(depth > NEAR_M, depth, np.float32(np.nan))
     x, y = vertices[..., 0] / depth, vertices[..., 1] / depth
     # A projection keeps the order along x and y, so only the extremes are projected; fmin and fmax pass over nan.
     low = np.stack([np.fmin.reduce(x, axis=1), np.fmin.reduce(y, axis=1)], axis=-1)

@@ -165,7 +165,7 @@ class ModelPackage:
                 array = tensors.get(spec.name)
                 actual = "absent" if array is None else f"{array.dtype} {array.shape}"
                 if array is None or not spec.fits(array):
-                    raise PackageError(f"{path}: expected {side}/{spec}, it is {actual}")
+                    raise PackageError(f"{path}: expected {side}/{spec}, it is {actual}; export the package again")
                 if not np.all(np.isfinite(array)):
                     raise PackageError(f"{path}: {side}/{spec.name} has values that are not finite; export it again")
         return inputs, outputs

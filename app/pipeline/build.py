@@ -23,6 +23,7 @@ from app.run_report import PartsReport, ReportFile, jsonable
 from app.sinks.base import Sink
 from app.smoothers.base import Smoother
 from app.sources.base import SourceInfo
+from app.sources.urls import public_url
 from hmr.body.body_files import BodyFileError
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from hmr.geometry.camera import Intrinsics
@@ -74,7 +75,8 @@ def build_run(config: RunConfig) -> BuiltRun:
         tracker = open_tracker(config.people.max_people)
         parts = _parts_report(source.info, estimator, body, detector, smoother)
         notes = _pose_only_note(estimator.body_name, body.name)
-        report = ReportFile(output, jsonable(config), parts)
+        configuration = jsonable(replace(config, source=public_url(config.source)))
+        report = ReportFile(output, configuration, parts)
         sinks = _SinkMaker(report, config, source, parts)
         looked_at = config.results.window or (output is not None and config.results.renderer != "none")
         from app.cropper import crop_people

@@ -2,14 +2,15 @@
 
 A newcomer is shown once he is confirmed (app/following.py), which takes two detections. Held frames get him from his
 first mesh on, and before that as far as the network, looking backwards from frame to frame, still finds him. When a
-track ends, the frames in which it was no longer to be believed lose it. A live source holds nothing: there, a person
-is shown from his confirmation on.
+track ends, the frames in which it was no longer to be believed lose it. Who comes or goes over the picture's border is
+carried along his way for the frames in which the network sees too little of him (app/pipeline/border.py). A live source
+holds nothing: there, a person is shown from his confirmation on.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from app.followed_person import FollowedPerson, FollowOptions, in_picture, same_body
 from app.following import Confirmed, mesh_boxes
+from app.pipeline.border import Carried
 from app.pipeline.steadying import Unsteady
 from app.records import F32, F64, BodyEstimates, Frame, PosedBodies
 from hmr.geometry import boxes
@@ -62,6 +64,8 @@ class Hindsight:
         self._id_of.update(newly)
         for key in newly:
             self._walk_back(key)
+        for key in confirmed.ended.keys() & self._id_of.keys():
+            self._walk_out(key)
         released: list[Unsteady] = []
         now_s = followed.frame.time_s
         while self._waiting and self._is_due(self._waiting[0], now_s):
@@ -92,14 +96,8 @@ class Hindsight:
         proven = self._proven(first)
         ids = np.array([self._id_of[key] for key in first.estimates.id[proven].tolist()], np.int32)
         self._forget()
-        return replace(
-            first,
-            estimates=replace(first.estimates.select(proven), id=ids),
-            bodies=PosedBodies(
-                first.bodies.vertices[proven], first.bodies.joints[proven], first.bodies.joints_px[proven]
-            ),
-            xyxy=first.xyxy[proven],
-        )
+        kept = first.select(proven)
+        return replace(kept, estimates=replace(kept.estimates, id=ids))
 
     def _forget(self) -> None:
         """Drop what is known of tracks that have ended and are in no held frame: a camera runs for days."""
@@ -120,7 +118,8 @@ class Hindsight:
         """Follow somebody from his first mesh towards earlier held frames and add him there.
 
         Ends where the network is not sure of him, where his mesh cannot be believed or lies on somebody else, where
-        he leaves the picture, and where his id is known already: he had been lost for a moment.
+        he leaves the picture, and where his id is known already: he had been lost for a moment. If he came in over the
+        border, he is carried on to there.
         """
         frames = list(self._waiting)
         first = next((i for i, held in enumerate(frames) if key in held.estimates.id.tolist()), 0)
@@ -130,8 +129,38 @@ class Hindsight:
         for index in range(first - 1, -1, -1):
             added = self._seen_before(person, frames[index])
             if added is None:
+                backwards = list(self._waiting)[:index:-1]
+                path = [held for held in backwards if key in held.estimates.id.tolist()]
+                self._carry(key, path, range(index, -1, -1))
                 return
             self._waiting[index] = added
+
+    def _walk_out(self, key: int) -> None:
+        """Somebody's track has ended: if he left over the border, carry him there from where he was last believed."""
+        with_him = [(i, held) for i, held in enumerate(self._waiting) if key in held.estimates.id.tolist()]
+        believed = [held for _, held in with_him if held.frame.time_s < self._until_s[key]]
+        doubted = [i for i, held in with_him if held.frame.time_s >= self._until_s[key]]
+        carried = self._carry(key, believed, doubted)
+        if carried:
+            rest = doubted[carried:]
+            self._until_s[key] = self._waiting[rest[0]].frame.time_s if rest else np.inf
+
+    def _carry(self, key: int, path: Sequence[Unsteady], indices: Iterable[int]) -> int:
+        """Carry somebody from the end of `path` through the held frames with these indices, while he is in the picture
+        and nobody else is there; gives in how many he is."""
+        carried = Carried.over_the_border(key, path, self._options) if path else None
+        if carried is None:
+            return 0
+        count = 0
+        for index in indices:
+            held = self._waiting[index]
+            others = held.select(held.estimates.id != key)
+            seen = carried.at(held.frame.time_s, held.intrinsics, self._options)
+            if seen is None or self._is_there(key, others, seen[2].astype(np.float64), seen[1]):
+                break
+            self._waiting[index] = _with_row(others, *seen)
+            count += 1
+        return count
 
     def _backwards(self, key: int, run_up: list[Unsteady]) -> FollowedPerson:
         """Somebody whose time runs backwards, as he was in the frames from his first on."""
@@ -151,9 +180,6 @@ class Hindsight:
     def _seen_before(self, person: FollowedPerson, held: Unsteady) -> Unsteady | None:
         """The frame with the person in it as well, None where he is not to be seen."""
         frame, options = held.frame, self._options
-        proven = self._proven(held)
-        if person.id in {self._id_of[key] for key in held.estimates.id[proven].tolist()}:
-            return None
         time_s = -frame.time_s
         box = person.predicted(time_s, options)
         if not in_picture(box, frame.image_wh, options.min_size_px):
@@ -166,16 +192,28 @@ class Hindsight:
         person.move_to_mesh(mesh, time_s, frame.image_wh, options)
         if person.doubt_since_s is not None:
             return None
-        for row in np.flatnonzero(proven):
-            limits = options.newcomer_twin_iou, options.newcomer_twin_joints
-            other = held.xyxy[row].astype(np.float64), held.bodies.joints_px[row]
-            if same_body((person.box, bodies.joints_px[0]), other, *limits):
-                return None
+        if self._is_there(person.key, held, person.box, bodies):
+            return None
         return _with_row(held, replace(estimates, id=np.array([person.key], np.int32)), bodies, person.box)
 
+    def _is_there(self, key: int, held: Unsteady, box: F64, bodies: PosedBodies) -> bool:
+        """Whether the frame shows somebody under the id of `key` already, or whose mesh is the one of `bodies`, in
+        the box (4,) px."""
+        options = self._options
+        proven = self._proven(held)
+        if self._id_of[key] in {self._id_of[other] for other in held.estimates.id[proven].tolist()}:
+            return True
+        limits = options.newcomer_twin_iou, options.newcomer_twin_joints
+        return any(
+            same_body(
+                (box, bodies.joints_px[0]), (held.xyxy[row].astype(np.float64), held.bodies.joints_px[row]), *limits
+            )
+            for row in np.flatnonzero(proven)
+        )
 
-def _with_row(held: Unsteady, estimates: BodyEstimates, bodies: PosedBodies, box: F64) -> Unsteady:
-    """`held` and one more person."""
+
+def _with_row(held: Unsteady, estimates: BodyEstimates, bodies: PosedBodies, box: F64 | F32) -> Unsteady:
+    """`held` and one more person, in the box (4,) px."""
     inside = boxes.clip(box[None].astype(np.float32), held.frame.image_wh).astype(np.float32)
     return replace(
         held,

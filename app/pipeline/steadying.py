@@ -7,9 +7,10 @@ meshes and picture agree; at a cut and at the end the waiting frames are finishe
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from app.pipeline.timing import timed
 from app.records import F32, BodyEstimates, Frame, PosedBodies
@@ -30,6 +31,16 @@ class Unsteady:
     xyxy: F32
     intrinsics: Intrinsics
     stage_s: dict[str, float]
+
+    def select(self, rows: NDArray[np.bool_]) -> Unsteady:
+        """The same frame with the given rows (N,) of its people."""
+        bodies = self.bodies
+        return replace(
+            self,
+            estimates=self.estimates.select(rows),
+            bodies=PosedBodies(bodies.vertices[rows], bodies.joints[rows], bodies.joints_px[rows]),
+            xyxy=self.xyxy[rows],
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,6 @@ import time
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
-from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
 
@@ -19,6 +18,7 @@ from app.errors import RunError, UsageError
 from app.records import U8, Frame
 from app.sources.base import SourceInfo
 from app.sources.threaded import SourceLog, ThreadedSource
+from app.sources.urls import public_url
 from app.sources.video_file import open_video_file
 
 if TYPE_CHECKING:
@@ -40,12 +40,6 @@ class StreamTimeouts:
     open_s: float = 10.0
     stall_s: float = 5.0
     give_up_s: float = 60.0
-
-
-def public_url(url: str) -> str:
-    """The URL without the user name and password that many cameras' URLs carry, fit for messages and files."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
 
 
 def open_stream(url: str, timeouts: StreamTimeouts | None = None) -> ThreadedSource:

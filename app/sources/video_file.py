@@ -14,6 +14,7 @@ from app.errors import UsageError
 from app.records import U8, Frame
 from app.sources.base import SourceInfo
 from app.sources.threaded import SourceLog, ThreadedSource
+from app.sources.urls import public_url
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -61,24 +62,25 @@ def open_video_file(path: str | Path, name: str | None = None) -> ThreadedSource
     """
     import av.error
 
+    shown = public_url(str(path))
     name = name or Path(path).name
     log = SourceLog()
     container = _open_container(path)
     try:
         if not container.streams.video:
-            raise UsageError(f"{path}: the file has no video track; give a video")
+            raise UsageError(f"{shown}: the file has no video track; give a video")
         stream = container.streams.video[0]
         stream.thread_type = "AUTO"
         decoded = _decode(container, stream, log)
         first = next(decoded, None)
         if first is None:
             reason = f" ({log.warnings[-1]})" if log.warnings else ""
-            raise UsageError(f"{path}: the video holds no picture that can be read{reason}; give another file")
+            raise UsageError(f"{shown}: the video holds no picture that can be read{reason}; give another file")
         fps = _nominal_fps(stream)
         height, width = _to_bgr(first, stream).shape[:2]
     except av.error.FFmpegError as error:
         container.close()
-        raise UsageError(f"{path}: not a video that can be read ({error.strerror}); give another file") from error
+        raise UsageError(f"{shown}: not a video that can be read ({error.strerror}); give another file") from error
     except BaseException:
         container.close()
         raise
@@ -97,7 +99,7 @@ def _open_container(path: str | Path) -> InputContainer:
         return av.open(str(path), timeout=NETWORK_TIMEOUT_S if remote else None)
     except av.error.FFmpegError as error:
         raise UsageError(
-            f"{path}: not a video that can be read ({error.strerror}); "
+            f"{public_url(str(path))}: not a video that can be read ({error.strerror}); "
             "if it was being recorded, the recording was cut off before it was finished"
         ) from error
 

@@ -154,7 +154,7 @@ def test_lite_input(tmp_path: Path) -> None:
         ({"focal_convention": "none"}, "focal_convention is 'none'"),
         (
             {"outputs": tuple(spec for spec in hmr_info().outputs if spec.name != "camera")},
-            r"expected the output camera float \(N, 3\), it has None",
+            "output 'camera' is missing, it has pose, betas, score, token",
         ),
         (
             {"inputs": (TensorSpec("images", "uint8", ("N", 256, 192, 3), "1", "crops"),)},

@@ -32,15 +32,16 @@ def estimates(keys: list[int], score: float = 0.9) -> BodyEstimates:
 
 
 def bodies(xyxy: F32) -> PosedBodies:
-    """Four vertices at a depth of 3 m whose picture is the box; all joints in its middle."""
-    corners = np.stack([xyxy[:, [0, 1]], xyxy[:, [2, 1]], xyxy[:, [0, 3]], xyxy[:, [2, 3]]], axis=1)
+    """Vertices at a depth of 3 m along the upper and the lower edge of the box; all joints in its middle."""
+    x = np.linspace(xyxy[:, 0], xyxy[:, 2], 5, axis=1)
+    edges = [np.stack([x, np.repeat(xyxy[:, [row]], 5, axis=1)], axis=-1) for row in (1, 3)]
     middle = np.repeat((xyxy[:, None, :2] + xyxy[:, None, 2:]) / 2, 24, axis=1).astype(np.float32)
 
     def lifted(points: F32) -> F32:
         plane = (points - (CAMERA.cx, CAMERA.cy)) * 3.0 / (CAMERA.fx, CAMERA.fy)
         return np.concatenate([plane, np.full((*plane.shape[:-1], 1), 3.0)], axis=-1).astype(np.float32)
 
-    return PosedBodies(lifted(corners), lifted(middle), middle)
+    return PosedBodies(lifted(np.concatenate(edges, axis=1)), lifted(middle), middle)
 
 
 def unsteady(index: int, keys: list[int], xyxy: F32) -> Unsteady:
@@ -146,3 +147,72 @@ def test_who_is_confirmed_only_at_the_end_is_written_in_the_frames_that_are_held
         )
     assert held.holds
     assert [frame.estimates.id.tolist() for frame in held.finish({8: 3})] == [[3], [3]]
+
+
+class Walker:
+    """Somebody whose box begins at x = `start_px` in frame 0 and moves by `step_px` a frame. The network sees him
+    where he is, wherever it is asked to look, and is sure of him in the frames of `sure`."""
+
+    def __init__(self, start_px: float, step_px: float, sure: range) -> None:
+        self.start_px, self.step_px, self.sure = start_px, step_px, sure
+
+    def box(self, index: int) -> F32:
+        return at(self.start_px + self.step_px * index - BOX[0])
+
+    def __call__(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
+        return estimates([1], 0.9 if frame.index in self.sure else 0.1), bodies(self.box(frame.index))
+
+
+def walk(walker: Walker, seen: range, shown: int, ended: tuple[int, float] | None = None) -> list[Unsteady]:
+    """16 frames; key 7 is followed in those of `seen` and confirmed as id 1 in frame `shown`. ended: the frame in which
+    his track ends, and since when he was not believed."""
+    held = Hindsight(walker, FollowOptions(), 5.0)
+    released: list[Unsteady] = []
+    for index in range(16):
+        keys = [7] if index in seen else []
+        box = walker.box(index) if keys else nobody()
+        ends = {7: ended[1]} if ended and ended[0] == index else {}
+        ids = [1 if index >= shown else 0 for _ in keys]
+        released += held.push(unsteady(index, keys, box), confirmed(keys, ids, box, ends))
+    return released + held.finish()
+
+
+def test_who_comes_in_over_the_border_is_written_from_the_first_of_him_that_is_in_the_picture() -> None:
+    walker = Walker(660, -20, sure=range(5, 16))  # in frames 0 and 1 beyond the right border, crossing it up to 6
+    released = walk(walker, seen=range(8, 16), shown=10)
+    assert [frame.estimates.id.tolist() for frame in released] == [[]] * 2 + [[1]] * 14
+    for index in (2, 3, 4):
+        frame = released[index]
+        np.testing.assert_allclose(frame.bodies.joints_px[0, 0, 0], walker.box(index)[0, [0, 2]].mean(), atol=0.5)
+        np.testing.assert_allclose(frame.xyxy[0, 0], walker.box(index)[0, 0] - 5, atol=0.5)  # padded
+        assert frame.estimates.score[0] <= 0.9 and frame.xyxy.max() <= WH[0]
+        np.testing.assert_allclose(frame.estimates.transl_m[0, 2], 3)
+
+
+def test_who_leaves_over_the_border_is_written_to_the_last_of_him() -> None:
+    walker = Walker(440, 20, sure=range(0, 7))
+    released = walk(walker, seen=range(0, 13), shown=2, ended=(13, 0.65))
+    assert [frame.estimates.id.tolist() for frame in released] == [[1]] * 10 + [[]] * 6
+    np.testing.assert_allclose(released[9].bodies.joints_px[0, 0, 0], walker.box(9)[0, [0, 2]].mean(), atol=0.5)
+
+
+@pytest.mark.parametrize(
+    ("start_px", "step_px"),
+    [(560, 0), (600, -2), (300, -20)],  # stands across the border, hardly moves there, is wholly in the picture
+)
+def test_nobody_is_carried_who_is_not_on_his_way_over_the_border(start_px: float, step_px: float) -> None:
+    released = walk(Walker(start_px, step_px, sure=range(5, 16)), seen=range(8, 16), shown=10)
+    assert [frame.estimates.id.tolist() for frame in released] == [[]] * 5 + [[1]] * 11
+
+
+def test_nobody_is_carried_onto_somebody_who_is_there() -> None:
+    walker = Walker(660, -20, sure=range(5, 16))
+    held = Hindsight(walker, FollowOptions(), 5.0)
+    for index in range(11):
+        # Somebody else, id 1, is where the newcomer seems to come from; then the newcomer is found.
+        keys = [3] if index < 5 else [7] if index >= 8 else []
+        box = walker.box(index) if keys else nobody()
+        ids = [1 if key == 3 else 2 if index == 10 else 0 for key in keys]
+        held.push(unsteady(index, keys, box), confirmed(keys, ids, box))
+    shown = [frame.estimates.id.tolist() for frame in held.finish()]
+    assert shown == [[1]] * 5 + [[2]] * 6

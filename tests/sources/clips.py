@@ -144,12 +144,19 @@ def serve(respond: Respond) -> Iterator[str]:
         server.server_close()
 
 
-def send_jpegs(handler: http.server.BaseHTTPRequestHandler, count: int, interval_s: float = 0.01) -> None:
-    """Answer as an IP camera does: one endless multipart message, a JPEG in each part."""
+def send_jpegs(
+    handler: http.server.BaseHTTPRequestHandler,
+    count: int,
+    interval_s: float = 0.01,
+    while_true: Callable[[], bool] = lambda: True,
+) -> None:
+    """Answer as an IP camera does: one endless multipart message, a JPEG in each part, while a condition holds."""
     handler.send_response(200)
     handler.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
     handler.end_headers()
     for index in range(count):
+        if not while_true():
+            return
         jpeg = cv2.imencode(".jpg", grey(8 * (index % 32)))[1].tobytes()
         head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(jpeg)}\r\n\r\n".encode()
         handler.wfile.write(head + jpeg + b"\r\n")

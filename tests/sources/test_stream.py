@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import http.server
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from app.errors import RunError, UsageError
-from app.sources.stream import StreamTimeouts, open_stream, public_url
+from app.sources import video_file
+from app.sources.stream import StreamTimeouts, open_stream
+from app.sources.urls import public_url
 from tests.sources.clips import encode, grey, level_of, send_jpegs, serve
 
 QUICK = StreamTimeouts(open_s=3.0, stall_s=0.4, give_up_s=0.6)
@@ -105,6 +109,39 @@ def test_a_film_at_an_address_is_read_whole(tmp_path: Path) -> None:
         assert [level_of(frame.image) for frame in source] == levels
 
 
+def serve_film(path: Path, sent: int, then_s: float = 0.0) -> Callable[[http.server.BaseHTTPRequestHandler, int], None]:
+    """A server that announces the whole film, sends its first `sent` bytes, and hangs up after `then_s`."""
+
+    def respond(handler: http.server.BaseHTTPRequestHandler, number: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "video/mp4")
+        handler.send_header("Content-Length", str(path.stat().st_size))
+        handler.end_headers()
+        handler.wfile.write(path.read_bytes()[:sent])
+        handler.wfile.flush()
+        time.sleep(then_s)
+        handler.close_connection = True
+
+    return respond
+
+
+@pytest.mark.parametrize("then_s", [0.0, 60.0])
+def test_a_film_whose_server_dies_in_the_middle_gives_what_came(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, then_s: float
+) -> None:
+    monkeypatch.setattr(video_file, "NETWORK_TIMEOUT_S", 0.5)
+    noise = np.random.default_rng(0).integers(0, 255, (40, 144, 192, 3), np.uint8)
+    path = encode(tmp_path / "film.mp4", list(noise), options={"movflags": "faststart"})
+    with serve(serve_film(path, path.stat().st_size // 2, then_s)) as url:
+        start = time.monotonic()
+        source = open_stream(f"{url}/film.mp4", QUICK)
+        count = sum(1 for _ in source)
+        source.close()
+        assert time.monotonic() - start < 30
+    assert 5 <= count < 30
+    assert any("breaks off" in warning or "cut off" in warning for warning in source.warnings)
+
+
 def test_nothing_there_is_a_usage_error() -> None:
     with pytest.raises(UsageError, match="no stream there"):
         open_stream("rtsp://127.0.0.1:9/live", QUICK)
@@ -112,6 +149,11 @@ def test_nothing_there_is_a_usage_error() -> None:
 
 def test_passwords_stay_out_of_names_and_messages() -> None:
     assert public_url("rtsp://admin:secret@10.0.0.2:554/live?x=1") == "rtsp://10.0.0.2:554/live?x=1"
+    assert public_url("http://[odd/admin@x") == "http://[odd/admin@x"
+    assert public_url("films/mail@home.mp4") == "films/mail@home.mp4"
     with pytest.raises(UsageError) as caught:
         open_stream("rtsp://admin:secret@127.0.0.1:9/live", QUICK)
+    assert "secret" not in str(caught.value)
+    with pytest.raises(UsageError) as caught:
+        video_file.open_video_file("http://admin:secret@127.0.0.1:9/film.mp4")
     assert "secret" not in str(caught.value)
