@@ -119,7 +119,7 @@ class DiffusionSmoother:
         if known.any():
             pose[known], transl_m[known] = self._answer(at[known], time_s)
         if self._feet is not None:
-            pose, transl_m = self._feet.update(estimates.id, pose, first.betas, transl_m, time_s)
+            pose = self._feet.update(estimates.id, pose, first.betas, transl_m, time_s)
         return replace(first, pose=pose, transl_m=transl_m)
 
     def _answer(self, at: Rows, time_s: float) -> tuple[F32, F32]:

@@ -68,32 +68,29 @@ def test_nothing_is_moved_by_nothing() -> None:
     np.testing.assert_array_equal(found[:, others], pose[:, others])
 
 
-def run(lock: FootLock, poses: list[np.ndarray], places: list[np.ndarray], step_s: float = 1 / 30):
-    """(F,2,3) feet and the (F,3) translations, as held."""
-    feet, shown = [], []
+def run(lock: FootLock, poses: list[np.ndarray], places: list[np.ndarray], step_s: float = 1 / 30) -> np.ndarray:
+    """(F,2,3) feet, as held."""
+    feet = []
     for frame, (pose, transl) in enumerate(zip(poses, places, strict=True)):
-        pose, transl = lock.update(np.array([7], np.int32), pose, BETAS, transl, frame * step_s)
-        feet.append(feet_of(pose, transl))
-        shown.append(transl[0])
-    return np.stack(feet), np.stack(shown)
+        held = lock.update(np.array([7], np.int32), pose, BETAS, transl, frame * step_s)
+        feet.append(feet_of(held, transl))
+    return np.stack(feet)
 
 
-def test_unsure_depth_does_not_make_standing_feet_slide_and_the_mesh_stays_on_the_person() -> None:
+def test_unsure_depth_does_not_make_standing_feet_slide() -> None:
+    """The place shakes by 12 mm along the line of sight and drifts by 0.3 m in three seconds: that is followed."""
     generator = np.random.default_rng(0)
-    depth = 3 * np.exp(np.cumsum(generator.normal(0, 0.006, 90)))
+    depth = 3 * np.exp(generator.normal(0, 0.004, 90)) + np.linspace(0, 0.3, 90)
     places = [at(0.2 * z / 3, float(z)) for z in depth]
-    poses = [standing() for _ in places]
+    poses = [standing(0.4) for _ in places]
     raw = np.stack([feet_of(pose, place) for pose, place in zip(poses, places, strict=True)])
-    held, shown = run(FootLock(BODY), poses, places)
+    held = run(FootLock(BODY), poses, places)
 
     def slide(feet: np.ndarray) -> float:
         return float(np.linalg.norm(np.diff(feet[20:], axis=0), axis=-1).mean())
 
     assert slide(held) < 0.4 * slide(raw)
-    pelvis, true_pelvis = on_ray(shown + REST[0, 0]), on_ray(np.concatenate(places) + REST[0, 0])
-    np.testing.assert_allclose(pelvis[:, :2], true_pelvis[:, :2], atol=1e-5)
-    # What changes slowly is followed.
-    assert abs(pelvis[-1, 2] - true_pelvis[-1, 2]) < 0.06
+    assert np.abs(held - raw)[-10:].max() < 0.1
 
 
 def test_legs_that_shake_are_stilled() -> None:
@@ -101,15 +98,14 @@ def test_legs_that_shake_are_stilled() -> None:
     poses = [standing(0.3 + 0.02 * generator.normal(), 0.02 * generator.normal()) for _ in range(60)]
     places = [at(0, 3) for _ in poses]
     raw = np.stack([feet_of(pose, place) for pose, place in zip(poses, places, strict=True)])
-    held, _ = run(FootLock(BODY), poses, places)
+    held = run(FootLock(BODY), poses, places)
     assert np.abs(np.diff(held[20:], axis=0)).mean() < 0.35 * np.abs(np.diff(raw[20:], axis=0)).mean()
 
 
 def test_who_walks_by_is_let_alone() -> None:
     places = [at(1.2 * frame / 30 - 1, 3) for frame in range(45)]
     poses = [standing() for _ in places]
-    held, shown = run(FootLock(BODY), poses, places)
-    np.testing.assert_allclose(shown, np.concatenate(places), atol=1e-5)
+    held = run(FootLock(BODY), poses, places)
     raw = np.stack([feet_of(pose, place) for pose, place in zip(poses, places, strict=True)])
     np.testing.assert_allclose(held, raw, atol=1e-4)
 
@@ -119,7 +115,7 @@ def test_a_foot_that_is_lifted_is_let_go_without_a_jump() -> None:
     poses = [standing(0.2, float(lift)) for lift in lifts]
     places = [at(0, 3) for _ in poses]
     raw = np.stack([feet_of(pose, place) for pose, place in zip(poses, places, strict=True)])
-    held, _ = run(FootLock(BODY), poses, places)
+    held = run(FootLock(BODY), poses, places)
     assert np.abs(held - raw)[-5:, 1].max() < 0.01
     assert np.abs(held - raw)[:, 0].max() < 0.01
     fastest = np.linalg.norm(np.diff(raw[:, 1], axis=0), axis=-1).max()
@@ -131,12 +127,14 @@ def test_people_are_held_each_for_himself_and_forgotten_after_a_while() -> None:
     for frame in range(30):
         pose, transl = np.repeat(standing(), 2, axis=0), np.concatenate([at(0, 3), at(1.2 * frame / 30, 4)])
         ids = np.array([3, 9], np.int32)
-        _, shown = lock.update(ids, pose, np.repeat(BETAS, 2, axis=0), transl, frame / 30)
-        np.testing.assert_allclose(shown, transl, atol=1e-4)
+        pose[0, HIPS[0]] = pose[0, HIPS[0]] @ axis_angle_to_matrix(np.array([0.02 * (-1) ** frame, 0, 0]))
+        held = lock.update(ids, pose, np.repeat(BETAS, 2, axis=0), transl, frame / 30)
+        np.testing.assert_allclose(held[1], pose[1], atol=1e-4)
+    # The first one's left leg shakes, and is held.
+    assert np.abs(held[0] - pose[0]).max() > 0.01
     empty = np.zeros((0, 24, 3, 3), np.float32)
-    assert len(lock.update(ids[:0], empty, BETAS[:0], transl[:0], 1.1)[0]) == 0
-    _, shown = lock.update(ids[:1], pose[:1], BETAS, at(-1, 5), 3.0)
-    np.testing.assert_allclose(shown, at(-1, 5), atol=1e-6)
+    assert len(lock.update(ids[:0], empty, BETAS[:0], transl[:0], 1.1)) == 0
+    np.testing.assert_allclose(lock.update(ids[:1], pose[:1], BETAS, at(-1, 5), 3.0), pose[:1], atol=1e-6)
 
 
 def test_places_on_rays_go_and_come_back() -> None:
