@@ -147,7 +147,8 @@ def _race(
         try:
             candidate = ENGINES[name].load()(package, device, threads=threads).open()
         except EngineUnavailableError as error:
-            failures.append(f"{name}: {error}")
+            said = str(error)
+            failures.append(said if said.startswith(name) else f"{name}: {said}")
             continue
         times_ms[name] = _time_ms(candidate) if len(names) > 1 else 0.0
         if best is None or times_ms[name] < times_ms[best.name]:

@@ -257,7 +257,7 @@ class Pipeline:
             people=len(result.estimates),
             dropped=result.dropped,
             detector=self._stages.detector.name,
-            engine=self._stages.estimator.describe(),
+            engine=self._stages.estimator.describe().partition(": ")[0],  # why it was chosen has been said at the start
             smoother=self._stages.smoother.describe(),
             renderer=self._renderer_name,
             notes=tuple(self._stages.warnings())[-2:],
