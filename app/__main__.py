@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from app import cli
-from app.command_line import parse
+from app.command_line import LEFT_OUT, parse
 
 PROG = "python -m app"
 
@@ -40,10 +40,10 @@ class ExportMotion:
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
     """The file to write; its ending says the format."""
 
-    person_id: int | None = None
+    person_id: Annotated[int | None, LEFT_OUT] = None
     """Only this person; everybody where left out (.bvh and .npz hold one person a file)."""
 
-    body: Path | None = None
+    body: Annotated[Path | None, LEFT_OUT] = None
     """The body file of the run, for .glb, if it was not the embedded one."""
 
     centimetres: tyro.conf.FlagCreatePairsOff[bool] = False

@@ -17,6 +17,9 @@ from app.errors import UsageError
 
 T = TypeVar("T")
 
+LEFT_OUT = tyro.conf.arg(help_behavior_hint="")
+"""For `X | None` fields: their help says what holds where the flag is left out, and not "default: None"."""
+
 _WIDE = 10_000  # columns: tyro then breaks no line of its messages
 
 

@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
+from app.command_line import LEFT_OUT
 from app.errors import UsageError
 from app.sources.factory import SourceOptions
 
@@ -76,7 +77,7 @@ class MotionConfig:
     smoother: Literal["none", "one-euro", "diffusion"] = "one-euro"
     """How bodies are steadied over time; one-euro is a plain filter, diffusion a trained network."""
 
-    lag: float | None = None
+    lag: Annotated[float | None, LEFT_OUT] = None
     """Seconds that the smoother may wait to see what comes next; 0: it answers at once. Diffusion's own: 0.1."""
 
     offline: tyro.conf.FlagCreatePairsOff[bool] = False
@@ -98,10 +99,10 @@ class MotionConfig:
 class LensConfig:
     """What is known about the camera's lens; it decides how far away people stand."""
 
-    focal_px: float | None = None
-    """Focal length in pixels of the source."""
+    focal_px: Annotated[float | None, LEFT_OUT] = None
+    """Focal length in pixels of the source; where left out, the diagonal of its pictures."""
 
-    fov_deg: float | None = None
+    fov_deg: Annotated[float | None, LEFT_OUT] = None
     """Field of view along the diagonal, in degrees; instead of --focal-px."""
 
     def __post_init__(self) -> None:
@@ -117,8 +118,8 @@ class LensConfig:
 class ResultsConfig:
     """What is shown and what is written."""
 
-    output: Path | None = None
-    """Folder for overlay.mp4, motion.npz and run.json; made if it is not there."""
+    output: Annotated[Path | None, LEFT_OUT] = None
+    """Folder for overlay.mp4, motion.npz and run.json; made if it is not there. Nothing is written where left out."""
 
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace the results of an earlier run in --output."""
@@ -146,7 +147,7 @@ class RunConfig:
     preset: PresetName = "fast"
     """Speed against accuracy: sets the model, --detect-every, --smoother and --lag; flags go before it."""
 
-    max_frames: int | None = None
+    max_frames: Annotated[int | None, LEFT_OUT] = None
     """Stop after so many frames; else at the end of the source."""
 
     print_config: tyro.conf.FlagCreatePairsOff[bool] = False

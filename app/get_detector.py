@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import tyro
 
-from app.command_line import parse
+from app.command_line import LEFT_OUT, parse
 from app.errors import RunError, UsageError, require
 from app.model_packages import bodycast_home
 from engines.errors import PackageError
@@ -28,7 +28,7 @@ class GetDetector:
     model: str = "yolo11n.pt"
     """A name that Ultralytics publishes (yolo11n.pt, yolo11s.pt, ...), or a .pt file on this machine."""
 
-    output: Path | None = None
+    output: Annotated[Path | None, LEFT_OUT] = None
     """Folder of the package; where left out, the user's models folder, where it is found by itself."""
 
     input: str = "384x640"

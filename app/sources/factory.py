@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
+from app.command_line import LEFT_OUT
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -20,11 +21,11 @@ FORMS = "a camera index, a video file, a folder of images, an rtsp/rtmp/http URL
 class SourceOptions:
     """How to open the source; each field concerns one kind of source and is ignored by the others."""
 
-    camera_size: tuple[int, int] | None = None
+    camera_size: Annotated[tuple[int, int] | None, LEFT_OUT] = None
     """Width and height to ask the camera for, in pixels; its own choice where left out."""
 
-    camera_fps: float | None = None
-    """Frames a second to ask the camera for."""
+    camera_fps: Annotated[float | None, LEFT_OUT] = None
+    """Frames a second to ask the camera for; its own choice where left out."""
 
     camera_backend: Literal["auto", "v4l2", "dshow", "msmf", "avfoundation"] = "auto"
     """Which of the system's camera interfaces to use."""

@@ -53,6 +53,7 @@ def test_help_of_the_live_program_is_light(module: str, words: list[str]) -> Non
     assert done.returncode == 0, done.stderr[-2000:]
     assert "usage" in done.stdout.lower()
     assert "LOADED []" in done.stdout, done.stdout[-300:]
+    assert "None" not in done.stdout, "no word of Python's in the help: say what holds where a flag is left out"
 
 
 @pytest.mark.parametrize(
