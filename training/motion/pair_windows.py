@@ -71,9 +71,9 @@ class PairWindows:
             raise ValueError(f"{folder}: too few pairs; make them with python -m training.motion.make_pairs")
         return PairWindows(pairs, ages_s)
 
-    def batch(self, rng: Rng, size: int, answers: int) -> WindowBatch:
-        """Draw one, every frame of the clips or every second one."""
-        stride = 2 if rng.random() < 0.15 else 1
+    def batch(self, rng: Rng, size: int, answers: int, halved_share: float = 0.15) -> WindowBatch:
+        """Draw one; so many of the batches have half the frame rate."""
+        stride = 2 if rng.random() < halved_share else 1
         room = np.array([max(self._room(clip, answers, stride), 0) for clip in self.clips], float)
         if not room.any():
             stride, room = 1, np.array([max(self._room(clip, answers), 0) for clip in self.clips], float)

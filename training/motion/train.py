@@ -67,7 +67,7 @@ class MotionTraining:
         if run.pairs is not None:
             self.pairs = PairWindows.load(run.pairs, ages, held_out=False)
             held_out = PairWindows.load(run.pairs, ages, held_out=True)
-            self.tests["pairs_"] = held_out.batch(np.random.default_rng(3), 2 * TEST_ROWS, TEST_ANSWERS)
+            self.tests["pairs_"] = held_out.batch(np.random.default_rng(3), 2 * TEST_ROWS, TEST_ANSWERS, 0)
         torch.manual_seed(recipe.seed)
         self.net = WindowSmoother(**recipe.arguments).to(run.device)
         self.net.spread.copy_(spread_of(self.net, self._draw(0, 256)))
