@@ -75,17 +75,27 @@ class RunningMeans:
     def __init__(self) -> None:
         self._names: list[str] = []
         self._values: Tensor | None = None
+        self._count = 0
 
     @torch.no_grad()
     def add(self, terms: dict[str, Tensor]) -> None:
         """The terms of one step."""
-        if self._names != list(terms):
-            self._names, self._values = list(terms), None
         values = torch.stack([value.float() for value in terms.values()])
+        if self._names != list(terms) or self._values is None:
+            self._names, self._values, self._count = list(terms), values, 1
+            return
+        self._count += 1
+        # A plain mean at first: the first step of all would stay in sight for hundreds of others.
+        weight = max(1 - SMOOTHING, 1 / self._count)
+        before = self._values.to(values.device)
         # Single bad steps (see FlatGradients.clip) must not stay in the mean.
-        self._values = values if self._values is None else self._values.lerp(values, 1 - SMOOTHING).where(
-            torch.isfinite(values), self._values
-        )  # fmt: skip
+        self._values = before.lerp(values, weight).where(torch.isfinite(values), before)
+
+    def restore(self, values: dict[str, float]) -> None:
+        """Go on from what `read` gave."""
+        if values:
+            self._names, self._values = list(values), torch.tensor(list(values.values()))
+            self._count = round(1 / (1 - SMOOTHING))
 
     def read(self) -> dict[str, float]:
         """Waits for the device."""
@@ -106,6 +116,7 @@ class Training:
         options.out.mkdir(parents=True, exist_ok=True)
         self.spent_s, self.fraction = 0.0, 0.0
         self.failures: dict[str, str] = {}
+        self.means = {recipe.name: RunningMeans() for recipe in recipes}
         self.source, self.test = self._open_data()
         try:
             known = self.source.sets if isinstance(self.source, SetSource) else [self.test]
@@ -123,7 +134,6 @@ class Training:
         except BaseException:
             self.source.close()
             raise
-        self.means = {recipe.name: RunningMeans() for recipe in recipes}
         # A resumed run must not begin with the crops it has seen, nor two processes learn from the same ones.
         seed = recipes[0].seed + self.trainees[0].steps + 7919 * distributed.rank()
         if isinstance(self.source, SetSource):
@@ -182,12 +192,17 @@ class Training:
             )
         for trainee in self.trainees:
             trainee.restore(stored[trainee.recipe.name])
+            self.means[trainee.recipe.name].restore(state.get("means", {}).get(trainee.recipe.name, {}))
         self.spent_s = float(state["spent_s"])
         steps = max(trainee.steps for trainee in self.trainees)
         print(f"resuming after {self.spent_s / 60:.1f} of {self.options.minutes:g} minutes, step {steps}", flush=True)
 
     def _save(self) -> None:
-        save(self._checkpoint, {"spent_s": self.spent_s, "trainees": [t.state() for t in self.trainees]})
+        means = {name: mean.read() for name, mean in self.means.items()}
+        save(
+            self._checkpoint,
+            {"spent_s": self.spent_s, "means": means, "trainees": [t.state() for t in self.trainees]},
+        )
 
     def run(self) -> dict[str, dict[str, float]]:
         """Train until the budget is spent; returns the final scores on the whole test set by recipe name.

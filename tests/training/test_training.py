@@ -15,7 +15,7 @@ import torch
 from tests.training.toy import toy_crops, toy_recipe, write_set
 from training.config import Phase, load_recipe
 from training.crop_set import Crops, CropSet
-from training.loop import RunOptions, Training, phase_at
+from training.loop import RunningMeans, RunOptions, Training, phase_at
 from training.optimiser import FlatGradients, GroupedMuon, orthogonalised
 from training.trainee import Trainee
 
@@ -54,6 +54,22 @@ def test_phases_follow_the_clock() -> None:
     assert phase_at(tiny, 0.0)[0] is tiny.phases[0]
     assert phase_at(tiny, 0.25) == (tiny.phases[0], 0.5)
     assert phase_at(tiny, 0.999)[0] is tiny.phases[1]
+
+
+def test_losses_are_smoothed_from_the_first_step_on() -> None:
+    means = RunningMeans()
+    assert means.read() == {}
+    for value in (8.0, 4.0, float("nan"), 3.0):
+        means.add({"total": torch.tensor(value)})
+    assert means.read()["total"] == pytest.approx((8 + 4) / 2 * 3 / 4 + 3 / 4)
+    again = RunningMeans()
+    again.restore(means.read())
+    assert again.read() == means.read()
+    again.add({"total": torch.tensor(5.25)})
+    assert again.read()["total"] == pytest.approx(5.25)
+    for _ in range(200):
+        again.add({"total": torch.tensor(1.0)})
+    assert again.read()["total"] == pytest.approx(1.0, abs=0.1)
 
 
 def test_a_trainee_fits_one_batch_and_keeps_its_weights_when_resized() -> None:
@@ -114,6 +130,7 @@ def test_a_run_learns_two_networks_from_one_stream_and_resumes(folder: Path, tmp
         log.write('{"recipe": "tiny", "minutes": 9.0, "step": 77, "total": 1.0}\n{"recipe": "ti')
     again = Training(recipes, options(folder, tmp_path, 8, validate_every_s=0.0))
     assert [t.steps for t in again.trainees] == [3, 3] and again.spent_s > 0
+    assert again.means["tiny"].read() == pytest.approx(first.means["tiny"].read())
     assert again.trainees[0].image_hw == (96, 72)
     again.run()
     assert [t.steps for t in again.trainees] == [8, 8]
