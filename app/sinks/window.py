@@ -103,6 +103,8 @@ class WindowSink:
         """Show one frame and handle the keys. Raises RunError where the display is gone."""
         import cv2
 
+        if self._opened and not self._quit and not self._gui.is_open(self._title):
+            self._end()  # showing a picture would bring the closed window back
         if self._quit:
             return
         try:
@@ -122,14 +124,17 @@ class WindowSink:
         if key in HUD_KEYS:
             self._on_toggle_hud()
         if key in QUIT_KEYS or not self._gui.is_open(self._title):
-            self._quit = True
-            self._on_quit()
+            self._end()
 
     def close(self) -> None:
         """Remove the window. May be called twice."""
         if self._opened:
             self._opened = False
             self._gui.close(self._title)
+
+    def _end(self) -> None:
+        self._quit = True
+        self._on_quit()
 
 
 def _start_size(image: U8) -> tuple[int, int]:

@@ -92,6 +92,16 @@ def test_closing_the_window_quits() -> None:
     assert clicks.quits == 1
 
 
+def test_a_window_that_was_closed_between_two_pictures_is_not_brought_back() -> None:
+    gui = FakeGui()
+    clicks = Clicks(gui)
+    clicks.sink.write(result_of(0))
+    gui.open_polls = 0
+    clicks.sink.write(result_of(1))
+    clicks.sink.write(result_of(2))
+    assert (len(gui.shown), clicks.quits) == (1, 1)
+
+
 def test_keys_work_while_no_frame_comes() -> None:
     clicks = Clicks(FakeGui(keys=" q"))
     clicks.sink.poll()  # no window yet, nothing to ask
