@@ -45,12 +45,12 @@ COLUMNS: dict[str, str] = {
     "ms": "ms",
 }
 TUNED = OneEuroOptions(
-    root=Cutoff(0.3, 0.1, speed_hz=1.0),
-    joints=Cutoff(0.3, 0.3, speed_hz=0.5),
-    direction=Cutoff(0.6, 8.0, speed_hz=0.5),
-    depth=Cutoff(0.15, 2.0, speed_hz=0.5),
+    root=Cutoff(0.6, 0.3, speed_hz=0.5),
+    joints=Cutoff(1.0, 0.1, speed_hz=0.5),
+    direction=Cutoff(1.7, 20.0, speed_hz=0.5),
+    depth=Cutoff(0.3, 2.0, speed_hz=1.0),
 )
-"""What `python -m evaluation tune-one-euro` found on the training subjects, watched by hmr-swin-t-s2."""
+"""What `python -m evaluation tune-one-euro --every 9` found on the training subjects, watched by hmr-swin-t-s2."""
 
 Figures = dict[str, dict[str, float]]
 

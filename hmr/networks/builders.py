@@ -256,13 +256,15 @@ def build_diffusion_decoder(
     heads: int = 4,
     ff_width: int = 1024,
     with_vae_encoder: bool = False,
+    distribution_layer: bool = False,
 ) -> DiffusionDecoder:
     """FastHMR's diffusion decoder as it runs: denoiser and VAE decoder.
 
-    with_vae_encoder keeps the other half of the VAE, which training needs.
+    with_vae_encoder keeps the other half of the VAE, which training needs; distribution_layer: see `MotionVae`.
     """
     sizes = {"latents": latents, "dim": dim, "heads": heads, "ff_width": ff_width}
-    vae = MotionVae(encoder_layers=vae_encoder_layers, decoder_layers=vae_decoder_layers, **sizes)
+    layers = {"encoder_layers": vae_encoder_layers, "decoder_layers": vae_decoder_layers}
+    vae = MotionVae(distribution_layer=distribution_layer, **layers, **sizes)
     denoiser = Denoiser(condition_width=condition_width, layers=denoiser_layers, **sizes)
     model = DiffusionDecoder(vae, denoiser, frames, steps)
     return model if with_vae_encoder else model.drop_encoder()

@@ -33,6 +33,7 @@ from training.motion.windows import MotionWindows
 RATE_HZ = 30.0
 STRENGTH = (0.2, 1.3)
 VAE_SHARE = 0.6
+FIRST_LOG_VARIANCE = -5.0
 CHECK_EVERY_S = 60.0
 
 
@@ -66,6 +67,9 @@ class PriorTraining:
         self.recipe, self.windows, self.device = recipe, windows, device
         torch.manual_seed(recipe.seed)
         vae = MotionVae(**recipe.vae)
+        if vae.dist_layer is not None:
+            # Latents that begin nearly without noise carry motion from the first steps on.
+            nn.init.constant_(vae.dist_layer.bias[vae.dim :], FIRST_LOG_VARIANCE)
         sizes = {"latents": vae.latents, "dim": vae.dim, "condition_width": MOTION_FEATURES}
         self.net = DiffusionDecoder(vae, Denoiser(**sizes, **recipe.denoiser), recipe.frames).to(device)
         first, _ = self._draw(np.random.default_rng(recipe.seed), 64)
@@ -158,7 +162,7 @@ class PriorTraining:
             "frames": self.recipe.frames, "latents": vae["latents"], "dim": vae["dim"], "heads": vae["heads"],
             "ff_width": vae["ff_width"], "condition_width": MOTION_FEATURES, "denoiser_layers": denoiser["layers"],
             "vae_encoder_layers": vae["encoder_layers"], "vae_decoder_layers": vae["decoder_layers"],
-            "with_vae_encoder": True,
+            "with_vae_encoder": True, "distribution_layer": self.net.vae.dist_layer is not None,
         }  # fmt: skip
         return {
             "model": "diffusion-decoder",

@@ -19,6 +19,9 @@ CALM_NOW = (2.5, 1.0, 0.7, 0.7, 0.7)
 """How much the accelerations of each count: what is known from the past alone shakes most, and what has been seen from
 both sides may rather keep its movement."""
 
+PLACE_STEPS = 4.0
+"""Like so many joints counts how the place moves from answer to answer: it is one of 25, and carries all others."""
+
 STANDING_M_S = 0.15
 FEET = (10, 11)
 SLOW_M_S = 1.0
@@ -71,7 +74,7 @@ def smoother_loss(
         standing = (feet_step < STANDING_M_S * batch.step_s[:, 1:, None, None]).float()
     off, off_place = joints - true_joints, place - true_place
     # The first answer starts cold, the second from a cold one: what differs between those two is not motion.
-    steps = torch.cat((off, off_place[..., None, :]), -2).diff(dim=1)
+    steps = torch.cat((off, PLACE_STEPS * off_place[..., None, :]), -2).diff(dim=1)
     turns = steps[:, 1:].diff(dim=1)
     step_s = batch.step_s[:, 1:, None, None]
     speed, true_speed = (length(ends[..., ENDS, :].diff(dim=1)) / step_s for ends in (joints, true_joints))
