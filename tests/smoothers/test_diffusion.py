@@ -72,10 +72,10 @@ def test_noise_is_taken_out_and_more_so_with_a_longer_lag() -> None:
     raw = [body(float(t), 0.15) for t in times][40:]
     raw_error, raw_shaking = errors_deg(raw, times[40:]).mean(), shaking_deg(raw)
     error = {}
-    for lag_s in (0.0, 0.3):
+    for lag_s, at_least in ((0.0, 3), (0.3, 4)):
         answers = run(DiffusionSmoother(lag_s=lag_s), times, 0.15)[40:]
         error[lag_s] = errors_deg(answers, times[40:] - lag_s).mean()
-        assert shaking_deg(answers) < raw_shaking / 4
+        assert shaking_deg(answers) < raw_shaking / at_least
     assert error[0.3] < error[0.0] < raw_error
 
 
