@@ -32,23 +32,23 @@ RATE, RATE_END = 1.5e-2, 3e-4
 
 
 class MapCache:
-    """Encoder maps (bfloat16) and labels of crops and their mirror images, in memory."""
+    """Encoder maps (bfloat16) and labels of crops and their mirror images, in memory: `limit` crops of all sets
+    together, of each as many as its share."""
 
-    def __init__(self, encoder: torch.nn.Module, crops: CropSet, image_hw: tuple[int, int], limit: int) -> None:
-        rows = np.arange(min(len(crops), limit))  # crops that miss their person teach the score
-        self.maps = torch.empty(0)
+    def __init__(self, encoder: torch.nn.Module, sets: list[CropSet], image_hw: tuple[int, int], limit: int) -> None:
+        share = min(1.0, limit / sum(len(crops) for crops in sets))
+        maps: list[Tensor] = []
         labels: list[Batch] = []
         empty = torch.zeros(0)
         with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
-            for start in track(range(0, len(rows), 64), "encoding", disable=not sys.stderr.isatty()):
-                batch = crops.rows(rows[start : start + 64], image_hw)
-                for flip, seen in enumerate((batch, mirrored(batch))):
-                    found = encoder(seen.images)[-1].bfloat16()
-                    if not len(self.maps):
-                        self.maps = torch.empty(2 * len(rows), *found.shape[1:], dtype=torch.bfloat16)
-                    first = 2 * start + flip * len(found)
-                    self.maps[first : first + len(found)] = found
-                    labels.append(replace(seen, images=empty, parts=empty))
+            for crops in sets:
+                rows = np.arange(int(share * len(crops)))  # crops that miss their person teach the score
+                for start in track(range(0, len(rows), 64), "encoding", disable=not sys.stderr.isatty()):
+                    batch = crops.rows(rows[start : start + 64], image_hw)
+                    for seen in (batch, mirrored(batch)):
+                        maps.append(encoder(seen.images)[-1].bfloat16())
+                        labels.append(replace(seen, images=empty, parts=empty))
+        self.maps = torch.cat(maps)
         self.labels = joined(labels)
 
     def draw(self, generator: torch.Generator, size: int) -> tuple[Tensor, Batch]:
@@ -87,18 +87,18 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.fit_decoder", description=__doc__)
     parser.add_argument("--recipe", required=True)
-    parser.add_argument("--train", type=Path, default=Path("work/crops-train"))
+    parser.add_argument("--train", type=Path, nargs="+", default=[Path("work/crops-train")])
     parser.add_argument("--test", type=Path, default=Path("work/crops-test"))
     parser.add_argument("--out", type=Path, default=None, help="folder of the run (default work/RECIPE)")
     parser.add_argument("--minutes", type=float, default=6.0)
-    parser.add_argument("--limit", type=int, default=60000, help="crops to keep in memory")
+    parser.add_argument("--limit", type=int, default=60000, help="crops to keep in memory, of all folders together")
     parser.add_argument("--threads", type=int, default=None)
     args = parser.parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
         recipe = load_recipe(args.recipe)
-        crops, test = CropSet(args.train), CropSet(args.test)
+        sets, test = [CropSet(folder) for folder in args.train], CropSet(args.test)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -110,7 +110,7 @@ def main(argv: list[str] | None = None) -> int:
     trainee = Trainee(recipe, {}, torch.device("cpu"))
     trainee.restore(state["trainees"][0])
     trainee.net.load_state_dict(trainee.ema.state_dict())
-    cache = MapCache(trainee.net.backbone.eval(), crops, trainee.image_hw, args.limit)
+    cache = MapCache(trainee.net.backbone.eval(), sets, trainee.image_hw, args.limit)
     print(f"{len(cache.maps)} maps of {tuple(cache.maps.shape[1:])}", flush=True)
     fit(trainee, cache, args.minutes)
     trainee.ema.load_state_dict(trainee.net.state_dict())

@@ -18,7 +18,7 @@ CLEAN_PLACE_RATIO = 60.0
 """So many times the variance of a frame's noise is the squared distance at which the frame is believed as much as the
 answer. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger;
 but slow errors look like movement without noise: half of these ratios let a third more of the shaking through at lag 0,
-four times as much leaves clean motion 20 mm off. Of the whole body, which is surer than of each joint; and of the
+twice as much leaves clean motion 12 mm off. Of the whole body, which is surer than of each joint; and of the
 place, which one camera sees less well."""
 
 TURNED = 0.5
