@@ -116,7 +116,8 @@ def _connect(url: str, limits: StreamTimeouts) -> _Connection:
     import av
     import av.error
 
-    options = {"fflags": "nobuffer", "flags": "low_delay", "analyzeduration": "2000000"}
+    # Not "nobuffer": it throws away what is read while the stream is examined, and with it the first key frame.
+    options = {"flags": "low_delay", "analyzeduration": "2000000"}
     if url.startswith("rtsp"):
         options["rtsp_transport"] = "tcp"  # over UDP, lost packets smear the picture
     try:

@@ -35,6 +35,7 @@ def encode(
     times_s: Sequence[float] | None = None,
     *,
     fps: int = 25,
+    key_every: int = 5,
     options: dict[str, str] | None = None,
     aspect: Fraction | None = None,
 ) -> Path:
@@ -44,7 +45,7 @@ def encode(
         stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = "yuv420p"
         stream.codec_context.time_base = TICKS
-        stream.codec_context.gop_size = 5
+        stream.codec_context.gop_size = key_every
         if aspect is not None:
             stream.codec_context.sample_aspect_ratio = aspect
         for index, image in enumerate(images):

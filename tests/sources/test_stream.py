@@ -92,6 +92,24 @@ def test_close_cuts_the_wait_for_the_server_short() -> None:
         assert time.monotonic() - start < 1.0
 
 
+def test_what_is_read_while_the_stream_is_examined_is_shown(tmp_path: Path) -> None:
+    """The only key frame comes first; without it nothing of the stream can be decoded."""
+    film = encode(tmp_path / "live.ts", [grey(8 * (i % 30)) for i in range(60)], key_every=1000)
+
+    def respond(handler: http.server.BaseHTTPRequestHandler, number: int) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Type", "video/mp2t")
+        handler.end_headers()
+        handler.wfile.write(film.read_bytes())
+
+    with serve(respond) as url:
+        source = open_stream(url, QUICK)
+        first = next(iter(source))
+        source.close()
+    assert source.info.live
+    assert (first.index, level_of(first.image)) == (0, 0)
+
+
 def test_a_film_at_an_address_is_read_whole(tmp_path: Path) -> None:
     levels = [16 + 8 * index for index in range(20)]
     path = encode(tmp_path / "film.mp4", [grey(level) for level in levels], options={"movflags": "faststart"})
