@@ -16,7 +16,7 @@ from app.followed_person import FollowedPerson, FollowOptions, covered_fraction,
 from app.records import F32, F64, I32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
 from app.trackers.base import Tracker
 from hmr.geometry import boxes
-from hmr.geometry.camera import Intrinsics
+from hmr.geometry.camera import Intrinsics, project_intrinsics
 
 NEAR_M = 0.05  # vertices nearer than this, or behind the camera, have no image
 
@@ -346,6 +346,13 @@ class Follower:
         self._ended[person.key] = person.weak_since_s
         if person.id:
             self._last_loss_s = self._time_s
+
+
+def joint_pixels(joints: F32, intrinsics: Intrinsics) -> F32:
+    """Pixels (N,24,2) of joints (N,24,3) m. A joint behind the camera is put at 1 cm before it, far outside."""
+    before_camera = joints.copy()
+    before_camera[..., 2] = np.maximum(before_camera[..., 2], 0.01)
+    return project_intrinsics(before_camera, intrinsics).astype(np.float32)
 
 
 def mesh_boxes(vertices: F32, intrinsics: Intrinsics) -> F32:

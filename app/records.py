@@ -187,6 +187,10 @@ class PosedBodies:
         check_array("PosedBodies.joints", self.joints, (len(self.vertices), 24, 3), np.float32)
         check_array("PosedBodies.joints_px", self.joints_px, (len(self.vertices), 24, 2), np.float32)
 
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> PosedBodies:
+        """The given rows."""
+        return PosedBodies(self.vertices[rows], self.joints[rows], self.joints_px[rows])
+
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.followed_person import FollowOptions
-from app.following import NEAR_M, mesh_boxes
+from app.following import NEAR_M, joint_pixels, mesh_boxes
 from app.pipeline.steadying import Unsteady
 from app.records import F32, F64, BodyEstimates, PosedBodies
 from hmr.geometry import boxes
@@ -60,9 +60,8 @@ class Carried:
         times_s = np.array([held.frame.time_s for held in near])
         since_s = times_s - times_s.mean()
         velocity: F64 = since_s @ places / (since_s @ since_s)  # the slope of a line through them
-        estimates = last.estimates.select(np.array(rows[-1:]))
-        row = slice(rows[-1], rows[-1] + 1)
-        bodies = PosedBodies(last.bodies.vertices[row], last.bodies.joints[row], last.bodies.joints_px[row])
+        row = np.array(rows[-1:])
+        estimates, bodies = last.estimates.select(row), last.bodies.select(row)
         direction = np.sign(times_s[-1] - times_s[0])
         outwards = _outwards(bodies.vertices, direction * velocity, last.intrinsics)
         if not outwards.any():
@@ -88,8 +87,7 @@ class Carried:
             return None
         score = self.estimates.score * np.float32(min(share / max(self.share, MIN_SHARE_IN_PICTURE), 1.0))
         estimates = replace(self.estimates, transl_m=self.estimates.transl_m + shift, score=score)
-        before_camera = np.concatenate([joints[..., :2], np.maximum(joints[..., 2:], np.float32(0.01))], axis=-1)
-        bodies = PosedBodies(vertices, joints, project_intrinsics(before_camera, intrinsics).astype(np.float32))
+        bodies = PosedBodies(vertices, joints, joint_pixels(joints, intrinsics))
         box = boxes.clip(boxes.pad(mesh_boxes(vertices, intrinsics)[0], options.padding), intrinsics.image_wh)
         return estimates, bodies, box.astype(np.float32)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.following import Follower
+from app.following import Follower, joint_pixels
 from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
 from app.pipeline.hindsight import Hindsight
 from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
@@ -15,7 +15,7 @@ from app.pipeline.steadying import Steady, Steadying, Unsteady
 from app.pipeline.timing import StageTimes, timed
 from app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
 from app.scene_cut import SceneCutDetector
-from hmr.geometry.camera import Intrinsics, project_intrinsics
+from hmr.geometry.camera import Intrinsics
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,7 @@ class Inference:
         unsteady = Unsteady(
             frame=frame,
             estimates=raw.select(rows),
-            bodies=PosedBodies(bodies.vertices[rows], bodies.joints[rows], bodies.joints_px[rows]),
+            bodies=bodies.select(rows),
             xyxy=confirmed.xyxy,
             intrinsics=intrinsics,
             stage_s=stage_s,
@@ -148,9 +148,6 @@ def camera_of(frame: Frame, options: PipelineOptions) -> Intrinsics:
 
 
 def pose_bodies(body: PosesBodies, estimates: BodyEstimates, intrinsics: Intrinsics) -> PosedBodies:
-    """Skin all people; joints also in pixels. A joint behind the camera is put at 1 cm before it, far outside."""
+    """Skin all people; joints also in pixels."""
     posed = body(estimates.pose, estimates.betas, estimates.transl_m)
-    before_camera = posed.joints.copy()
-    before_camera[..., 2] = np.maximum(before_camera[..., 2], 0.01)
-    joints_px = project_intrinsics(before_camera, intrinsics).astype(np.float32)
-    return PosedBodies(posed.vertices, posed.joints, joints_px)
+    return PosedBodies(posed.vertices, posed.joints, joint_pixels(posed.joints, intrinsics))

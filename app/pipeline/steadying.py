@@ -34,11 +34,10 @@ class Unsteady:
 
     def select(self, rows: NDArray[np.bool_]) -> Unsteady:
         """The same frame with the given rows (N,) of its people."""
-        bodies = self.bodies
         return replace(
             self,
             estimates=self.estimates.select(rows),
-            bodies=PosedBodies(bodies.vertices[rows], bodies.joints[rows], bodies.joints_px[rows]),
+            bodies=self.bodies.select(rows),
             xyxy=self.xyxy[rows],
         )
 
