@@ -14,6 +14,10 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from training.loop import RunOptions
 
 TEST = Path("work/crops-test")
 
@@ -69,48 +73,53 @@ def read_init(values: Sequence[str], recipes: Sequence[str]) -> dict[str, Path]:
     return found
 
 
+def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
+    """Where and how long, from the command line. Raises ValueError for what does not go together."""
+    from training.loop import RunOptions
+    from training.starter import find_crops
+
+    cuda = args.device.startswith("cuda")
+    if args.stream is not None and args.train:
+        raise ValueError("give crop sets (--train) or a pack (--stream), not both")
+    if not args.minutes > 0:
+        raise ValueError(f"--minutes: expected more than 0, got {args.minutes:g}")
+    train, stream = args.train, args.stream
+    if not train and stream is None:
+        train, stream = find_crops(Path("work"))
+    rendered = stream is not None
+    return RunOptions(
+        train=None if train is None else tuple(train),
+        test=args.test or (None if rendered else TEST),
+        out=args.out or Path("work") / "+".join(names),
+        minutes=args.minutes,
+        device=args.device,
+        threads=args.threads,
+        validate_every_s=args.validate_every or min(300.0, max(15.0, args.minutes * 60 / 8)),
+        resume=not args.fresh,
+        stream=stream,
+        workers=args.workers or max(1, (os.cpu_count() or 1) - 2),
+        pool=args.pool or (100_000 if cuda else 4096),
+        batch=args.batch,
+        augmentation=args.augment or ("full" if cuda else "colour"),
+        compiled=args.compile,
+        tensorboard=not args.no_tensorboard,
+        init=read_init(args.init, names),
+        test_crops=args.test_crops,
+        deliver=args.deliver,
+        steps=args.steps,
+    )
+
+
 def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input, 1 where a network failed or the renderer did."""
     args = parser().parse_args(argv)
     from training import distributed
     from training.config import load_recipe
-    from training.loop import RunOptions, Training
-    from training.starter import find_crops
+    from training.loop import Training
 
-    cuda = args.device.startswith("cuda")
     try:
         recipes = [load_recipe(name) for name in args.recipe]
-        names = [recipe.name for recipe in recipes]
-        if args.stream is not None and args.train:
-            raise ValueError("give crop sets (--train) or a pack (--stream), not both")
-        if not args.minutes > 0:
-            raise ValueError(f"--minutes: expected more than 0, got {args.minutes:g}")
-        train, stream = args.train, args.stream
-        if not train and stream is None:
-            train, stream = find_crops(Path("work"))
-        rendered = stream is not None
-        options = RunOptions(
-            train=None if train is None else tuple(train),
-            test=args.test or (None if rendered else TEST),
-            out=args.out or Path("work") / "+".join(names),
-            minutes=args.minutes,
-            device=args.device,
-            threads=args.threads,
-            validate_every_s=args.validate_every or min(300.0, max(15.0, args.minutes * 60 / 8)),
-            resume=not args.fresh,
-            stream=stream,
-            workers=args.workers or max(1, (os.cpu_count() or 1) - 2),
-            pool=args.pool or (100_000 if cuda else 4096),
-            batch=args.batch,
-            augmentation=args.augment or ("full" if cuda else "colour"),
-            compiled=args.compile,
-            tensorboard=not args.no_tensorboard,
-            init=read_init(args.init, names),
-            test_crops=args.test_crops,
-            deliver=args.deliver,
-            steps=args.steps,
-        )
-        training = Training(recipes, options)
+        training = Training(recipes, _options(args, [recipe.name for recipe in recipes]))
     except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
