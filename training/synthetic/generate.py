@@ -23,6 +23,7 @@ from training.synthetic.backgrounds import Backgrounds
 from training.synthetic.chunk import CHUNK as STREAM_CHUNK
 from training.synthetic.chunk import CHUNKS_PER_CAST, FIELDS, SPLIT_SALT
 from training.synthetic.crops import CropStudio
+from training.synthetic.pack import require_pack
 from training.synthetic.people_renderer import PeopleRenderer
 from training.synthetic.poses import HELD_OUT_SUBJECTS, PoseLibrary, split_files
 from training.synthetic.stream import RenderedStream, RenderError
@@ -140,10 +141,14 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photographs", type=Path, default=None, help="folder of pictures without people")
     parser.add_argument("--workers", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--first", type=int, default=0, help="go on from this sample of an existing set")
+    parser.add_argument("--overwrite", action="store_true", help="begin anew where a set is")
     args = parser.parse_args(argv)
     shared = {"count": args.count, "split": args.split, "seed": args.seed, "workers": args.workers, "first": args.first}
     try:
+        if args.first == 0 and not args.overwrite and (args.out / "meta.json").exists():
+            raise ValueError(f"{args.out} holds a set already: go on from it with --first N, or give --overwrite")
         if args.pack is not None:
+            require_pack(args.pack)
             generate_from_pack(args.out, args.pack, **shared)
         else:
             split_files(args.mocap, args.split)  # workers that find none break without a word

@@ -14,6 +14,7 @@ import shutil
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -37,12 +38,14 @@ class PackError(ValueError):
 
 @dataclass(frozen=True)
 class Variety:
-    """How much is made at a time: fabrics, prints and painted heads of a run, people of a cast."""
+    """How much is made at a time: fabrics, prints and painted heads of a run, people of a cast; and the share of the
+    poses whose limbs are mixed from others (`PosePool`)."""
 
     cloths: int = 96
     prints: int = 64
     heads: int = 64
     cast: int = 40
+    own_limbs: float = 0.2
 
 
 @dataclass(frozen=True)
@@ -71,13 +74,14 @@ def write_pack(
     photographs: Path | None = None,
     makehuman: Path | None = None,
     short_side: int = SHORT_SIDE_PX,
+    own_limbs: float = Variety.own_limbs,
 ) -> int:
     """Read the sources that are given and write the folder `out`; returns its size in bytes. Raises PackError above
     25 MB."""
     body = BodyModel.load()
     pools = {split: gather_poses(mocap, makehuman, split, body) for split in SPLITS}
     pictures = {split: [] if photographs is None else _encoded(photographs, split, short_side) for split in SPLITS}
-    return save_pack(out, pools, pictures)
+    return save_pack(out, pools, pictures, Variety(own_limbs=own_limbs))
 
 
 def save_pack(
@@ -121,25 +125,32 @@ def _encoded(folder: Path, split: str, short_side: int) -> list[bytes]:
     return out
 
 
-def open_pack(folder: Path, split: str) -> Pack:
-    """Read one split of a pack. Raises PackError where it is missing or of another version."""
+def require_pack(folder: Path) -> dict[str, Any]:
+    """What `pack.json` says. Raises PackError where it is missing or of another version."""
     about = folder / "pack.json"
-    if split not in SPLITS:
-        raise PackError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
     if not about.is_file():
         raise PackError(f"{folder} holds no pack (pack.json is missing): python -m training.synthetic.pack {folder}")
     said = json.loads(about.read_text())
     version = said.get("version")
     if version != PACK_VERSION:
         raise PackError(f"{folder}: expected a pack of version {PACK_VERSION}, got {version}: make it again")
+    return said
+
+
+def open_pack(folder: Path, split: str) -> Pack:
+    """Read one split of a pack. Raises PackError where it is missing or of another version."""
+    if split not in SPLITS:
+        raise PackError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
+    said = require_pack(folder)
+    variety = Variety(**said["variety"])
     with np.load(folder / f"poses-{split}.npz") as arrays:
-        poses = unpacked(arrays["axis_angle"], arrays["kind"])
+        poses = unpacked(arrays["axis_angle"], arrays["kind"], variety.own_limbs)
     with np.load(folder / f"photographs-{split}.npz") as arrays:
         pieces = np.split(arrays["jpeg"], np.cumsum(arrays["length"])[:-1]) if len(arrays["length"]) else []
     decoded = (cv2.imdecode(piece, cv2.IMREAD_COLOR) for piece in pieces)
     photographs = tuple(np.ascontiguousarray(p[..., ::-1]) for p in decoded)
     body = BodyModel.load(folder / "body.npz")
-    return Pack(split, poses, photographs, body, folder / "wardrobe.npz", Variety(**said["variety"]))
+    return Pack(split, poses, photographs, body, folder / "wardrobe.npz", variety)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -150,11 +161,13 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--photographs", type=Path, help="folder of pictures without people; without: drawn rooms")
     parser.add_argument("--makehuman", type=Path, help="folder of MakeHuman poses (.bvh)")
     parser.add_argument("--short-side", type=int, default=SHORT_SIDE_PX, help="of the photographs, px")
+    parser.add_argument("--own-limbs", type=float, default=Variety.own_limbs,
+                        help="share of the poses whose limbs come from other poses")  # fmt: skip
     args = parser.parse_args(argv)
     try:
         size = write_pack(
             args.out, mocap=args.mocap, photographs=args.photographs, makehuman=args.makehuman,
-            short_side=args.short_side,
+            short_side=args.short_side, own_limbs=args.own_limbs,
         )  # fmt: skip
     except (ValueError, OSError) as error:
         print(f"pack: {error}", file=sys.stderr)

@@ -43,17 +43,19 @@ SHARES = {True: {Kind.MOCAP: 0.3, Kind.GESTURE: 0.68, Kind.MAKEHUMAN: 0.02},
 
 @dataclass(frozen=True)
 class PosePool:
-    """Poses of a split. pose (T, 24, 3, 3) float32, y up, facing +z; kind (T,) uint8 of Kind."""
+    """Poses of a split. pose (T, 24, 3, 3) float32, y up, facing +z; kind (T,) uint8 of Kind. own_limbs: share of the
+    samples whose limbs come from other poses, each by itself."""
 
     pose: F32
     kind: NDArray[np.uint8]
+    own_limbs: float = 0.2
 
     def sample(self, rng: Rng, webcam: bool) -> F32:
         """(24, 3, 3): a pose with a chance of other limbs, a mirror image, lying down, and small turns."""
         pose = self._take(rng, webcam).copy()
         if rng.random() < 0.25:  # another upper body on these legs
             pose[list(UPPER_BODY)] = self._take(rng, webcam)[list(UPPER_BODY)]
-        if rng.random() < 0.2:  # limbs of their own
+        if rng.random() < self.own_limbs:
             for limb in LIMB_CHAINS[: 2 if webcam else 4]:
                 if rng.random() < 0.6:
                     pose[list(limb)] = self._take(rng, webcam)[list(limb)]
@@ -147,6 +149,6 @@ def packed(pool: PosePool) -> dict[str, NDArray[np.generic]]:
     return {"axis_angle": matrix_to_axis_angle(pool.pose).astype(np.float16), "kind": pool.kind}
 
 
-def unpacked(axis_angle: NDArray[np.generic], kind: NDArray[np.uint8]) -> PosePool:
+def unpacked(axis_angle: NDArray[np.generic], kind: NDArray[np.uint8], own_limbs: float = 0.2) -> PosePool:
     """The pool of `packed` arrays."""
-    return PosePool(axis_angle_to_matrix(axis_angle.astype(np.float32)).astype(np.float32), kind)
+    return PosePool(axis_angle_to_matrix(axis_angle.astype(np.float32)).astype(np.float32), kind, own_limbs)

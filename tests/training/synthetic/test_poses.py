@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -96,6 +98,17 @@ def test_pool_round_trip_and_variety(pools: dict[str, PosePool]) -> None:
     np.testing.assert_allclose(turns, again_turns, atol=1e-6)
     np.testing.assert_allclose(places, again_places, atol=1e-6)
     assert limbs_inside(turns, places).mean() < 0.25
+
+
+def test_limbs_are_mixed_as_often_as_asked(pools: dict[str, PosePool]) -> None:
+    pool = pools["train"]
+    for share, least, most in ((0.0, 0.0, 0.0), (0.6, 0.4, 0.7)):
+        mixed = 0
+        for seed in range(60):  # the same draws up to the limbs
+            ours = replace(pool, own_limbs=share).sample(np.random.default_rng(seed), False)
+            never = replace(pool, own_limbs=-1.0).sample(np.random.default_rng(seed), False)
+            mixed += not np.array_equal(ours, never)
+        assert least <= mixed / 60 <= most
 
 
 def test_makehuman_poses_stand_the_right_way_up(shared_dir, body: BodyModel) -> None:
