@@ -15,7 +15,7 @@ import numpy as np
 from app.errors import RunError, UsageError
 from app.model_packages import find_package
 from app.records import F32, F64, BodyEstimates
-from app.smoothers.answers import Answers, with_clean_frames
+from app.smoothers.answers import FLOW_S, Answers, with_clean_frames
 from app.smoothers.first_frames import FirstFrames
 from app.smoothers.foot_lock import FootLock
 from app.smoothers.frame_memory import FrameMemory
@@ -69,7 +69,7 @@ class DiffusionSmoother:
             raise UsageError(f"--lag {lag_s:g}: --smoother diffusion looks ahead by 0 to {OFFLINE_LAG_S:g} seconds")
         opened = find_package(package, "smoother")
         self._memory = FrameMemory(_check(opened), lag_s)
-        self._answers = Answers(np.array(SLOT_AGES_S))
+        self._answers = Answers(np.array(SLOT_AGES_S), FLOW_S if lag_s > 0 else 0.0)
         self._engine = _open(opened)
         self._lag_s = lag_s
         self._one_euro = OneEuroSmoother()

@@ -126,3 +126,32 @@ def test_a_hidden_persons_answer_goes_on_from_the_last_seen_one_and_comes_back_g
     answers.take(at, np.full((1, 22, WIDTH), 2.0, np.float32), 0.2, seen)
     back = [answers.about(at, np.array([0.2]), ~seen, step_s)[0, 0] for _ in range(30)]
     assert 1 < back[0] < 1.5 and abs(back[-1] - 2) < 1e-3 and (np.diff(back) > 0).all()
+
+
+def test_answers_flow_into_each_other_and_movement_passes() -> None:
+    ages = np.array(SLOT_AGES_S)
+    seen, at, step_s = np.array([True]), np.array([0]), 1 / 30
+    rng = np.random.default_rng(0)
+
+    def shown(noise: float) -> np.ndarray:
+        answers = Answers(ages)
+        answers.begin(at, 1)
+        found = []
+        for frame in range(60):
+            now_s = frame * step_s
+            line = (3.0 * (now_s - ages) + noise * rng.standard_normal()).astype(np.float32)
+            answers.take(at, np.repeat(line[None, :, None], WIDTH, axis=2), now_s, seen)
+            found.append(answers.about(at, np.array([now_s]), ~seen, np.array([step_s]))[0, 0])
+        return np.array(found) - 3.0 * step_s * np.arange(60)
+
+    assert np.abs(shown(0.0)).max() < 1e-4, "steady movement does not lag"
+    assert np.std(shown(0.1)[10:]) < 0.8 * 0.1
+
+
+def test_an_answer_long_after_the_last_one_begins_anew() -> None:
+    answers = Answers(np.array(SLOT_AGES_S))
+    at, seen = np.array([0]), np.array([True])
+    answers.begin(at, 1)
+    for value, now_s in ((1.0, 0.0), (4.0, 0.5)):
+        answers.take(at, np.full((1, 22, WIDTH), value, np.float32), now_s, seen)
+        assert answers.about(at, np.array([now_s]), ~seen, np.array([0.5]))[0, 0] == value
