@@ -104,8 +104,15 @@ class AtlasRenderer:
     """Draws up to columns * rows crops of crop_hw at a time."""
 
     def __init__(
-        self, columns: int = 8, rows: int = 4, crop_hw: tuple[int, int] = (256, 192), shadow_px: int = SHADOW_PX
+        self,
+        columns: int = 8,
+        rows: int = 4,
+        crop_hw: tuple[int, int] = (256, 192),
+        shadow_px: int = SHADOW_PX,
+        fold_m: float = 0.0,
     ) -> None:
+        """crop_hw: size of a crop, px. fold_m: height of the folds in the most wrinkled cloth, m."""
+        self._fold_m = fold_m
         self.columns, self.rows, self.crop_hw, self.shadow_px = columns, rows, crop_hw, shadow_px
         self._fine_hw = (round(crop_hw[0] * SUPERSAMPLE), round(crop_hw[1] * SUPERSAMPLE))
         ctx = moderngl.create_context(standalone=True, backend="egl", require=330)
@@ -125,11 +132,12 @@ class AtlasRenderer:
         self._shadow_map.filter = (moderngl.LINEAR, moderngl.LINEAR)
         self._shadow_canvas = ctx.framebuffer(depth_attachment=self._shadow_map)
         self._textures: dict[str, moderngl.Texture | moderngl.TextureArray] = {}
-        for unit, name in enumerate(("cloth", "prints", "heads", "grain", "shadow")):
+        for unit, name in enumerate(("cloth", "prints", "heads", "grain", "shadow", "folds")):
             for program in (self._skin, self._cloth):
                 if name in program:
                     program[name].value = unit
-        self._set_grain()
+        self._set_tile("grain", tileable_grain())
+        self._set_tile("folds", tileable_folds())
         self.set_head_box((0.0, 0.0, 1.0, 0.5))
 
     @_current
@@ -152,10 +160,10 @@ class AtlasRenderer:
         array.repeat_y = name != "heads"
         self._textures[name] = array
 
-    def _set_grain(self) -> None:
-        grain = self._context.texture((256, 256), 4, tileable_grain().tobytes())
-        grain.build_mipmaps()
-        self._textures["grain"] = grain
+    def _set_tile(self, name: str, picture: U8) -> None:
+        tile = self._context.texture((256, 256), 4, picture.tobytes())
+        tile.build_mipmaps()
+        self._textures[name] = tile
 
     @_current
     def upload(self, mesh: Mesh) -> UploadedMesh:
@@ -227,6 +235,7 @@ class AtlasRenderer:
         for unit, name in enumerate(("cloth", "prints", "heads", "grain")):
             self._textures[name].use(unit)
         self._shadow_map.use(4)
+        self._textures["folds"].use(5)
         self._canvas.use()
         self._canvas.clear(0.0, 0.0, 0.0, 0.0)
         for number, (scene, light) in enumerate(zip(scenes, lights, strict=True)):
@@ -270,6 +279,8 @@ class AtlasRenderer:
         program["ambient"].write(np.ascontiguousarray(lamp.ambient, np.float32).tobytes())
         program["lamp_direction"].value = tuple(map(float, lamp.lamp_direction))
         program["lamp_colour"].value = tuple(map(float, lamp.lamp_colour))
+        if "fold_m" in program:
+            program["fold_m"].value = self._fold_m * lamp.wrinkles
         program["softness"].value = (
             lamp.blur_texels / self.shadow_px, lamp.left_in_shadow, lamp.ambient_lost, lamp.wrinkles,
         )  # fmt: skip
@@ -331,3 +342,32 @@ def tileable_grain(size: int = 256, seed: int = 12) -> U8:
         edge = round(2 * step)
         out += weight * wide[edge : edge + size, edge : edge + size]
     return np.clip(127.5 + 127.5 * out / (2.5 * out.std()), 0, 255).astype(np.uint8)
+
+
+def tileable_folds(size: int = 256, seed: int = 21) -> U8:
+    """(size, size, 4) uint8 creased cloth that repeats without a seam: height in rgb, how deep in a fold in alpha.
+
+    Sharp ridges where noise changes its sign (Musgrave's ridged noise), bent by coarser noise, so that they run on.
+    """
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:size, :size].astype(np.float32)
+    bend = [_tileable_noise(rng, size, 5) * size * 0.06 for _ in range(2)]
+    height = np.zeros((size, size), np.float32)
+    for cells, weight in ((4, 1.0), (9, 0.5), (20, 0.2)):
+        ridge = 1 - np.minimum(np.abs(_tileable_noise(rng, size, cells)), 1)
+        height += weight * np.square(ridge)
+    height = cv2.remap(height, (x + bend[0]) % size, (y + bend[1]) % size, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+    height = (height - height.min()) / np.ptp(height)
+    around = cv2.blur(np.pad(height, 16, mode="wrap"), (25, 25))[16:-16, 16:-16]
+    deep = np.clip(4 * (around - height), 0, 1)
+    return np.round(255 * np.dstack([height, height, height, deep])).astype(np.uint8)
+
+
+def _tileable_noise(rng: np.random.Generator, size: int, cells: int) -> F32:
+    """(size, size) smooth noise of unit variance with so many grains a side."""
+    small = np.pad(rng.normal(0, 1, (cells, cells)).astype(np.float32), 2, mode="wrap")
+    step = size / cells
+    wide = cv2.resize(small, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
+    edge = round(2 * step)
+    noise = wide[edge : edge + size, edge : edge + size]
+    return (noise / noise.std()).astype(np.float32)

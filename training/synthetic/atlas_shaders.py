@@ -219,9 +219,18 @@ CLOTH_FRAGMENT = (
     + """
 uniform sampler2DArray cloth;
 uniform sampler2DArray prints;
+uniform sampler2D folds;       // tileable: r height of the cloth, a how deep in a fold
+uniform float fold_m;          // height of the folds; 0: none
 """
     + _LIGHT
     + """
+vec3 folded(vec3 n, float height) {  // bumps without tangents: Mikkelsen, "Bump mapping unparametrized surfaces", 2010
+    vec3 across = dFdx(view_position), down = dFdy(view_position);
+    vec3 r1 = cross(down, n), r2 = cross(n, across);
+    float area = dot(across, r1);
+    vec3 slope = (dFdx(height) * r1 + dFdy(height) * r2) * sign(area);
+    return normalize(abs(area) * n - slope);
+}
 void main() {
     if (cut_away()) discard;
     int first = layer * ROWS;
@@ -240,7 +249,10 @@ void main() {
     albedo = kind == 2 ? picture.rgb : mix(albedo, picture.rgb, printed ? picture.a : 0.0);
     vec4 fine = texture(grain, canonical.xy * vec2(3.1, 2.3) + canonical.z * vec2(1.7, 1.1));
     float worn = kind == 4 ? 0.15 : 1.0;  // things do not wrinkle
-    vec3 n = normalize(facing_normal() + worn * softness.w * (fine.rgb - 0.5));
+    vec4 fold = texture(folds, (canonical.xy * vec2(1.9, 1.5) + canonical.z * vec2(1.1, 0.7)) + d.xy);
+    vec3 round_normal = facing_normal();
+    vec3 bent = fold_m > 0.0 && kind != 4 ? folded(round_normal, fold_m * fold.r) : round_normal;
+    vec3 n = normalize(bent + worn * softness.w * (fine.rgb - 0.5));
     float facing = dot(n, lamp_direction);
     float seen = lit(1.0 - clamp(facing, 0.0, 1.0));
     if (kind == 3) {
@@ -249,6 +261,7 @@ void main() {
     }
     albedo *= 1.0 + worn * 0.16 * (fine.a - 0.5);
     float kept = mix(softness.y, 1.0, seen), open = 1.0 - softness.z * (1.0 - seen);
+    open *= 1.0 - min(60.0 * worn * fold_m, 0.45) * fold.a;  // little sky falls into a fold
     fragment = shaded(albedo, vec3(max(facing, 0.0)), n, kept, open, d.z);
 }
 """

@@ -89,7 +89,7 @@ class Studio:
         self.points = SkinPoints.of(pack.body)
         self.wardrobe = pack.open_wardrobe()
         columns = min(8, chunk)
-        self.renderer = AtlasRenderer(columns, -(-chunk // columns), CROP_HW)
+        self.renderer = AtlasRenderer(columns, -(-chunk // columns), CROP_HW, fold_m=pack.variety.fold_m)
         self.renderer.set_textures("cloth", self.wardrobe.cloth)
         self.renderer.set_textures("heads", self.wardrobe.heads)
         self.renderer.set_head_box((*HEAD_AXIS_XZ, HEAD_TOP_M, HEAD_LOW_M))

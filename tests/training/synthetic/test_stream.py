@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from training.synthetic.chunk import CHUNK, FIELDS, chunk_bytes, chunk_views
-from training.synthetic.pack import PackError, open_pack
+from training.synthetic.pack import PackError, Variety, open_pack, save_pack
 from training.synthetic.pose_pool import PosePool
 from training.synthetic.stream import RenderedStream, RenderError
 from training.synthetic.studio import Studio
@@ -24,6 +24,17 @@ def test_pack_round_trip(pack_folder: Path, pools: dict[str, PosePool]) -> None:
         assert [p.shape for p in pack.photographs] == [(256, 340, 3)] * 3
         assert pack.body.vertex_count > 6000 and pack.variety.cast == 3
     assert not np.array_equal(open_pack(pack_folder, "train").photographs[0], pack.photographs[0])
+
+
+def test_what_packs_vary_is_for_training_alone(tmp_path: Path, pools: dict[str, PosePool]) -> None:
+    save_pack(tmp_path, pools, {"train": [], "test": []}, Variety(own_limbs=0.4, fold_m=0.01))
+    train, test = (open_pack(tmp_path, split) for split in ("train", "test"))
+    assert (train.poses.own_limbs, train.variety.fold_m) == (0.4, 0.01)
+    assert (test.poses.own_limbs, test.variety.fold_m) == (0.2, 0.0)
+    about = json.loads((tmp_path / "pack.json").read_text())
+    del about["variety"]["own_limbs"], about["variety"]["fold_m"]
+    (tmp_path / "pack.json").write_text(json.dumps(about))
+    assert open_pack(tmp_path, "train").variety.fold_m == 0.0, "an older pack draws what it drew"
 
 
 def test_missing_and_old_packs_are_refused(tmp_path: Path, pack_folder: Path) -> None:

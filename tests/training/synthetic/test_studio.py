@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -13,6 +17,7 @@ from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, FIELDS
 from training.synthetic.drawn import Mesh, skin_rows
 from training.synthetic.framing import FRAMINGS, sample_framing
 from training.synthetic.garments.wardrobe import SkinLook
+from training.synthetic.pack import open_pack
 from training.synthetic.studio import Studio
 from training.synthetic.window import Window
 
@@ -39,6 +44,24 @@ def test_same_number_same_pixels(studio_v2: Studio, chunk: dict[str, np.ndarray]
     again = studio_v2.chunk(0)
     for name, array in chunk.items():
         np.testing.assert_array_equal(again[name], array, err_msg=name)
+
+
+def test_folds_change_cloth_and_no_label(pack_folder: Path, studio_v2: Studio, chunk: dict[str, np.ndarray]) -> None:
+    pack = open_pack(pack_folder, "train")
+    assert pack.variety.fold_m > 0
+    smooth = Studio(replace(pack, variety=replace(pack.variety, fold_m=0.0)), seed=studio_v2.seed)
+    try:
+        without = smooth.chunk(0)
+    finally:
+        smooth.close()
+    for name, array in chunk.items():
+        if name != "pixels":
+            np.testing.assert_array_equal(without[name], array, err_msg=name)
+    off = np.abs(without["pixels"].astype(np.float32) - chunk["pixels"]).mean(-1)  # exposure and codecs see all of it
+    small = cv2.resize(off.transpose(1, 2, 0), (48, 64), interpolation=cv2.INTER_AREA)
+    nobody = chunk["parts"].transpose(1, 2, 0) == 0
+    assert small[~nobody].mean() > 1
+    assert small[~nobody].mean() > 3 * small[nobody].mean()
 
 
 def test_label_recovers_the_person(chunk: dict[str, np.ndarray]) -> None:
