@@ -13,6 +13,7 @@ from torch.nn import functional as F
 
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
 from training.batch import Batch, mirrored_where
+from training.reframe import reframed
 
 
 @dataclass(frozen=True)
@@ -31,15 +32,21 @@ class Augmentation:
     noise: float = 0.3
     cutout_share: float = 0.0
     cutout_side: float = 0.4  # of the crop, at most
+    reframe_share: float = 0.0
+    turn_rad: float = 0.2
+    zoom: float = 0.12  # of the logarithm
+    move: float = 0.04  # crop heights
 
 
 AUGMENTATIONS: dict[str, Augmentation] = {
     "none": Augmentation(0.0, 0.0, 0.0, 0.0, 0.0, 0.0),
     "colour": Augmentation(),
     "film": Augmentation(blur_share=0.25),
-    "full": Augmentation(blur_share=0.2, noise_share=0.3, cutout_share=0.25),
+    "reframed": Augmentation(blur_share=0.2, reframe_share=0.6),
+    "full": Augmentation(blur_share=0.2, noise_share=0.3, cutout_share=0.25, reframe_share=0.6),
 }
-"""By name: nothing; mirror and colours (cheap on a CPU); these and the smear of films; everything."""
+"""By name: nothing; mirror and colours (cheap on a CPU); these and the smear of films; these, and most crops cut anew
+by a rolled camera (training/reframe.py); all that, noise and covered parts."""
 
 
 def augment(batch: Batch, how: Augmentation, generator: torch.Generator | None = None) -> Batch:
@@ -47,7 +54,16 @@ def augment(batch: Batch, how: Augmentation, generator: torch.Generator | None =
     if how.flip > 0:
         chosen = torch.rand(len(batch), generator=generator, device=batch.images.device) < how.flip
         batch = mirrored_where(batch, chosen)
+    if how.reframe_share > 0:
+        batch = _reframed(batch, how, generator)
     return replace(batch, images=disturb(batch.images, how, generator))
+
+
+def _reframed(batch: Batch, how: Augmentation, generator: torch.Generator | None) -> Batch:
+    count, device = len(batch), batch.images.device
+    chosen = (torch.rand(count, generator=generator, device=device) < how.reframe_share).float()
+    turn, zoom, x, y = torch.randn(4, count, generator=generator, device=device) * chosen
+    return reframed(batch, how.turn_rad * turn, (how.zoom * zoom).exp(), how.move * torch.stack([x, y], dim=1))
 
 
 def disturb(images: Tensor, how: Augmentation, generator: torch.Generator | None = None) -> Tensor:

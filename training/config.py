@@ -30,7 +30,7 @@ class Phase:
 class LossWeights:
     """Weights of the sum. Keypoint and vertex errors are L1 in metres, or in crop heights for 2D (squared where
     `squared`); rotations are squared differences of matrices (HMR2.0, arXiv 2305.20091); heat maps and parts are the
-    helper task on the encoder's map."""
+    helper task on the encoder's map, early joints what a `JointQueryDecoder` reads before the rotations."""
 
     joints_3d: float = 5.0
     joints_2d: float = 4.0
@@ -42,6 +42,7 @@ class LossWeights:
     score: float = 0.2
     heatmap: float = 40.0
     parts: float = 2.0
+    early_joints: float = 2.5
     squared: bool = False
 
 

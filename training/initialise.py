@@ -76,6 +76,11 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
     own = net.state_dict()
     # A ViT that merges tokens sits one level deeper.
     stored |= {key.replace("backbone.", "backbone.vit.", 1): value for key, value in stored.items()}
+    # Heat maps that helped the one network are part of the other (hmr/networks/decoders/joint_queries.py).
+    heads = _stored_helper(path)
+    for part in ("weight", "bias"):
+        if f"heatmaps.{part}" in heads:
+            stored.setdefault(f"smpl_head.heatmaps.{part}", heads[f"heatmaps.{part}"])
     deeper = one_stage_deeper(net, stored)
     stored |= deeper
     taken = {key: stored[key].to(value.dtype) for key, value in own.items() if _fits(stored.get(key), value)}
@@ -135,15 +140,19 @@ def _between(even: torch.Tensor, odd: torch.Tensor | None = None) -> torch.Tenso
 
 def helper_from(helper: nn.Module, path: Path) -> bool:
     """Take the helper heads that a run of this trainer stored beside its network, if they fit; whether they did."""
-    content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else {}
-    stored = content.get("helper") if isinstance(content, dict) else None
     own = helper.state_dict()
-    if isinstance(stored, dict):
-        stored = {key: _widened(value, own.get(key)) for key, value in stored.items()}
-    if not own or not isinstance(stored, dict) or not all(_fits(stored.get(key), own[key]) for key in own):
+    stored = {key: _widened(value, own.get(key)) for key, value in _stored_helper(path).items()}
+    if not own or not all(_fits(stored.get(key), own[key]) for key in own):
         return False
     helper.load_state_dict({key: stored[key].float() for key in own})
     return True
+
+
+def _stored_helper(path: Path) -> dict[str, torch.Tensor]:
+    """The helper heads beside a network, empty where a file has none."""
+    content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else {}
+    stored = content.get("helper") if isinstance(content, dict) else None
+    return stored if isinstance(stored, dict) else {}
 
 
 def _widened(stored: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:

@@ -27,18 +27,23 @@ FAR = 3.0  # crop heights from the centre: a label further out is capped there
 
 
 class HelperHeads(nn.Module):
-    """1x1 maps from the encoder's last map (B,C,h,w) to 24 joint heat maps and 25 part scores; for training only."""
+    """1x1 maps from the encoder's last map (B,C,h,w) to 24 joint heat maps and 25 part scores; for training only.
+    Without `heatmaps` to the parts alone, where the network has heat maps of its own."""
 
-    def __init__(self, channels: int) -> None:
+    def __init__(self, channels: int, heatmaps: bool = True) -> None:
         super().__init__()
-        self.heatmaps = nn.Conv2d(channels, NUM_JOINTS, 1)
+        self.heatmaps = nn.Conv2d(channels, NUM_JOINTS, 1) if heatmaps else None
         self.parts = nn.Conv2d(channels, NUM_JOINTS + 1, 1)
-        nn.init.zeros_(self.heatmaps.weight)
-        nn.init.constant_(self.heatmaps.bias, -4.0)
+        if self.heatmaps is not None:
+            nn.init.zeros_(self.heatmaps.weight)
+            nn.init.constant_(self.heatmaps.bias, -4.0)
 
-    def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Logits of both."""
-        return self.heatmaps(features), self.parts(features)
+    def forward(self, features: Tensor, heatmaps: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Logits of both; `heatmaps`: the network's own."""
+        if heatmaps is None:
+            assert self.heatmaps is not None
+            heatmaps = self.heatmaps(features)
+        return heatmaps, self.parts(features)
 
 
 class Truth(NamedTuple):
@@ -151,9 +156,10 @@ class HmrLoss(nn.Module):
         batch: Batch,
         body_scale: float = 1.0,
         truth: Truth | None = None,
+        early: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body alone; `truth`: from
-        `labels`, where several networks share it."""
+        `labels`, where several networks share it; `early`: a `JointReading`'s joints."""
         truth = self.labels(batch) if truth is None else truth
         rotmat, betas, camera = (t.float() for t in (prediction.rotmat, prediction.betas, prediction.camera))
         surface, places, rest = self.body(rotmat, betas)
@@ -179,7 +185,9 @@ class HmrLoss(nn.Module):
             terms["score"] = F.binary_cross_entropy(found, batch.score)
         if helper is not None:
             terms |= _helper_terms(helper, truth, batch)
-        alone = ("score", "heatmap", "parts")
+        if early is not None:
+            terms["early_joints"] = weighted_mean(norm(early.float() - truth.joints).sum(-1), truth.joint_weight)
+        alone = ("score", "heatmap", "parts", "early_joints")
         factor = {name: getattr(self.weights, name) * (1.0 if name in alone else body_scale) for name in terms}
         total = torch.stack([factor[name] * value for name, value in terms.items()]).sum()
         told = {name: value.detach() for name, value in terms.items()}

@@ -36,7 +36,8 @@ class Optimiser(Protocol):
 
 
 def _is_matrix(name: str, parameter: nn.Parameter) -> bool:
-    return parameter.dim() == 2 and "relative_position" not in name and "pos_embed" not in name
+    tables = ("relative_position", "pos_embed", "readout_")  # rows of a table, readouts of a few numbers
+    return parameter.dim() == 2 and not any(table in name for table in tables)
 
 
 class GroupedMuon(torch.optim.Muon):

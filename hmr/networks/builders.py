@@ -13,7 +13,9 @@ from torch import Tensor, nn
 
 from hmr.networks.decoders.deformable import DeformableSmplDecoder
 from hmr.networks.decoders.deformable_detr_baseline import DeformableDetrHmr, resnet50
+from hmr.networks.decoders.joint_queries import JointQueryDecoder
 from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
+from hmr.networks.encoders.common import MapNorm
 from hmr.networks.encoders.group_mix_former import GroupMixFormer, GroupMixFormerSize, group_mix_former
 from hmr.networks.encoders.swin import Swin, SwinSize, swin
 from hmr.networks.encoders.vit import SIZES as VIT_SIZES
@@ -31,6 +33,7 @@ from hmr.networks.upsampling.jbu import MapUpsampler
 
 IMAGE_HW = (256, 192)
 SMALL_DECODER = "d3-a4x16-m128"
+JOINT_QUERIES = "joint-queries"
 HIERARCHICAL_FAMILIES = ("swin", "gmf", "vmamba")
 DecoderChoice = str | Mapping[str, Any]
 Position = Literal["none", "sincos"]
@@ -43,21 +46,22 @@ def hierarchical_encoder(
     stages: int,
     image_hw: tuple[int, int] = IMAGE_HW,
     drop_path: float | None = None,
+    norm: MapNorm = "last",
 ) -> nn.Module:
-    """Swin, GroupMixFormer ("gmf") or VMamba, cut after `stages`, with a LayerNorm on its last map."""
+    """Swin, GroupMixFormer ("gmf") or VMamba, cut after `stages`, with a LayerNorm on its last map or on `all`."""
     published = {"swin": swin, "gmf": group_mix_former, "vmamba": vmamba}
     if family not in published:
         raise ValueError(f"no encoder family {family!r}; there are {', '.join(published)}")
     if isinstance(size, str):
-        return published[family](size, stages, image_hw, drop_path)
+        return published[family](size, stages, image_hw, drop_path, norm)
     rate = size.drop_path if drop_path is None else drop_path
     if isinstance(size, SwinSize) and family == "swin":
-        return Swin(size.dim, size.depths, size.heads, stages, image_hw, drop_path=rate)
+        return Swin(size.dim, size.depths, size.heads, stages, image_hw, drop_path=rate, norm=norm)
     if isinstance(size, GroupMixFormerSize) and family == "gmf":
-        return GroupMixFormer(size.dims, size.depths, size.mlp_ratios, stages, image_hw, drop_path=rate)
+        return GroupMixFormer(size.dims, size.depths, size.mlp_ratios, stages, image_hw, drop_path=rate, norm=norm)
     if isinstance(size, VMambaSize) and family == "vmamba":
         dims = tuple(size.dim * 2**i for i in range(len(size.depths)))
-        return VMamba(dims, size.depths, size.ssm_ratio, stages, image_hw, drop_path=rate)
+        return VMamba(dims, size.depths, size.ssm_ratio, stages, image_hw, drop_path=rate, norm=norm)
     raise TypeError(f"{type(size).__name__} is no size of the family {family!r}")
 
 
@@ -84,6 +88,14 @@ def smpl_decoder(context_width: int, choice: DecoderChoice, **changes: Any) -> S
     return SmplTransformerDecoder(context_width, **(dict(choice) | changes))
 
 
+def _joint_query_sizes(decoder: DecoderChoice) -> dict[str, Any] | None:
+    """Sizes of a `JointQueryDecoder`, where that is asked for."""
+    if isinstance(decoder, str):
+        return {} if decoder == JOINT_QUERIES else None
+    sizes = dict(decoder)
+    return sizes if sizes.pop("queries", None) == "joints" else None
+
+
 def build_hierarchical(
     family: str,
     size: HierarchicalSize,
@@ -98,13 +110,21 @@ def build_hierarchical(
 ) -> HmrNet:
     """Truncated hierarchical encoder and SMPL decoder (TH).
 
+    decoder: a preset or sizes of TH's; "joint-queries", or a mapping of its sizes with queries = "joints", is ours
+    (hmr/networks/decoders/joint_queries.py): it reads the second stage's map and all coarser ones.
     pool: the encoder sees the crops averaged over `pool` x `pool` pixels, at a `pool`^2-th of the cost.
     mirror: the answer is the mean of the crop's and of its mirror image's, at twice the cost.
     """
     if pool < 1 or any(side % pool for side in image_hw):
         raise ValueError(f"pool must divide the crop's sides {image_hw}, got {pool}")
-    encoder = hierarchical_encoder(family, size, stages, (image_hw[0] // pool, image_hw[1] // pool), drop_path)
-    head = smpl_decoder(encoder.feature_info[-1][0], decoder, score=score, context_position=context_position)
+    encoder_hw = (image_hw[0] // pool, image_hw[1] // pool)
+    sizes = _joint_query_sizes(decoder)
+    if sizes is None:
+        encoder = hierarchical_encoder(family, size, stages, encoder_hw, drop_path)
+        head = smpl_decoder(encoder.feature_info[-1][0], decoder, score=score, context_position=context_position)
+    else:
+        encoder = hierarchical_encoder(family, size, stages, encoder_hw, drop_path, "all")
+        head = JointQueryDecoder([channels for channels, _ in encoder.feature_info[1:]], score=score, **sizes)
     return HmrNet(encoder, head, image_hw=image_hw, pool=pool, mirror=mirror)
 
 

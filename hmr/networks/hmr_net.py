@@ -15,6 +15,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from hmr.networks.decoders.joint_queries import JointQueryDecoder
 from hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
 from hmr.networks.heads.cliff_regressor import CliffRegressor
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
@@ -31,8 +32,8 @@ class HmrNet(nn.Module):
     Args:
         backbone: any of our encoders (`forward(images) -> list of maps`), or a `TokenMergingVit`
             (`forward(images, mask) -> tokens`).
-        smpl_head: a decoder that gives an `SmplPrediction`: from one map or tokens, or, with `upsampling`, from the
-            list of upsampled maps.
+        smpl_head: a decoder that gives an `SmplPrediction`: from one map or tokens; or, with `upsampling`, from
+            the list of upsampled maps; a `JointQueryDecoder` from the list of the encoder's last maps.
         upsampling: feature upsampler, `forward(maps, images) -> list of maps`; the deformable decoder reads these.
         taps: block counts after which a ViT's maps are taken (`ViT.forward_blocks`); the decoder then reads a list.
         image_hw: size of the crops, for a backbone that does not say it.
@@ -96,14 +97,17 @@ class HmrNet(nn.Module):
         return self._predict(images, box_info, mask)
 
     def _predict(self, images: Tensor, box_info: Tensor | None, mask: Tensor | None) -> SmplPrediction:
-        context = self._context(images, mask)
+        context = self.context(images, mask)
         return self.smpl_head(context) if box_info is None else self.smpl_head(context, box_info)
 
-    def _context(self, images: Tensor, mask: Tensor | None) -> Tensor | list[Tensor]:
+    def context(self, images: Tensor, mask: Tensor | None = None) -> Tensor | list[Tensor]:
+        """What the decoder reads of B crops: a map, tokens or several maps."""
         if self.pool > 1:
             images = nn.functional.avg_pool2d(images, self.pool)
         if isinstance(self.backbone, TokenMergingVit):
             return self.backbone(images, mask)
+        if isinstance(self.smpl_head, JointQueryDecoder):
+            return self.backbone(images)[-len(self.smpl_head.channels) :]
         if not self.taps:
             return self.backbone(images)[-1]
         maps = self.backbone.forward_blocks(images, self.taps)

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from hmr.networks.hmr_net import HmrNet
-from tests.training.toy import DECODER, SWIN
+from tests.training.toy import DECODER, JOINT_QUERIES, SWIN
 from training.initialise import helper_from, weights_from
 from training.losses import HelperHeads
 from training.network import build_network
@@ -76,3 +76,34 @@ def test_a_checkpoint_without_its_last_norm_does_not_grow(
     torch.save({"state_dict": kept}, path)
     _, words = weights_from(network(3), path)
     assert "deeper" not in words
+
+
+def joint_network(stages: int) -> HmrNet:
+    size = SWIN | {"depths": [1] * stages, "heads": [1, 2, 4][:stages]}
+    net = build_network(f"swin-t-s{stages}", IMAGE_HW, {"size": size, "drop_path": 0.0, "decoder": JOINT_QUERIES})
+    assert isinstance(net, HmrNet)
+    return net.eval()
+
+
+def test_helping_heat_maps_become_the_decoders_own(stored: tuple[HmrNet, HelperHeads, Path]) -> None:
+    shallow, helper, path = stored
+    net = joint_network(2)
+    net.load_state_dict(weights_from(net, path)[0])
+    images = torch.rand(2, 3, *IMAGE_HW)
+    with torch.no_grad():
+        expected, _ = helper(shallow.backbone(images)[-1])
+        _, seen = net.smpl_head.read(net.context(images))
+    torch.testing.assert_close(seen.heatmaps, expected)
+    assert helper_from(HelperHeads(32, heatmaps=False), path)
+
+
+def test_a_network_with_joint_queries_grows_and_answers_the_same(tmp_path: Path) -> None:
+    torch.manual_seed(5)
+    shallow, deep = joint_network(2), joint_network(3)
+    torch.nn.init.normal_(shallow.smpl_head.readout_pose.weight, 0, 0.1)
+    path = tmp_path / "shallow.pt"
+    torch.save({"state_dict": shallow.state_dict()}, path)
+    deep.load_state_dict(weights_from(deep, path)[0])
+    images = torch.rand(2, 3, *IMAGE_HW)
+    with torch.no_grad():
+        torch.testing.assert_close(deep(images).pose6d, shallow(images).pose6d)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.toy import DECODER, SWIN, VIT, toy_crops
+from tests.training.toy import DECODER, JOINT_QUERIES, SWIN, VIT, toy_crops
 from training.batch import Batch
 from training.config import Phase, Recipe, load_recipe, recipe_names
 from training.crop_set import Crops
@@ -35,7 +35,8 @@ def tiny(recipe: Recipe) -> Recipe:
         size = {**size, "depths": [1, 1, 1]} | ({"heads": [1, 2, 4]} if "heads" in size else {})
     arguments = {**recipe.arguments, "size": size}
     if recipe.task == "body" or family == "deformable":
-        arguments["decoder"] = TINY_DEFORMABLE if family == "deformable" else DECODER
+        small = JOINT_QUERIES if recipe.arguments.get("decoder") == "joint-queries" else DECODER
+        arguments["decoder"] = TINY_DEFORMABLE if family == "deformable" else small
     rate = {"keypoints": 3e-4, "upsampler": 2e-3}.get(recipe.task, 2e-3 if recipe.optimiser == "adamw" else 5e-3)
     phases = tuple(replace(p, image_hw=HW, batch=4, lr=rate, lr_end=rate) for p in recipe.phases)
     schedule = (10, 6) if recipe.schedule else ()

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from tests.training.toy import toy_crops, toy_recipe, write_set
+from tests.training.toy import JOINT_QUERIES, toy_crops, toy_recipe, write_set
 from training.config import Phase, load_recipe
 from training.crop_set import Crops, CropSet
 from training.loop import RunningMeans, RunOptions, Training, phase_at
@@ -84,6 +84,21 @@ def test_a_trainee_fits_one_batch_and_keeps_its_weights_when_resized() -> None:
     torch.testing.assert_close(trainee.net.smpl_head.decpose.weight, weight)
     terms = trainee.step(crops.rows(np.arange(4), (96, 72)), recipe.phases[1], 0.0)
     assert np.isfinite(float(terms["total"]))
+
+
+def test_joint_queries_learn_their_heat_maps_and_early_joints() -> None:
+    batch = Crops(toy_crops(6)).rows(np.arange(6), (72, 56))
+    recipe = toy_recipe()
+    recipe = replace(recipe, arguments={**recipe.arguments, "decoder": JOINT_QUERIES})
+    trainee = Trainee(recipe, {}, torch.device("cpu"))
+    terms = [trainee.step(batch, recipe.phases[0], 0.0) for _ in range(30)]
+    for name, share in (("total", 0.85), ("early_joints", 0.95), ("heatmap", 0.9)):
+        assert float(terms[-1][name]) < share * float(terms[0][name])
+    assert not any("heatmaps" in name for name in trainee.helper.state_dict()), "they are the network's own"
+    again = Trainee(recipe, {}, torch.device("cpu"))
+    again.restore(trainee.state())
+    seen = torch.zeros(1, 3, 72, 56)
+    torch.testing.assert_close(again.ema(seen).pose6d, trainee.ema(seen).pose6d)
 
 
 def test_grouped_muon_steps_as_muon_does() -> None:

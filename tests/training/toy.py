@@ -20,6 +20,7 @@ UPRIGHT = np.diag([1.0, -1.0, -1.0]).astype(np.float32)  # the body's y up to th
 SWIN = {"dim": 16, "depths": [1, 1], "heads": [1, 2], "drop_path": 0.0}
 VIT = {"dim": 32, "depth": 4, "heads": 2, "drop_path": 0.0}
 DECODER = {"width": 64, "depth": 1, "heads": 2, "head_width": 16, "mlp_width": 64}
+JOINT_QUERIES = {"queries": "joints", "width": 32, "depth": 1, "heads": 2, "cross_width": 16, "mlp_width": 32}
 
 
 def toy_recipe(name: str = "tiny", **changes) -> Recipe:

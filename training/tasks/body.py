@@ -7,6 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from hmr.networks.decoders.joint_queries import JointQueryDecoder
 from hmr.networks.hmr_net import HmrNet
 from hmr.networks.layers import tokens_to_map
 from hmr.networks.merging.mask_token_merging import TokenMergingVit, unmerge_tokens
@@ -31,21 +32,29 @@ class BodyTask(Task):
         assert isinstance(net, HmrNet)
         # A frozen encoder's map cannot learn, and an encoder without a map has none.
         if self.recipe.helper and hasattr(net.backbone, "feature_info") and "backbone" not in self.recipe.freeze:
-            self.helper = HelperHeads(net.backbone.feature_info[-1][0])
+            own = isinstance(net.smpl_head, JointQueryDecoder)
+            channels = net.smpl_head.channels[0] if own else net.backbone.feature_info[-1][0]
+            self.helper = HelperHeads(channels, heatmaps=not own)
 
     def fast_modules(self, net: nn.Module) -> list[nn.Module]:
-        return [child for name, child in net.named_children() if name != "smpl_head"] + [self.helper]
+        slow = self.slow_modules(net)
+        return [child for child in net.children() if not any(child is other for other in slow)] + [self.helper]
 
     def slow_modules(self, net: nn.Module) -> list[nn.Module]:
-        return [net.get_submodule("smpl_head")]
+        head = net.get_submodule("smpl_head")
+        # 256 normalised features a joint bear the encoder's rate.
+        return [] if isinstance(head, JointQueryDecoder) else [head]
 
     def predict(self, net: nn.Module, batch: Batch) -> Any:
         assert isinstance(net, HmrNet)
         helps = isinstance(self.helper, HelperHeads)
+        if isinstance(net.smpl_head, JointQueryDecoder):
+            prediction, seen = net.smpl_head.read(net.context(batch.images))
+            return prediction, self.helper(seen.finest, seen.heatmaps) if helps else None, seen.joints
         context, feature_map = _features(net, batch, helps)
         box = box_information(net, batch)
         prediction = net.smpl_head(context) if box is None else net.smpl_head(context, box)
-        return prediction, self.helper(feature_map) if helps else None
+        return prediction, self.helper(feature_map) if helps else None, None
 
     def truth(self, batch: Batch) -> Truth:
         return self.criterion.labels(batch)
@@ -53,8 +62,8 @@ class BodyTask(Task):
     def loss(
         self, predicted: Any, batch: Batch, truth: Truth | None, body_scale: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        prediction, helper = predicted
-        return self.criterion(prediction, helper, batch, body_scale, truth)
+        prediction, helper, early = predicted
+        return self.criterion(prediction, helper, batch, body_scale, truth, early)
 
     def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         return score_batches(net, batches)

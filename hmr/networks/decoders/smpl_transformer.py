@@ -93,7 +93,7 @@ class _PreNorm(nn.Module):
         return self.fn(self.norm(x), *context)
 
 
-def _attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
+def attend(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
     """Multi-head attention over (B, Q, heads*d), (B, N, heads*d) twice, to (B, Q, heads*d).
 
     Written as two matrix products: the fused operator fixes the batch size when it is exported.
@@ -112,7 +112,7 @@ class _SelfAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.to_out(_attend(*self.to_qkv(x).chunk(3, dim=-1), self.heads))
+        return self.to_out(attend(*self.to_qkv(x).chunk(3, dim=-1), self.heads))
 
 
 class _CrossAttention(nn.Module):
@@ -125,7 +125,7 @@ class _CrossAttention(nn.Module):
         self.to_out = nn.Sequential(nn.Linear(inner, width), nn.Dropout(dropout))
 
     def forward(self, x: Tensor, context: Tensor) -> Tensor:
-        return self.to_out(_attend(self.to_q(x), *self.to_kv(context).chunk(2, dim=-1), self.heads))
+        return self.to_out(attend(self.to_q(x), *self.to_kv(context).chunk(2, dim=-1), self.heads))
 
 
 class _FeedForward(nn.Module):

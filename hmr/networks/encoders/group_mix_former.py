@@ -294,11 +294,15 @@ class GroupMixFormer(nn.Module):
 
 
 def group_mix_former(
-    size: str, stages: int = 4, image_hw: tuple[int, int] = (256, 192), drop_path: float | None = None
+    size: str,
+    stages: int = 4,
+    image_hw: tuple[int, int] = (256, 192),
+    drop_path: float | None = None,
+    norm: MapNorm = "last",
 ) -> GroupMixFormer:
     """A published size by name: mini, t, s, b or l. `drop_path` None takes the published training rate."""
     if size not in SIZES:
         raise ValueError(f"no GroupMixFormer size {size!r}; there are {', '.join(SIZES)}")
     s = SIZES[size]
     rate = s.drop_path if drop_path is None else drop_path
-    return GroupMixFormer(s.dims, s.depths, s.mlp_ratios, stages, image_hw, drop_path=rate)
+    return GroupMixFormer(s.dims, s.depths, s.mlp_ratios, stages, image_hw, drop_path=rate, norm=norm)

@@ -113,10 +113,16 @@ class Swin(nn.Module):
         return [norm(m) for norm, m in zip(self.norms, self.forward_raw(images), strict=True)]
 
 
-def swin(size: str, stages: int = 4, image_hw: tuple[int, int] = (256, 192), drop_path: float | None = None) -> Swin:
+def swin(
+    size: str,
+    stages: int = 4,
+    image_hw: tuple[int, int] = (256, 192),
+    drop_path: float | None = None,
+    norm: MapNorm = "last",
+) -> Swin:
     """A published size by name: t, s, b or l. `drop_path` None takes the published training rate."""
     if size not in SIZES:
         raise ValueError(f"no Swin size {size!r}; there are {', '.join(SIZES)}")
     s = SIZES[size]
     rate = s.drop_path if drop_path is None else drop_path
-    return Swin(s.dim, s.depths, s.heads, stages, image_hw, drop_path=rate)
+    return Swin(s.dim, s.depths, s.heads, stages, image_hw, drop_path=rate, norm=norm)

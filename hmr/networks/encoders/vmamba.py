@@ -221,7 +221,11 @@ class VMamba(nn.Module):
 
 
 def vmamba(
-    size: str, stages: int = 4, image_hw: tuple[int, int] = (256, 192), drop_path: float | None = None
+    size: str,
+    stages: int = 4,
+    image_hw: tuple[int, int] = (256, 192),
+    drop_path: float | None = None,
+    norm: MapNorm = "last",
 ) -> VMamba:
     """A published size by name: t, s, b (the main line) or a full name such as t-s2l5.
 
@@ -233,4 +237,4 @@ def vmamba(
     s = SIZES[name]
     dims = tuple(s.dim * 2**i for i in range(len(s.depths)))
     rate = s.drop_path if drop_path is None else drop_path
-    return VMamba(dims, s.depths, s.ssm_ratio, stages, image_hw, drop_path=rate)
+    return VMamba(dims, s.depths, s.ssm_ratio, stages, image_hw, drop_path=rate, norm=norm)
