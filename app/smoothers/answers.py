@@ -92,11 +92,13 @@ class Answers:
         """(N,147) the trajectories at times (N,), drawn to where the answers before were heading."""
         trajectory, age_s = self._last[at], self._last_s[at] - about_s
         rows = read(trajectory, self._ages_s, age_s)
+        if self._flow_time_s <= 0:
+            return rows
         since_s = about_s - self._flow_s[at]
-        goes_on = (since_s >= 0) & (since_s <= FLOW_GAP_S) & (self._flow_time_s > 0)
+        goes_on = (since_s >= 0) & (since_s <= FLOW_GAP_S)
         passed_s = np.where(goes_on, since_s, 0).astype(np.float32)[:, None]
         slope = (rows - read(trajectory, self._ages_s, age_s + _SLOPE_S)) / np.float32(_SLOPE_S)
-        share = np.where(goes_on[:, None], np.exp(-passed_s / max(self._flow_time_s, _TINY)), 0).astype(np.float32)
+        share = np.where(goes_on[:, None], np.exp(-passed_s / self._flow_time_s), 0).astype(np.float32)
         rows += share * (self._flow[at] + passed_s * slope - rows)
         self._flow[at], self._flow_s[at] = rows, about_s
         return rows
