@@ -77,7 +77,7 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
     # A ViT that merges tokens sits one level deeper.
     stored |= {key.replace("backbone.", "backbone.vit.", 1): value for key, value in stored.items()}
     # Heat maps that helped the one network are part of the other (hmr/networks/decoders/joint_queries.py).
-    heads = _stored_helper(path)
+    heads = _stored_helper(path) if "smpl_head.heatmaps.weight" in own else {}
     for part in ("weight", "bias"):
         if f"heatmaps.{part}" in heads:
             stored.setdefault(f"smpl_head.heatmaps.{part}", heads[f"heatmaps.{part}"])

@@ -336,11 +336,7 @@ def tileable_grain(size: int = 256, seed: int = 12) -> U8:
     rng = np.random.default_rng(seed)
     out = np.zeros((size, size, 4), np.float32)
     for cells, weight in ((4, 1.0), (9, 0.8), (20, 0.45), (48, 0.2)):
-        small = np.pad(rng.normal(0, 1, (cells, cells, 4)).astype(np.float32), ((2, 2), (2, 2), (0, 0)), mode="wrap")
-        step = size / cells
-        wide = cv2.resize(small, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
-        edge = round(2 * step)
-        out += weight * wide[edge : edge + size, edge : edge + size]
+        out += weight * _tileable_noise(rng, size, (cells, cells, 4))
     return np.clip(127.5 + 127.5 * out / (2.5 * out.std()), 0, 255).astype(np.uint8)
 
 
@@ -351,10 +347,10 @@ def tileable_folds(size: int = 256, seed: int = 21) -> U8:
     """
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[:size, :size].astype(np.float32)
-    bend = [_tileable_noise(rng, size, 5) * size * 0.06 for _ in range(2)]
+    bend = [_unit_noise(rng, size, 5) * size * 0.06 for _ in range(2)]
     height = np.zeros((size, size), np.float32)
     for cells, weight in ((4, 1.0), (9, 0.5), (20, 0.2)):
-        ridge = 1 - np.minimum(np.abs(_tileable_noise(rng, size, cells)), 1)
+        ridge = 1 - np.minimum(np.abs(_unit_noise(rng, size, cells)), 1)
         height += weight * np.square(ridge)
     height = cv2.remap(height, (x + bend[0]) % size, (y + bend[1]) % size, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     height = (height - height.min()) / np.ptp(height)
@@ -363,11 +359,17 @@ def tileable_folds(size: int = 256, seed: int = 21) -> U8:
     return np.round(255 * np.dstack([height, height, height, deep])).astype(np.uint8)
 
 
-def _tileable_noise(rng: np.random.Generator, size: int, cells: int) -> F32:
-    """(size, size) smooth noise of unit variance with so many grains a side."""
-    small = np.pad(rng.normal(0, 1, (cells, cells)).astype(np.float32), 2, mode="wrap")
-    step = size / cells
+def _tileable_noise(rng: np.random.Generator, size: int, grains: tuple[int, ...]) -> F32:
+    """(size, size, ...) smooth noise with so many grains a side; `grains` may have channels."""
+    small = rng.normal(0, 1, grains).astype(np.float32)
+    small = np.pad(small, [(2, 2), (2, 2), (0, 0)][: small.ndim], mode="wrap")
+    step = size / grains[0]
     wide = cv2.resize(small, None, fx=step, fy=step, interpolation=cv2.INTER_CUBIC)
     edge = round(2 * step)
-    noise = wide[edge : edge + size, edge : edge + size]
+    return wide[edge : edge + size, edge : edge + size]
+
+
+def _unit_noise(rng: np.random.Generator, size: int, cells: int) -> F32:
+    """(size, size) smooth noise of unit variance."""
+    noise = _tileable_noise(rng, size, (cells, cells))
     return (noise / noise.std()).astype(np.float32)
