@@ -354,7 +354,8 @@ def tileable_folds(size: int = 256, seed: int = 21) -> U8:
         height += weight * np.square(ridge)
     height = cv2.remap(height, (x + bend[0]) % size, (y + bend[1]) % size, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
     height = (height - height.min()) / np.ptp(height)
-    around = cv2.blur(np.pad(height, 16, mode="wrap"), (25, 25))[16:-16, 16:-16]
+    # In single precision OpenCV's running sums differ by its number of threads, and so would the pixels of a seed.
+    around = cv2.blur(np.pad(height.astype(np.float64), 16, mode="wrap"), (25, 25))[16:-16, 16:-16]
     deep = np.clip(4 * (around - height), 0, 1)
     return np.round(255 * np.dstack([height, height, height, deep])).astype(np.uint8)
 

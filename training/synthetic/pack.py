@@ -39,7 +39,8 @@ class PackError(ValueError):
 @dataclass(frozen=True)
 class Variety:
     """How much is made at a time: fabrics, prints and painted heads of a run, people of a cast; and for training alone:
-    the share of the poses whose limbs are mixed from others (`PosePool`), and the height of folds in cloth, m."""
+    the share of the poses whose limbs are mixed from others and the share that is chosen for being far from standing
+    (`PosePool`), the height of folds in cloth, m, and the shares of people with sports gear and in a crowd."""
 
     cloths: int = 96
     prints: int = 64
@@ -47,9 +48,12 @@ class Variety:
     cast: int = 40
     own_limbs: float = 0.5
     fold_m: float = 0.035
+    lively: float = 0.4
+    gear: float = 0.3
+    crowd: float = 0.25
 
 
-AS_FIRST = {"own_limbs": 0.2, "fold_m": 0.0}
+AS_FIRST = {"own_limbs": 0.2, "fold_m": 0.0, "lively": 0.0, "gear": 0.0, "crowd": 0.0}
 """How packs began, and how the test split stays: models are compared on it."""
 
 
@@ -149,7 +153,7 @@ def open_pack(folder: Path, split: str) -> Pack:
     said = require_pack(folder)
     variety = Variety(**(AS_FIRST | said["variety"] | (AS_FIRST if split == "test" else {})))
     with np.load(folder / f"poses-{split}.npz") as arrays:
-        poses = unpacked(arrays["axis_angle"], arrays["kind"], variety.own_limbs)
+        poses = unpacked(arrays["axis_angle"], arrays["kind"], variety.own_limbs, variety.lively)
     with np.load(folder / f"photographs-{split}.npz") as arrays:
         pieces = np.split(arrays["jpeg"], np.cumsum(arrays["length"])[:-1]) if len(arrays["length"]) else []
     decoded = (cv2.imdecode(piece, cv2.IMREAD_COLOR) for piece in pieces)
@@ -170,11 +174,20 @@ def main(argv: list[str] | None = None) -> int:
                         help="share of the training poses whose limbs come from other poses")  # fmt: skip
     parser.add_argument("--fold-m", type=float, default=Variety.fold_m,
                         help="height of the folds in training's most wrinkled cloth, m")  # fmt: skip
+    parser.add_argument("--lively", type=float, default=Variety.lively,
+                        help="share of the training poses that are the farthest from standing of three")  # fmt: skip
+    parser.add_argument("--gear", type=float, default=Variety.gear,
+                        help="share of the training people outside webcams with sports gear")  # fmt: skip
+    parser.add_argument("--crowd", type=float, default=Variety.crowd,
+                        help="share of the training people among up to three others")  # fmt: skip
     args = parser.parse_args(argv)
     try:
         size = write_pack(
             args.out, mocap=args.mocap, photographs=args.photographs, makehuman=args.makehuman,
-            short_side=args.short_side, variety=Variety(own_limbs=args.own_limbs, fold_m=args.fold_m),
+            short_side=args.short_side,
+            variety=Variety(
+                own_limbs=args.own_limbs, fold_m=args.fold_m, lively=args.lively, gear=args.gear, crowd=args.crowd,
+            ),
         )  # fmt: skip
     except (ValueError, OSError) as error:
         print(f"pack: {error}", file=sys.stderr)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ F32 = NDArray[np.float32]
 Rng = np.random.Generator
 GESTURES_PER_SPLIT = {"train": 6000, "test": 1200}
 _SEEDS = {"train": 101, "test": 202}
+MOVING_JOINTS = [1, 2, 4, 5, 16, 17, 18, 19]  # hips, knees, shoulders, elbows
 LIMB_CHAINS = ((13, 16, 18, 20, 22), (14, 17, 19, 21, 23), (1, 4, 7, 10), (2, 5, 8, 11))
 # One standard deviation in rad of what a joint is turned beyond its pose.
 JITTER_RAD = np.full(24, 0.03, np.float32)
@@ -44,11 +46,20 @@ SHARES = {True: {Kind.MOCAP: 0.3, Kind.GESTURE: 0.68, Kind.MAKEHUMAN: 0.02},
 @dataclass(frozen=True)
 class PosePool:
     """Poses of a split. pose (T, 24, 3, 3) float32, y up, facing +z; kind (T,) uint8 of Kind. own_limbs: share of the
-    samples whose limbs come from other poses, each by itself."""
+    samples whose limbs come from other poses, each by itself; lively: share of the poses that are taken for being the
+    farthest of three from the pool's mean pose, since people mostly stand."""
 
     pose: F32
     kind: NDArray[np.uint8]
     own_limbs: float = 0.2
+    lively: float = 0.0
+
+    @cached_property
+    def _distance(self) -> F32:
+        """(T,) how far the limbs are turned from their means: 3 minus the rotations' traces, summed."""
+        limbs = self.pose[:, MOVING_JOINTS]
+        mean = limbs.mean(0)
+        return (3 * len(MOVING_JOINTS) - np.einsum("tjab,jab->t", limbs, mean)).astype(np.float32)
 
     def sample(self, rng: Rng, webcam: bool) -> F32:
         """(24, 3, 3): a pose with a chance of other limbs, a mirror image, lying down, and small turns."""
@@ -74,6 +85,9 @@ class PosePool:
         shares = SHARES[webcam]
         for _ in range(4):
             rows = self.rows_of(Kind(rng.choice(list(shares), p=list(shares.values()))))
+            if len(rows) and self.lively and rng.random() < self.lively:
+                three = rows[rng.integers(len(rows), size=3)]
+                return self.pose[three[self._distance[three].argmax()]]
             if len(rows):
                 return self.pose[rows[rng.integers(len(rows))]]
         return self.pose[rng.integers(len(self.pose))]
@@ -149,6 +163,8 @@ def packed(pool: PosePool) -> dict[str, NDArray[np.generic]]:
     return {"axis_angle": matrix_to_axis_angle(pool.pose).astype(np.float16), "kind": pool.kind}
 
 
-def unpacked(axis_angle: NDArray[np.generic], kind: NDArray[np.uint8], own_limbs: float = 0.2) -> PosePool:
+def unpacked(
+    axis_angle: NDArray[np.generic], kind: NDArray[np.uint8], own_limbs: float = 0.2, lively: float = 0.0
+) -> PosePool:
     """The pool of `packed` arrays."""
-    return PosePool(axis_angle_to_matrix(axis_angle.astype(np.float32)).astype(np.float32), kind, own_limbs)
+    return PosePool(axis_angle_to_matrix(axis_angle.astype(np.float32)).astype(np.float32), kind, own_limbs, lively)

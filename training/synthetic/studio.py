@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import islice
 
 import cv2
 import numpy as np
@@ -24,6 +25,7 @@ from training.synthetic.framing import (
     visible_box,
 )
 from training.synthetic.garments.head_chart import HEAD_AXIS_XZ, HEAD_LOW_M, HEAD_TOP_M
+from training.synthetic.gear import add_gear
 from training.synthetic.lighting import sample_lighting
 from training.synthetic.limb_coordinates import limb_coordinates
 from training.synthetic.pack import Pack
@@ -103,11 +105,11 @@ class Studio:
         rng = np.random.default_rng([self.seed, SPLIT_SALT[self.pack.split], 1, number])
         shots = self._shots(rng)
         squares, scenes, backgrounds, bad, props = [], [], [], [], []
-        for shot, neighbour in shots:
+        for shot, neighbours in shots:
             bad.append(rng.random() < BAD_SHARE)
             squares.append(missed(rng, shot) if bad[-1] else followed_square(rng, shot))
             backgrounds.append(self._background(rng))
-            scene, prop = self._scene(rng, shot, neighbour, squares[-1], backgrounds[-1])
+            scene, prop = self._scene(rng, shot, neighbours, squares[-1], backgrounds[-1])
             scenes.append(scene)
             props.append(prop)
         colours, parts = self.renderer.render(scenes)
@@ -163,19 +165,27 @@ class Studio:
             behind = cv2.GaussianBlur(behind, (0, 0), float(rng.exponential(2.0) + 0.4))
         return behind
 
-    def _shots(self, rng: Rng) -> list[tuple[Shot, Actor | None]]:
-        """The chunk's people before their cameras, some with somebody else beside them."""
+    def _shots(self, rng: Rng) -> list[tuple[Shot, list[Actor]]]:
+        """The chunk's people before their cameras, and who is beside each of them."""
         framings = [sample_framing(rng) for _ in range(self.size)]
-        company = rng.random(self.size) < NEIGHBOUR_SHARE
+        company = (rng.random(self.size) < NEIGHBOUR_SHARE).astype(int)
+        crowd = self.pack.variety.crowd
+        if crowd:
+            company = np.where(rng.random(self.size) < crowd, rng.integers(1, 4, self.size), company)
         webcams = [FRAMINGS[name].webcam for name in framings] + [False] * int(company.sum())
         members = [self._cast[i] for i in rng.integers(0, len(self._cast), len(webcams))]
+        if crowd:  # some in the same clothes, as in a team
+            of = np.repeat(np.arange(self.size), company)
+            for place, leader in enumerate(of, self.size):
+                if rng.random() < 0.25:
+                    members[place] = members[leader]
         rest = np.stack([member.joints_rest for member in members])
         poses, turns, places = self.pack.poses.sample_clear(rng, webcams, rest)
         actors = [self._actor(*row) for row in zip(members, poses, turns, places, strict=True)]
         others = iter(actors[self.size :])
         return [
-            (self._shot(rng, name, actor), next(others) if beside else None)
-            for name, actor, beside in zip(framings, actors[: self.size], company, strict=True)
+            (self._shot(rng, name, actor), list(islice(others, int(count))))
+            for name, actor, count in zip(framings, actors[: self.size], company, strict=True)
         ]
 
     def _actor(self, member: Member, pose: F32, turns: F32, places: F32) -> Actor:
@@ -198,14 +208,14 @@ class Studio:
         raise RuntimeError(f"no picture in 30 shows enough of a person framed {framing!r}: the framing rules are wrong")
 
     def _scene(
-        self, rng: Rng, shot: Shot, neighbour: Actor | None, square: tuple[F32, float], background: U8 | None
+        self, rng: Rng, shot: Shot, neighbours: list[Actor], square: tuple[F32, float], background: U8 | None
     ) -> tuple[CropScene, UploadedMesh | None]:
         camera, actor = shot.camera, shot.actor
         motions = actor.motions(camera, shot.transl)
         drawn = [Drawn(actor.member.mesh, motions, labelled=True)]
-        if neighbour is not None:
+        for neighbour in neighbours:
             other = yawed(neighbour, rng.uniform(-np.pi, np.pi))
-            drawn.append(Drawn(other.member.mesh, other.motions(camera, beside(rng, shot))))
+            drawn.append(Drawn(other.member.mesh, other.motions(camera, beside(rng, shot, len(neighbours) > 1))))
         table = motions.copy()
         table[around.WORLD] = np.column_stack([camera.rotation, shot.transl])
         mesh = self._things(rng, shot, background is None)
@@ -242,6 +252,9 @@ class Studio:
             side = "left" if rng.random() < 0.5 else "right"
             joint = Joint.LEFT_HAND if side == "left" else Joint.RIGHT_HAND
             around.add_held(things, rng, side, actor.member.joints_rest[joint], materials)
+        gear = self.pack.variety.gear
+        if gear and not webcam and rng.random() < gear:
+            add_gear(things, rng, actor.member.joints_rest, materials)
         if rng.random() < 0.2:
             target = actor.joints[rng.integers(24)]
             gap = eye - target
@@ -275,12 +288,12 @@ def yawed(actor: Actor, yaw: float) -> Actor:
     )
 
 
-def beside(rng: Rng, shot: Shot) -> F32:
-    """Translation (3,) of somebody else: beside, behind, or partly in front."""
+def beside(rng: Rng, shot: Shot, crowded: bool) -> F32:
+    """Translation (3,) of somebody else: beside, behind, or partly in front; nearer in a crowd."""
     z = float(shot.transl[2])
     nearer = rng.random() < 0.3
     depth = max(z * (rng.uniform(0.75, 0.95) if nearer else rng.uniform(1.05, 2.2)), 0.5)
-    side = rng.choice([-1, 1]) * rng.uniform(0.3, 1.1)
+    side = rng.choice([-1, 1]) * (rng.uniform(0.1, 0.8) if crowded else rng.uniform(0.3, 1.1))
     place_there = shot.transl * (depth / max(z, 0.2))
     return np.array([place_there[0] + side, place_there[1] + rng.normal(0, 0.1), depth], np.float32)
 

@@ -134,7 +134,7 @@ class Things:
         return Mesh(np.concatenate(self.vertices), faces, 0, faces, look, seen_only)
 
 
-def _turn_y(angle: float) -> F32:
+def turn_y(angle: float) -> F32:
     c, s = np.cos(angle), np.sin(angle)
     return np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]], np.float32)
 
@@ -156,7 +156,7 @@ def add_room(things: Things, rng: Rng, floor_y: float, materials: Materials, eye
         rng.uniform(1.4, 3.5),
         rng.uniform(2.3, 3),
     )
-    turn = _turn_y(float(rng.normal(0, 0.3)))
+    turn = turn_y(float(rng.normal(0, 0.3)))
     inside = turn.T @ eye
     left, right = min(left, inside[0] - 0.4), max(right, inside[0] + 0.4)
     floor_y = min(floor_y, inside[1] - 0.15)
@@ -183,7 +183,7 @@ def add_room(things: Things, rng: Rng, floor_y: float, materials: Materials, eye
 
 def add_desk(things: Things, rng: Rng, top_y: float, front_z: float, yaw: float, materials: Materials) -> None:
     """A table whose edge is `front_z` m before the person (who looks along `yaw`), with a few things on it."""
-    turn, depth = _turn_y(yaw), float(rng.uniform(0.5, 0.9))
+    turn, depth = turn_y(yaw), float(rng.uniform(0.5, 0.9))
     desk = materials.wood() if rng.random() < 0.7 else materials.thing()
     width = rng.uniform(1.2, 2.2)
     things.add(
@@ -194,12 +194,12 @@ def add_desk(things: Things, rng: Rng, top_y: float, front_z: float, yaw: float,
         solid = (CUBE, CYLINDER, CUBE)[rng.integers(3)]
         size = np.array([rng.uniform(0.05, 0.3), rng.uniform(0.02, 0.25), rng.uniform(0.05, 0.25)])
         place = np.array([rng.normal(0, 0.4), top_y + size[1] / 2 + 0.018, front_z + rng.uniform(0.1, depth)])
-        things.add(solid, size, turn @ place, materials.thing(), turn=turn @ _turn_y(rng.normal(0, 0.5)))
+        things.add(solid, size, turn @ place, materials.thing(), turn=turn @ turn_y(rng.normal(0, 0.5)))
 
 
 def add_chair(things: Things, rng: Rng, yaw: float, materials: Materials) -> None:
     """The back of a chair behind a sitting person, sometimes as high as the head, and its seat."""
-    turn, material = _turn_y(yaw), materials.thing()
+    turn, material = turn_y(yaw), materials.thing()
     top = rng.uniform(0.2, 0.75)
     lean = rng.uniform(-0.24, -0.16)
     back = np.array([rng.uniform(0.38, 0.55), top + 0.15, 0.07])
@@ -236,7 +236,7 @@ def add_obstacle(
     size = np.exp(rng.normal(np.log(0.22), 0.5, 3)) * (1 - share * 0.75)
     if rng.random() < 0.3:
         size[rng.integers(3)] *= 4
-    turn = _turn_y(rng.uniform(0, 2 * np.pi))
+    turn = turn_y(rng.uniform(0, 2 * np.pi))
     things.add(solid, size, place.astype(np.float32), materials.thing(), turn=turn)
 
 
