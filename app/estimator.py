@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import RunError, UsageError
+from app.mirrored import mean_with_mirror, with_mirror_images
 from app.model_packages import find_package
 from app.records import F32, BodyEstimates, CropBatch
 from engines.base import Engine
@@ -42,10 +43,12 @@ class Estimator:
         device: str = "auto",
         *,
         threads: int | None = None,
+        mirror: bool = False,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
-        engine, device: as `engines.registry.open_engine` takes them.
+        engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
+        answer the mean, unless the package's graph does that by itself.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
@@ -55,6 +58,7 @@ class Estimator:
             self._engine = open_engine(package, engine, device, threads=threads)
         except EngineError as error:
             raise UsageError(str(error)) from error
+        self._mirrors = mirror and not package.info.arguments.get("mirror", False)
         self._rows_left_out = self._empty_answers = 0
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
@@ -86,7 +90,7 @@ class Estimator:
 
     def describe(self) -> str:
         """One line for people."""
-        return self._engine.describe()
+        return self._engine.describe() + (", crops and their mirror images" if self._mirrors else "")
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order.
@@ -116,7 +120,10 @@ class Estimator:
             box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
             inputs["box_info"] = box_info.astype(np.float32)
         try:
-            outputs = self._engine.run(inputs)
+            if self._mirrors:
+                outputs = mean_with_mirror(self._engine.run(with_mirror_images(inputs)), self._input_hw[0])
+            else:
+                outputs = self._engine.run(inputs)
         except EngineError as error:
             raise RunError(str(error)) from error
         finite = self._finite_rows(outputs)

@@ -198,7 +198,7 @@ def _open_estimator(config: RunConfig) -> Estimator:
     from app.estimator import Estimator
 
     package = PRESETS[config.preset].model if config.network.model == "auto" else config.network.model
-    return Estimator(package, config.network.engine, config.network.device)
+    return Estimator(package, config.network.engine, config.network.device, mirror=config.network.mirror)
 
 
 def _check_display() -> None:

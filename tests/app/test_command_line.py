@@ -48,14 +48,21 @@ def test_a_preset_sets_defaults_and_flags_go_before_it(name: str) -> None:
     preset = PRESETS[name]
     assert parsed("--preset", name).people == preset.people
     assert parsed("--preset", name).motion == preset.motion
+    assert parsed("--preset", name).network == preset.network
     config = parsed("--preset", name, "--detect-every", "3.5")
     assert config.people.detect_every == 3.5
     assert config.motion == preset.motion
     assert parsed("--detect-every", "3.5", "--preset", name) == config
 
 
-def test_presets_differ_in_their_models() -> None:
-    assert len({preset.model for preset in PRESETS.values()}) == len(PRESETS)
+def test_presets_differ_in_their_networks() -> None:
+    assert len({(preset.model, preset.network.mirror) for preset in PRESETS.values()}) == len(PRESETS)
+
+
+def test_mirror_images_are_a_flag_and_a_presets_default() -> None:
+    assert not parsed().network.mirror and parsed("--mirror").network.mirror
+    assert parsed("--preset", "balanced").network.mirror
+    assert not parsed("--preset", "balanced", "--no-mirror").network.mirror
 
 
 def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
