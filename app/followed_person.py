@@ -25,7 +25,7 @@ class FollowOptions:
     steady_s: float = 0.3  # time constant of the mean score
     max_missed: int = 4  # detections in a row that miss a person whose mean score is below sure_score
     confirm_evidence: float = 1.0  # summed squares of the scores of the detections that saw a newcomer, to show him
-    hidden_evidence: float = 2.5  # the same for one who stands half within somebody shown: more likely a part of him
+    hidden_evidence: float = 4.0  # the same for one who stands half within somebody shown: more likely a part of him
     hidden_fraction: float = 0.5
     evidence_per_look: float = 0.25  # a shot that ends after fewer looks than evidence takes asks for this much of each
     miss_cost: float = 0.2  # what a detection that misses a newcomer takes off that sum

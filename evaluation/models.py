@@ -130,7 +130,7 @@ def main(argv: Sequence[str]) -> int:
     """Print the table. Returns the exit code: 2 where no network fits."""
     parser = argparse.ArgumentParser(prog="python -m evaluation models", description=__doc__)
     parser.add_argument("patterns", nargs="*", metavar="NAME", help="networks to show, with wildcards (default: all)")
-    parser.add_argument("--kind", choices=("hmr", "pose", "temporal"), help="only networks of this kind")
+    parser.add_argument("--kind", choices=("hmr", "pose", "temporal", "detector"), help="only networks of this kind")
     parser.add_argument("--time", action="store_true", help="also time one forward pass each on the CPU (slow)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)

@@ -9,13 +9,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from engines.package import BATCH, ModelPackage, TensorSpec
-from export.exportable import Exportable
+from export.exportable import DETECTOR_OUTPUTS, Exportable
 from export.network_package import Options, Words, export_package
 
 INPUT_HW = (384, 640)
 """Height and width: a 16:9 picture at 640 px, in multiples of the network's stride of 32."""
-
-_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
 
 
 class PersonYolo(nn.Module):
@@ -81,7 +79,7 @@ def detector_exportable(weights: Path, input_hw: tuple[int, int] = INPUT_HW) -> 
         PersonYolo(network, person).eval(),
         "detector",
         (TensorSpec("images", "uint8", (BATCH, *input_hw, 3), "1", "RGB pictures, letterboxed"),),
-        _OUTPUTS,
+        DETECTOR_OUTPUTS,
         normalisation="in-graph",
         crop_rule="letterbox",
     )

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engines.package import BATCH, TensorSpec
 from export.parity_crops import crops_of
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
+from hmr.networks.person_detector import PersonDetector
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
@@ -30,6 +31,7 @@ HMR_OUTPUTS = {
     "score": ("1", "how probable it is that the crop shows a person"),
     "token": ("1", "the decoder's output token, a per-person feature for temporal models"),
 }
+DETECTOR_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
 MOTION_MEANING = "29 joints in metres, then cosine and sine of 23 bone twists, for every frame"
 
 
@@ -82,6 +84,24 @@ class ExportedPose(nn.Module):
         return (self.net(crops.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift),)
 
 
+class ExportedDetector(nn.Module):
+    """uint8 pictures (N, H, W, 3) RGB, letterboxed -> boxes (N, K, 4) xyxy px, scores (N, K)."""
+
+    scale: Tensor
+    shift: Tensor
+
+    def __init__(self, net: PersonDetector) -> None:
+        super().__init__()
+        self.net = net
+        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
+        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
+        self.register_buffer("shift", (mean / std).view(3, 1, 1), persistent=False)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        """See the class."""
+        return self.net.detect(images.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift)
+
+
 class ExportedDiffusion(nn.Module):
     """features (N, F, C) -> motion (N, F, 133)."""
 
@@ -118,6 +138,8 @@ def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) ->
         return _hmr(net, with_mask)
     if isinstance(net, PoseNet):
         return _pose(net)
+    if isinstance(net, PersonDetector):
+        return _person_detector(net)
     if isinstance(net, DiffusionDecoder):
         features = TensorSpec(
             "features", "float32", (BATCH, net.frames, net.denoiser.condition_width), "1", "per-frame tokens of a clip"
@@ -172,6 +194,13 @@ def _window_smoother(net: WindowSmoother) -> Exportable:
         "trajectory": ("1", f"the motion at the slots, {row}"),
     }
     return Exportable(net, "smoother", inputs, outputs, joint_set="smpl-24")
+
+
+def _person_detector(net: PersonDetector) -> Exportable:
+    images = TensorSpec("images", "uint8", (BATCH, *net.image_hw, 3), "1", "RGB pictures, letterboxed")
+    return Exportable(
+        ExportedDetector(net), "detector", (images,), DETECTOR_OUTPUTS, normalisation="in-graph", crop_rule="letterbox"
+    )
 
 
 def _pose(net: PoseNet) -> Exportable:

@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.detectors.suppression import covered_share, non_maximum_suppression
 from app.errors import UsageError
 from app.records import F32, U8, Detections, Frame
 from hmr.geometry.boxes import clip, iou_matrix
+from hmr.geometry.suppression import covered_share, non_maximum_suppression
 
 WORK_PX = 360
 """Longer side at which HOG works: people from about a quarter of it in height are found."""

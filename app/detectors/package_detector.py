@@ -11,7 +11,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.detectors.suppression import non_maximum_suppression
 from app.errors import RunError, UsageError
 from app.model_packages import find_package
 from app.records import U8, Detections, Frame
@@ -20,9 +19,8 @@ from engines.errors import EngineError
 from engines.package import BATCH, ModelPackage, TensorSpec
 from engines.registry import open_engine
 from hmr.geometry.boxes import clip
-
-_GREY = 114
-"""What detectors were trained to see around a letterboxed picture."""
+from hmr.geometry.letterbox import GREY, letterbox_of
+from hmr.geometry.suppression import non_maximum_suppression
 
 _MAX_CANDIDATES = 300
 
@@ -93,14 +91,13 @@ def letterbox(image: U8, input_hw: tuple[int, int]) -> tuple[U8, float, tuple[fl
 
     Returns: the picture, the scale, and the offset: letterboxed = source * scale + offset.
     """
-    height, width = image.shape[:2]
-    scale = min(input_hw[0] / height, input_hw[1] / width)
-    size_wh = max(1, round(width * scale)), max(1, round(height * scale))
-    left, top = (input_hw[1] - size_wh[0]) // 2, (input_hw[0] - size_wh[1]) // 2
-    picture = np.full((*input_hw, 3), _GREY, np.uint8)
-    inside = picture[top : top + size_wh[1], left : left + size_wh[0]]
-    inside[:] = cv2.cvtColor(cv2.resize(image, size_wh, interpolation=cv2.INTER_LINEAR), cv2.COLOR_BGR2RGB)
-    return picture, scale, (float(left), float(top))
+    place = letterbox_of((image.shape[1], image.shape[0]), input_hw)
+    picture = np.full((*input_hw, 3), GREY, np.uint8)
+    inside = picture[place.top : place.top + place.height, place.left : place.left + place.width]
+    # Averaging: taking single pixels of a picture four times as large would tear thin limbs to pieces.
+    how = cv2.INTER_AREA if place.scale < 1 else cv2.INTER_LINEAR
+    inside[:] = cv2.cvtColor(cv2.resize(image, (place.width, place.height), interpolation=how), cv2.COLOR_BGR2RGB)
+    return picture, place.scale, (float(place.left), float(place.top))
 
 
 def _check_detector(package: ModelPackage) -> tuple[int, int]:

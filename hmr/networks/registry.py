@@ -25,12 +25,13 @@ from hmr.networks.builders import HIERARCHICAL_FAMILIES, SMALL_DECODER
 from hmr.networks.encoders.vit import SIZES as VIT_SIZES
 from hmr.networks.hmr_net import HmrNet
 from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
+from hmr.networks.person_detector import PersonDetector
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
 from hmr.networks.temporal.window_smoother import WindowSmoother, example_window
 
-Kind = Literal["hmr", "pose", "temporal"]
+Kind = Literal["hmr", "pose", "temporal", "detector"]
 CUTS = (2, 3, 4)
 FASTHMR_BLOCKS = {"hmr2": 28, "camerahmr": 26}
 """Blocks of ViT-H's 32 that FastHMR's layer merging leaves; which ones it merges is not printed."""
@@ -50,7 +51,7 @@ class PaperFigures:
 class ModelSpec:
     """One registered network: how to build it and what its paper prints about it.
 
-    kind: "hmr" (crop -> body), "pose" (crop -> heat maps) or "temporal" (clip -> motion).
+    kind: "hmr" (crop -> body), "pose" (crop -> heat maps), "temporal" (clip -> motion), "detector" (picture -> boxes).
     """
 
     name: str
@@ -140,9 +141,13 @@ def _temporal_specs() -> Iterator[ModelSpec]:
     yield ModelSpec("window-smoother", "temporal", builders.build_window_smoother, {})
 
 
+def _detector_specs() -> Iterator[ModelSpec]:
+    yield ModelSpec("person-detector", "detector", PersonDetector, {})
+
+
 def registry() -> dict[str, ModelSpec]:
     """All registered networks by name, in a stable order."""
-    groups = (_flat_specs, _decoder_specs, _hierarchical_specs, _vitpose_specs, _temporal_specs)
+    groups = (_flat_specs, _decoder_specs, _hierarchical_specs, _vitpose_specs, _temporal_specs, _detector_specs)
     return {spec.name: spec for group in groups for spec in group()}
 
 
@@ -171,7 +176,7 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
 def example_inputs(model: nn.Module, batch: int = 1) -> tuple[Tensor, ...]:
     """Random inputs of the right shapes for a registered network, on the current default device."""
-    if isinstance(model, HmrNet | PoseNet):
+    if isinstance(model, HmrNet | PoseNet | PersonDetector):
         images = torch.randn(batch, 3, *model.image_hw)
         box = isinstance(model, HmrNet) and model.takes_box_info
         return (images, torch.randn(batch, 3)) if box else (images,)

@@ -50,6 +50,7 @@ def _flat(**extra: Any) -> dict[str, Any]:
 
 # registered name -> overrides that make it tiny
 TINY: dict[str, dict[str, Any]] = {
+    "person-detector": {"image_hw": (64, 96), "widths": (4, 4, 6, 8, 8), "depths": (0, 1, 1, 1, 1), "neck": 8},
     "hmr2-s": _flat(),
     "hmr2-s-fast": _flat(blocks=3, schedule=(3, 2), score=True),
     "camerahmr-h": _flat(),
@@ -84,7 +85,7 @@ TINY: dict[str, dict[str, Any]] = {
 def tiny(name: str) -> nn.Module:
     """The registered network at tiny widths, 64x48 crops where it takes any, seeded."""
     torch.manual_seed(0)
-    crops = {} if find(name).kind == "temporal" else {"image_hw": IMAGE_HW}
+    crops = {"image_hw": IMAGE_HW} if find(name).kind in ("hmr", "pose") else {}
     return build(name, **crops, **TINY[name])
 
 

@@ -71,6 +71,11 @@ class Shot:
     box: F32
     yaw: float
 
+    @property
+    def webcam(self) -> bool:
+        """A camera on a desk or in a hand."""
+        return FRAMINGS[self.framing].webcam
+
     def placed(self) -> Placed:
         """The person in the camera frame."""
         turn = self.camera.rotation
@@ -85,13 +90,15 @@ class Shot:
 class Studio:
     """Makes the chunks of one split; the same pack, seed and number give the same pixels on the same GL."""
 
+    hw = CROP_HW
+
     def __init__(self, pack: Pack, seed: int, *, chunk: int = CHUNK) -> None:
         self.pack, self.seed, self.size = pack, seed, chunk
         self.body = BareBody.of(pack.body, limb_coordinates(pack.body))
         self.points = SkinPoints.of(pack.body)
         self.wardrobe = pack.open_wardrobe()
         columns = min(8, chunk)
-        self.renderer = AtlasRenderer(columns, -(-chunk // columns), CROP_HW, fold_m=pack.variety.fold_m)
+        self.renderer = AtlasRenderer(columns, -(-chunk // columns), self.hw, fold_m=pack.variety.fold_m)
         self.renderer.set_textures("cloth", self.wardrobe.cloth)
         self.renderer.set_textures("heads", self.wardrobe.heads)
         self.renderer.set_head_box((*HEAD_AXIS_XZ, HEAD_TOP_M, HEAD_LOW_M))
@@ -105,11 +112,12 @@ class Studio:
         rng = np.random.default_rng([self.seed, SPLIT_SALT[self.pack.split], 1, number])
         shots = self._shots(rng)
         squares, scenes, backgrounds, bad, props = [], [], [], [], []
-        for shot, neighbours in shots:
+        for shot, others in shots:
             bad.append(rng.random() < BAD_SHARE)
             squares.append(missed(rng, shot) if bad[-1] else followed_square(rng, shot))
             backgrounds.append(self._background(rng))
-            scene, prop = self._scene(rng, shot, neighbours, squares[-1], backgrounds[-1])
+            company = self._company(rng, shot, others)
+            scene, prop = self._scene(rng, shot, company, squares[-1], backgrounds[-1])
             scenes.append(scene)
             props.append(prop)
         colours, parts = self.renderer.render(scenes)
@@ -160,7 +168,7 @@ class Studio:
         """(h, w, 3) what is behind the person, sometimes out of focus; None: a room that is drawn."""
         if not self._photographs or rng.random() < ROOM_SHARE:
             return None
-        behind = self._photograph(rng, CROP_HW)
+        behind = self._photograph(rng, self.hw)
         if rng.random() < 0.4:
             behind = cv2.GaussianBlur(behind, (0, 0), float(rng.exponential(2.0) + 0.4))
         return behind
@@ -207,22 +215,29 @@ class Studio:
                 return Shot(framing, turned, camera, transl, box, yaw)
         raise RuntimeError(f"no picture in 30 shows enough of a person framed {framing!r}: the framing rules are wrong")
 
+    @staticmethod
+    def _company(rng: Rng, shot: Shot, others: list[Actor]) -> list[tuple[Actor, F32]]:
+        """Who else is there, turned, and their translations (3,)."""
+        placed: list[tuple[Actor, F32]] = []
+        for other in others:
+            turned = yawed(other, rng.uniform(-np.pi, np.pi))
+            placed.append((turned, beside(rng, shot, len(others) > 1)))
+        return placed
+
     def _scene(
-        self, rng: Rng, shot: Shot, neighbours: list[Actor], square: tuple[F32, float], background: U8 | None
+        self, rng: Rng, shot: Shot, company: list[tuple[Actor, F32]], square: tuple[F32, float], background: U8 | None
     ) -> tuple[CropScene, UploadedMesh | None]:
         camera, actor = shot.camera, shot.actor
         motions = actor.motions(camera, shot.transl)
         drawn = [Drawn(actor.member.mesh, motions, labelled=True)]
-        for neighbour in neighbours:
-            other = yawed(neighbour, rng.uniform(-np.pi, np.pi))
-            drawn.append(Drawn(other.member.mesh, other.motions(camera, beside(rng, shot, len(neighbours) > 1))))
+        drawn += [Drawn(other.member.mesh, other.motions(camera, transl)) for other, transl in company]
         table = motions.copy()
         table[around.WORLD] = np.column_stack([camera.rotation, shot.transl])
         mesh = self._things(rng, shot, background is None)
         uploaded = None if mesh is None else self.renderer.upload(mesh)
         if uploaded is not None:
             drawn.append(Drawn(uploaded, table))
-        window = crop_window(*square, camera)
+        window = crop_window(*square, camera, self.hw)
         shade = background if background is not None else np.full((8, 8, 3), rng.uniform(90, 200), np.uint8)
         lighting = sample_lighting(rng, shade, camera.rotation[:, 1])
         middle = (actor.points.min(0) + actor.points.max(0)) / 2
@@ -232,7 +247,7 @@ class Studio:
 
     def _things(self, rng: Rng, shot: Shot, room: bool):
         """Room or floor, furniture, what is held and what stands in the way, in the world around the pelvis."""
-        things, actor, webcam = around.Things(), shot.actor, FRAMINGS[shot.framing].webcam
+        things, actor, webcam = around.Things(), shot.actor, shot.webcam
         floor_y = float(actor.points[:, 1].min())
         materials = around.Materials(
             rng, len(self.wardrobe.cloth), len(self.wardrobe.prints), self._pictures
@@ -264,13 +279,16 @@ class Studio:
 
     def _finish(self, rng: Rng, rgba: U8, parts: U8, background: U8 | None, size: float) -> tuple[U8, U8]:
         """Lay the drawn people over the background and spoil the picture."""
+        return spoil(rng, self._over(rng, rgba, background), size, self._noise), parts
+
+    @staticmethod
+    def _over(rng: Rng, rgba: U8, background: U8 | None) -> F32:
+        """(h, w, 3) what is drawn, alpha premultiplied, over what is behind it, which is brighter or darker."""
         colours = rgba[..., :3].astype(np.float32)
         if background is not None:
-            seen_through = (255 - rgba[..., 3:]).astype(np.float32) * (
-                float(np.clip(rng.normal(1, 0.12), 0.6, 1.3)) / 255
-            )
-            colours += seen_through * background
-        return spoil(rng, colours, size, self._noise), parts
+            brightness = float(np.clip(rng.normal(1, 0.12), 0.6, 1.3))
+            colours += (255 - rgba[..., 3:]).astype(np.float32) * (brightness / 255) * background
+        return colours
 
     def close(self) -> None:
         """Release the GL context."""

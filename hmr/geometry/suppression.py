@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.records import F32
 from hmr.geometry.boxes import area, iou_matrix
+
+F32 = NDArray[np.float32]
 
 
 def non_maximum_suppression(xyxy: F32, score: F32, iou_limit: float) -> NDArray[np.intp]:

@@ -1,0 +1,1 @@
+"""The person detector's pictures and training."""
