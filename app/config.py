@@ -60,7 +60,7 @@ class PeopleConfig:
     """Who is found and followed."""
 
     detector: str = "auto"
-    """auto, hog, an ultralytics file such as yolo11n.pt, or a detector package."""
+    """auto (your own detector package, else the embedded one), hog, a package, or an ultralytics .pt file."""
 
     detect_every: float = 0.5
     """Seconds between two looks for new people; in between, everybody is followed from mesh to mesh."""

@@ -84,3 +84,15 @@ def test_a_film(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_wrong_sources(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert detect.main(arguments) == 2
     assert "give --images and --coco, or --film and --boxes" in capsys.readouterr().err
+
+
+def test_the_embedded_detector_finds_the_demos_people(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    repository = Path(__file__).resolve().parents[2]
+    if not (repository / "assets/models/person-detector").is_dir() or not (repository / "assets/demo").is_dir():
+        pytest.skip("the embedded detector or the demo clip is not in this copy")
+    monkeypatch.setenv("BODYCAST_HOME", str(tmp_path))  # a detector of the user's own would go first
+    demo, out = repository / "assets" / "demo", tmp_path / "out.json"
+    arguments = ["--film", str(demo / "demo.mp4"), "--boxes", str(demo / "demo.npz"), "--every", "15"]
+    assert detect.main(["auto", *arguments, "--json", str(out)]) == 0
+    row = json.loads(out.read_text())[0]
+    assert row["people"] > 25 and row["found_percent"] > 90 and row["nobody"] < 10
