@@ -62,7 +62,7 @@ class PeopleConfig:
     detector: str = "auto"
     """auto (your own detector package, else the embedded one), hog, a package, or an ultralytics .pt file."""
 
-    detect_every: float = 0.5
+    detect_every: float = 0.25
     """Seconds between two looks for new people; in between, everybody is followed from mesh to mesh."""
 
     max_people: int = 10

@@ -133,7 +133,10 @@ def check_detector() -> Iterator[Finding]:
     else:
         mend = "python -m app get-detector (needs requirements/export.txt once; YOLO is AGPL-3.0)"
         yield Finding(
-            "people detector", "note", "OpenCV's HOG, which misses people who are not upright: no detector package here", mend
+            "people detector",
+            "note",
+            "OpenCV's HOG, which misses people who are not upright: no detector package here",
+            mend,
         )
 
 

@@ -24,8 +24,11 @@ class FollowOptions:
     fading: float = 0.85  # share of his best mean score below which somebody fades: a reason to look soon
     steady_s: float = 0.3  # time constant of the mean score
     max_missed: int = 4  # detections in a row that miss a person whose mean score is below sure_score
+    max_replaced: int = 2  # detections in a row that see a newcomer where he is: his mesh has slid off that body
+    max_hidden: int = 10  # the same where it is somebody known: he may be behind him
+    replaced_fraction: float = 0.3  # of his box that such a detection covers
     confirm_evidence: float = 1.0  # summed squares of the scores of the detections that saw a newcomer, to show him
-    hidden_evidence: float = 4.0  # the same for one who stands half within somebody shown: more likely a part of him
+    hidden_evidence: float = 6.0  # the same for one who stands half within somebody shown: more likely a part of him
     hidden_fraction: float = 0.5
     evidence_per_look: float = 0.25  # a shot that ends after fewer looks than evidence takes asks for this much of each
     miss_cost: float = 0.2  # what a detection that misses a newcomer takes off that sum
@@ -75,6 +78,8 @@ class FollowedPerson:
     fading_since_s: float | None = None
     doubt_since_s: float | None = None
     missed: int = 0
+    replaced: int = 0
+    replaced_since_s: float = np.inf
     rival_of: int = 0
     believed_s: float = -np.inf  # when a mesh was last believed
     joints_px: F32 | None = None
@@ -139,7 +144,8 @@ class FollowedPerson:
         # A box within the mesh's may be the part of a person that can be seen, unless it is a small part of the mesh.
         agrees = overlap >= options.drift_iou or (inside > 0.8 and overlap > options.match_iou)
         if agrees:
-            self.missed = 0
+            self.missed = self.replaced = 0
+            self.replaced_since_s = np.inf
             self.detected_s, self.detected_box = time_s, self.moved_since(found, time_s)
         return agrees
 
@@ -161,7 +167,8 @@ class FollowedPerson:
         """Whether the detector should look again soon: a newcomer, a poor score, a mesh not to be believed, somebody
         whom it has missed while his score fell."""
         fades_unseen = self.fading_since_s is not None and self.missed > 0
-        return self.id == 0 or fades_unseen or self.unsure_since_s is not None or self.doubt_since_s is not None
+        doubtful = self.unsure_since_s is not None or self.doubt_since_s is not None
+        return self.id == 0 or fades_unseen or doubtful or self.replaced > 0
 
     @property
     def weak_since_s(self) -> float:
@@ -169,7 +176,7 @@ class FollowedPerson:
         the detector's last word for the person."""
         faded_s = None if self.fading_since_s is None else max(self.fading_since_s, self.detected_s)
         reasons = (self.low_since_s, self.unsure_since_s, self.doubt_since_s, faded_s)
-        return min((since_s for since_s in reasons if since_s is not None), default=np.inf)
+        return min((since_s for since_s in reasons if since_s is not None), default=self.replaced_since_s)
 
     def take_over(self, other: FollowedPerson) -> None:
         """Be `other`, seen better: his identity and what is known of him, not his box."""

@@ -122,7 +122,7 @@ class Follower:
                 continue
             matched = np.flatnonzero(owner == person_index)
             if not len(matched):
-                self._miss(person)
+                self._miss(person, found, time_s)
                 continue
             box, score = found[matched[0]], float(detections.score[matched[0]])
             if person.confirm_by_detector(box, time_s, self._options):
@@ -208,14 +208,22 @@ class Follower:
         """Whether a newcomer may be shown: the detector has seen him often enough (`share` of the evidence that is
         usually asked for), and the network likes him."""
         options = self._options
+        if any(other.id and other.replaced and self._replaces(person, other) for other in self._people):
+            return False  # soon one of the two is gone
         shown = np.array([other.box for other in self._people if other.id]).reshape(-1, 4)
         hidden = bool((covered_fraction(person.box[None], shown) > options.hidden_fraction).any())
         needed = options.hidden_evidence if hidden else options.confirm_evidence
         return person.evidence >= share * needed and (person.steady_score or 0.0) >= options.sure_score
 
-    def _miss(self, person: FollowedPerson) -> None:
+    def _miss(self, person: FollowedPerson, found: F64, time_s: float) -> None:
         """A detection did not see somebody: an early end for a newcomer, a mark against anybody else."""
         person.missed += 1
+        covered = covered_fraction(person.box_at(time_s)[None], found).max(initial=0.0)
+        person.replaced = person.replaced + 1 if covered >= self._options.replaced_fraction else 0
+        if person.replaced:
+            person.replaced_since_s = min(person.replaced_since_s, time_s)
+        else:
+            person.replaced_since_s = np.inf
         person.evidence -= self._options.miss_cost
         if person.id == 0 and person.evidence <= 0:
             self._end(person)
@@ -321,6 +329,28 @@ class Follower:
         missed = person.missed >= options.max_missed and person.unsure_since_s is not None
         if low or doubted or missed:
             self._end(person)
+        elif person.id and person.replaced:
+            self._replace(person)
+
+    def _replaces(self, other: FollowedPerson, person: FollowedPerson) -> bool:
+        """Whether `other` covers so much of `person` that the detector may have seen him instead."""
+        covered = float(covered_fraction(person.box[None], other.box[None])[0, 0])
+        return other is not person and covered >= 0.5 * self._options.replaced_fraction
+
+    def _replace(self, person: FollowedPerson) -> None:
+        """Where the detector sees somebody else in his place: his mesh has slid to a part of a body, and the network
+        likes it there, so that a newcomer on that body goes on for him; or he has been hidden for long."""
+        newcomers = [other for other in self._people if other.id == 0 and self._replaces(other, person)]
+        if person.replaced < (self._options.max_replaced if newcomers else self._options.max_hidden):
+            return
+        if not newcomers:
+            self._end(person)
+            return
+        best = max(newcomers, key=lambda other: other.evidence)
+        self._ended[person.key] = min(person.weak_since_s, person.replaced_since_s, best.born_s)
+        best.take_over(person)
+        self._people.remove(best)
+        self._people[self._people.index(person)] = best
 
     def _end_twins(self) -> None:
         """Two tracks on one person: their meshes agree joint by joint. The younger ends."""

@@ -11,6 +11,7 @@ from tests.app.walkthrough import (
     WOMAN,
     Box,
     Walkthrough,
+    moved,
     padded,
 )
 
@@ -106,3 +107,43 @@ def test_a_still_picture_of_what_the_network_doubts_shows_nobody() -> None:
     look(walk, 0.9)
     walk.see(MAN, score=0.45)
     assert walk.follower.settle() == {}
+
+
+def test_a_mesh_that_slid_to_somebodys_legs_gives_way_to_the_whole_body() -> None:
+    """The network likes the mesh on the legs; the detector sees the body, which that mesh is a small part of."""
+    walk = Walkthrough()
+    walk.detect(MAN)
+    walk.see(MAN)
+    x0, y0, x1, y1 = MAN
+    legs = (x0, y1 - 0.15 * (y1 - y0), x1, y1 + 0.3 * (y1 - y0))
+    box = MAN
+    for step in range(60):  # as far as a mesh may move its box in a frame
+        box = tuple(a + (b - a) * min(1.0, step / 50) for a, b in zip(MAN, legs, strict=True))
+        walk.see(box)
+    ids: list[list[int]] = []
+    for _ in range(3):
+        walk.detect(MAN)
+        seen = walk.see(box, MAN) if not ids or ids[-1] == [1, 0] else walk.see(MAN)
+        ids.append(seen.id.tolist())
+        if seen.id.tolist() == [1]:
+            break
+    assert ids[0] == [1, 0], "not shown while one of the two is wrong"
+    assert ids[-1] == [1]
+    np.testing.assert_allclose(walk.see(MAN).xyxy[0], padded(MAN), atol=2)
+
+
+def test_somebody_hidden_by_somebody_known_has_longer() -> None:
+    walk = Walkthrough()
+    walk.detect(MAN, moved(MAN, 120))
+    walk.see(MAN, moved(MAN, 120))
+    box = MAN
+    for step in range(40):
+        box = moved(MAN, 120 - 2.2 * step)
+        walk.see(MAN, box)
+    behind = box
+    looks = 0
+    while len(walk.follower) == 2 and looks < 20:
+        walk.detect(MAN)
+        looks += 1
+        walk.see(MAN, behind)
+    assert looks > 5
