@@ -12,8 +12,8 @@ def open_detector(
     """Open the detector that `spec` names.
 
     spec: "auto" (the first installed detector package, else HOG where none is), "hog", a YOLO weight file ending in
-    `.pt`, or the folder or name of a detector package. engine, device, threads: for packages, as `engines.registry.open_engine`
-    takes them.
+    .pt, or the folder or name of a detector package. engine, device, threads: for packages, as
+    `engines.registry.open_engine` takes them.
 
     Raises: UsageError where it cannot be opened.
     """
