@@ -115,7 +115,7 @@ def test_a_report_says_running_until_it_is_finished(tmp_path: Path) -> None:
     stage = document["stage_ms"]["estimate"]  # type: ignore[index]
     assert stage == {"count": 100, "p50_ms": 50.5, "p95_ms": pytest.approx(95.05), "p99_ms": pytest.approx(99.01)}
     assert document["parts"]["package_sha256"] == "0" * 64  # type: ignore[index]
-    assert document["configuration"]["people"]["detect_every"] == 0.5  # type: ignore[index]
+    assert document["configuration"]["people"]["detect_every"] == RunConfig().people.detect_every  # type: ignore[index]
     assert [path.name for path in tmp_path.iterdir()] == ["run.json"]
 
 
