@@ -66,40 +66,46 @@ class Exportable:
         return [torch.from_numpy(example_input(spec, rows, kind)) for spec in self.inputs]
 
 
-class ExportedPose(nn.Module):
-    """uint8 crops (N, H, W, 3) RGB -> heat maps (N, keypoints, H / 4, W / 4), normalisation inside."""
+class _Normalise(nn.Module):
+    """uint8 pictures (N, H, W, 3) RGB -> (N, 3, H, W) as networks were trained on them."""
 
     scale: Tensor
     shift: Tensor
 
-    def __init__(self, net: PoseNet) -> None:
+    def __init__(self) -> None:
         super().__init__()
-        self.net = net
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
         self.register_buffer("shift", (mean / std).view(3, 1, 1), persistent=False)
 
+    def forward(self, pictures: Tensor) -> Tensor:
+        return pictures.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift
+
+
+class ExportedPose(nn.Module):
+    """uint8 crops (N, H, W, 3) RGB -> heat maps (N, keypoints, H / 4, W / 4), normalisation inside."""
+
+    def __init__(self, net: PoseNet) -> None:
+        super().__init__()
+        self.net = net
+        self.normalise = _Normalise()
+
     def forward(self, crops: Tensor) -> tuple[Tensor]:
         """See the class."""
-        return (self.net(crops.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift),)
+        return (self.net(self.normalise(crops)),)
 
 
 class ExportedDetector(nn.Module):
     """uint8 pictures (N, H, W, 3) RGB, letterboxed -> boxes (N, K, 4) xyxy px, scores (N, K)."""
 
-    scale: Tensor
-    shift: Tensor
-
     def __init__(self, net: PersonDetector) -> None:
         super().__init__()
         self.net = net
-        mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
-        self.register_buffer("scale", (1 / (255 * std)).view(3, 1, 1), persistent=False)
-        self.register_buffer("shift", (mean / std).view(3, 1, 1), persistent=False)
+        self.normalise = _Normalise()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
-        return self.net.detect(images.to(self.scale.dtype).permute(0, 3, 1, 2) * self.scale - self.shift)
+        return self.net.detect(self.normalise(images))
 
 
 class ExportedDiffusion(nn.Module):

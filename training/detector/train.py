@@ -130,14 +130,19 @@ def _moved(rng: Rng, pixels: U8, boxes: F32, zoom: float) -> tuple[U8, F32]:
     return out, rows[((high - low).min(1) > 6) & (left > 0.05)]
 
 
+def _normalised(pixels: U8) -> Tensor:
+    """Pictures (B,H,W,3) -> (B,3,H,W)."""
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
+    return (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - mean) / std
+
+
 def batches(rng: Rng, sets: list[Pictures], nobody: Pictures | None, size: int) -> Iterator[tuple[Tensor, list[F32]]]:
     """Normalised pictures (B,3,H,W) and their boxes, without end."""
     generator = torch.Generator().manual_seed(int(rng.integers(2**31)))
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     while True:
         drawn = [disturbed(rng, sets, nobody) for _ in range(size)]
-        images = torch.from_numpy(np.stack([pixels for pixels, _ in drawn])).permute(0, 3, 1, 2).float() / 255
-        yield jitter_colours((images - mean) / std, generator), [boxes for _, boxes in drawn]
+        images = _normalised(np.stack([pixels for pixels, _ in drawn]))
+        yield jitter_colours(images, generator), [boxes for _, boxes in drawn]
 
 
 @dataclass(frozen=True)
@@ -203,11 +208,9 @@ def generalised_iou(a: Tensor, b: Tensor) -> Tensor:
 @torch.no_grad()
 def answers(net: PersonDetector, pictures: Pictures, count: int, least: float) -> Iterator[tuple[F32, F32, F32]]:
     """Of the first `count` pictures: boxes (M,4) with scores (M,) from `least`, one a person, and the truth (4,5)."""
-    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (IMAGENET_MEAN, IMAGENET_STD))
     for start in range(0, count, 32):
         rows = slice(start, min(start + 32, count))
-        images = torch.from_numpy(np.array(pictures.pixels[rows])).permute(0, 3, 1, 2).float() / 255
-        boxes, scores = (t.numpy() for t in net.detect((images - mean) / std))
+        boxes, scores = (t.numpy() for t in net.detect(_normalised(np.array(pictures.pixels[rows]))))
         for k, truth in enumerate(pictures.boxes[rows]):
             kept = np.flatnonzero(scores[k] >= least)
             kept = kept[non_maximum_suppression(boxes[k][kept], scores[k][kept], SAME_IOU)]
