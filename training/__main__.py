@@ -58,6 +58,7 @@ def parser() -> argparse.ArgumentParser:
         "--init", nargs="+", action="extend", default=[], metavar="[RECIPE=]CHECKPOINT",
         help="weights to start from, for all recipes or for one",
     )  # fmt: skip
+    run.add_argument("--teacher", type=Path, default=None, help="checkpoint that recipes with needs_teacher learn from")
     run.add_argument("--deliver", type=Path, default=None, help="also write results here, in parts of at most 15 MB")
     return p
 
@@ -104,6 +105,7 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
         compiled=args.compile,
         tensorboard=not args.no_tensorboard,
         init=read_init(args.init, names),
+        teacher=args.teacher,
         test_crops=args.test_crops,
         deliver=args.deliver,
         steps=args.steps,

@@ -30,7 +30,8 @@ class Phase:
 class LossWeights:
     """Weights of the sum. Keypoint and vertex errors are L1 in metres, or in crop heights for 2D (squared where
     `squared`); rotations are squared differences of matrices (HMR2.0, arXiv 2305.20091); heat maps and parts are the
-    helper task on the encoder's map, early joints what a `JointQueryDecoder` reads before the rotations."""
+    helper task on the encoder's map, early joints what a `JointQueryDecoder` reads before the rotations, features its
+    fused map beside a teacher's (`training.teacher`)."""
 
     joints_3d: float = 5.0
     joints_2d: float = 4.0
@@ -43,6 +44,7 @@ class LossWeights:
     heatmap: float = 40.0
     parts: float = 2.0
     early_joints: float = 2.5
+    features: float = 0.0
     squared: bool = False
 
 
@@ -70,6 +72,7 @@ class Recipe:
     freeze: tuple[str, ...] = ()
     helper: bool = True  # heat maps and parts on the encoder's map, thrown away afterwards
     needs_init: bool = False  # fine-tuning: nothing good comes of random weights
+    needs_teacher: bool = False  # learns another network's map beside the labels (`weights.features`)
     schedule: tuple[int, ...] = ()  # tokens that Mask-ToMe merges in each of the first blocks
     merge_tolerance_mm: float = 0.1  # ECLM: what merging a window of layers may cost; 0 merges none
     merge_keep: float = 0.75  # share of the layers that stay at least: FastHMR keeps 26 and 28 of 32

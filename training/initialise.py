@@ -15,6 +15,8 @@ from torch import nn
 
 from hmr.checkpoints import read_state
 from hmr.networks.encoders.swin import Swin
+from hmr.networks.encoders.vit import ViT
+from hmr.networks.merging.mask_token_merging import TokenMergingVit
 
 OFFSETS = (
     (0, 0),
@@ -32,14 +34,25 @@ OFFSETS = (
     (0, -2),
 )
 SHARPNESS = 1.0
+HIGHEST_RATE = 1.6
+CODE = 1.4
+LOGIT = 1.2
+"""A ViT's code of places: the fastest of its waves in radians a token, its amplitude, and the gain of queries and keys,
+which make attention fall to a third at the next token but one."""
 MEAN_OF_FOUR = 0.94
 
 
 @torch.no_grad()
 def convolution_like(encoder: nn.Module) -> None:
-    """Set the starting weights of a Swin in place; other encoders keep theirs."""
-    if not isinstance(encoder, Swin):
-        return
+    """Set the starting weights of a Swin or a flat ViT in place; other encoders keep theirs."""
+    vit = encoder.vit if isinstance(encoder, TokenMergingVit) else encoder
+    if isinstance(vit, ViT):
+        _neighbourly(vit)
+    elif isinstance(encoder, Swin):
+        _bell_biases(encoder)
+
+
+def _bell_biases(encoder: Swin) -> None:
     used = 0
     for layer in encoder.layers:
         reduction = getattr(getattr(layer, "downsample", None), "reduction", None)
@@ -60,6 +73,57 @@ def convolution_like(encoder: nn.Module) -> None:
             y = torch.arange(-(rows - 1), rows)[:, None, None] - offsets[:, 0]
             x = torch.arange(-(columns - 1), columns)[None, :, None] - offsets[:, 1]
             table.copy_(-SHARPNESS * (y**2 + x**2))
+
+
+def _neighbourly(vit: ViT) -> None:
+    """A ViT has no bias by place: the first channels of every token hold a code of its row and column, which the blocks
+    hand on untouched at first, and queries and keys read nothing else: a token's query is the code of its neighbour.
+    As in mimetic initialisation (Trockman and Kolter 2023, arXiv 2305.09828) attention begins near its own place."""
+    width, (rows, columns) = vit.feature_info[-1][0], vit.grid_hw
+    head_width = width // vit.blocks[0].attn.heads
+    pairs = head_width // 4  # frequencies along each axis
+    if pairs < 1:
+        return
+    rate = (torch.arange(pairs) + 0.5) * (HIGHEST_RATE / pairs)
+    y, x = (
+        side.flatten()[:, None] * rate
+        for side in torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    )
+    coded = 4 * pairs
+    vit.pos_embed.zero_()
+    vit.pos_embed[0, 1:, :coded] = CODE * torch.cat([y.cos(), y.sin(), x.cos(), x.sin()], dim=1)
+    _unit_gain(vit.patch_embed.proj.weight.view(width, -1))
+    vit.patch_embed.proj.weight[:coded] = 0
+    vit.patch_embed.proj.bias.zero_()
+    fall = (2 * len(vit.blocks)) ** -0.5
+    used = 0
+    for block in vit.blocks:
+        qkv, heads = block.attn.qkv.weight.view(3, -1, head_width, width), block.attn.heads
+        qkv[:2] *= 0.25
+        for head in range(heads):
+            offset = OFFSETS[(used + head) % len(OFFSETS)]
+            turns = torch.cat([torch.stack([(rate * o).cos(), (rate * o).sin()]) for o in offset], dim=1)
+            qkv[0, head, :coded, :coded] = LOGIT * _turned(turns, pairs)
+            qkv[1, head, :coded, :coded] = LOGIT * torch.eye(coded)
+        used += heads
+        _unit_gain(block.attn.qkv.weight[2 * width :])
+        _unit_gain(block.mlp.fc1.weight)
+        for linear in (block.attn.proj, block.mlp.fc2):
+            _unit_gain(linear.weight)
+            linear.weight *= fall
+            linear.weight[:coded] = 0
+
+
+def _turned(turns: torch.Tensor, pairs: int) -> torch.Tensor:
+    """(4*pairs, 4*pairs): turns a code of cosines and sines by the angles whose cosines and sines are `turns`
+    (2, 2*pairs), those along y first."""
+    matrix = torch.zeros(4 * pairs, 4 * pairs)
+    for axis in range(2):
+        cos, sin = turns[:, axis * pairs : (axis + 1) * pairs]
+        at = torch.arange(pairs) + 2 * axis * pairs
+        matrix[at, at], matrix[at, at + pairs] = cos, -sin
+        matrix[at + pairs, at], matrix[at + pairs, at + pairs] = sin, cos
+    return matrix
 
 
 def _unit_gain(weight: torch.Tensor) -> None:

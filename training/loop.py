@@ -21,6 +21,7 @@ from training.initialise import helper_from, weights_from
 from training.logbook import Entry, Logbook
 from training.losses import Truth
 from training.sources import BatchFeed, SetSource, Source, StreamSource, crops_from_stream
+from training.teacher import load_teacher
 from training.trainee import Trainee, save
 from training.validate import good_batches
 
@@ -33,8 +34,8 @@ class RunOptions:
 
     train: folders of crops; or stream: a pack that `workers` processes render from, of which the device keeps the
     latest `pool` crops. test: folder of crops, or None to render `test_crops` from the pack. init: checkpoint for all
-    recipes, or for each by its name. deliver: folder that also gets the results in parts of at most 15 MB. steps: stop
-    after so many, if the time allows.
+    recipes, or for each by its name. teacher: checkpoint of a network whose maps are learned (`training.teacher`).
+    deliver: folder that also gets the results in parts of at most 15 MB. steps: stop after so many, if the time allows.
     """
 
     train: Path | tuple[Path, ...] | None
@@ -54,6 +55,7 @@ class RunOptions:
     compiled: bool = False
     tensorboard: bool = True
     init: dict[str, Path] = field(default_factory=dict)
+    teacher: Path | None = None
     test_crops: int = 512
     deliver: Path | None = None
     steps: int | None = None
@@ -177,6 +179,10 @@ class Training:
                 print(f"{name}: {words}", flush=True)
             elif trainee.recipe.needs_init and not (self.options.resume and self._checkpoint.is_file()):
                 raise ValueError(f"recipe {name} goes on from trained weights: give --init {name}=CHECKPOINT")
+            if trainee.recipe.needs_teacher and self.options.teacher is None:
+                raise ValueError(f"recipe {name} learns from another network: give --teacher CHECKPOINT")
+            if trainee.recipe.needs_teacher:
+                trainee.learn_from(load_teacher(self.options.teacher))
 
     @property
     def _checkpoint(self) -> Path:

@@ -53,7 +53,8 @@ def merge_network(
             f"{layers.blocks} layers -> {layers.blocks_left} (windows {list(layers.windows)}), "
             f"{layers.base_error_mm:.1f} -> {layers.error_mm:.1f} mm on the training crops"
         )
-    schedule = recipe.schedule or None
+    # A network may merge tokens from its first step on.
+    schedule = None if net.takes_mask else recipe.schedule or None
     if schedule:
         words += f"; tokens merged {', '.join(map(str, schedule))}"
     arguments: dict[str, Any] = {"schedule": list(schedule)} if schedule else {}
@@ -81,10 +82,11 @@ def _search(recipe: Recipe, ema: HmrNet, crops: list[Batch], device: torch.devic
 
     measured = label_error(joints, target)
     # A network that has learned little loses nothing by merging, and could not be trained on afterwards.
-    least = max(len(recipe.schedule), math.ceil(recipe.merge_keep * len(ema.backbone.blocks)))
+    path = "backbone.vit.blocks" if ema.takes_mask else "backbone.blocks"
+    least = max(len(recipe.schedule), math.ceil(recipe.merge_keep * len(ema.encoder.blocks)))
 
     def error(model: nn.Module) -> float:
-        return measured(model) if len(model.get_submodule("backbone.blocks")) >= least else TOO_FEW_MM
+        return measured(model) if len(model.get_submodule(path)) >= least else TOO_FEW_MM
 
-    result = search_layer_merges(ema, error, tolerance_mm=recipe.merge_tolerance_mm)
+    result = search_layer_merges(ema, error, blocks=path, tolerance_mm=recipe.merge_tolerance_mm)
     return result.recipe.to_json()

@@ -24,6 +24,8 @@ from training.network import build_network
 from training.optimiser import FlatGradients, HybridOptimiser, Optimiser, PlainAdamW
 from training.tasks import make_task
 from training.tasks.base import autocast
+from training.tasks.body import BodyTask
+from training.teacher import Teacher, begin_like
 
 MOST_SKIPPED = 20
 """So many steps in a row may have no finite gradient; then the network has failed."""
@@ -57,8 +59,8 @@ class Trainee:
 
     @property
     def merged(self) -> bool:
-        """Whether the network's layers and tokens have been merged."""
-        return "schedule" in self.arguments or "blocks" in self.arguments
+        """Whether the phase that merges layers or tokens has begun."""
+        return self.arguments != self.recipe.arguments
 
     @property
     def helper(self) -> nn.Module:
@@ -95,6 +97,10 @@ class Trainee:
     def enter(self, phase: Phase, calibration: Callable[[], Iterable[Batch]]) -> None:
         """Begin a phase: another input size, merged layers. `calibration`: crops that the merging looks at."""
         self.resize(phase.image_hw)
+        if self.steps == 0 and isinstance(self.task, BodyTask) and self.task.teacher is not None:
+            batch = next(iter(calibration())).to(self.device)
+            for net in (self.net, self.ema):
+                begin_like(self.task.teacher, net, batch.images)
         if not phase.merge or self.merged:
             return
         assert isinstance(self.net, HmrNet) and isinstance(self.ema, HmrNet)
@@ -116,6 +122,12 @@ class Trainee:
         ema.load_state_dict(averaged)
         self._adopt(net, ema)
         self.optimiser.load_state_dict(moments)
+
+    def learn_from(self, teacher: Teacher) -> None:
+        """Learn that network's maps beside the labels. Raises ValueError for a task without maps."""
+        if not isinstance(self.task, BodyTask):
+            raise ValueError(f"recipe {self.recipe.name}: a teacher shows maps of bodies")
+        self.task.teacher = teacher.to(self.device)
 
     def start_from(self, weights: dict[str, Tensor]) -> None:
         """Take weights (of our names) into the network and its average."""

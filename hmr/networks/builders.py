@@ -141,10 +141,15 @@ def build_flat(
     """HMR2.0 and CameraHMR (`query_input="box_mean"`), whole or merged.
 
     blocks: how many blocks layer merging left. schedule: tokens that Mask-ToMe merges in each of the first blocks.
+    decoder: a preset or sizes of HMR2.0's; "joint-queries", or a mapping of its sizes with queries = "joints", is ours:
+    it reads the map, on which merged tokens lie at all places that they stand for.
     """
     encoder = flat_encoder(size, image_hw, drop_path, blocks)
     channels = encoder.feature_info[-1][0]
     backbone = encoder if schedule is None else TokenMergingVit(encoder, schedule)
+    sizes = _joint_query_sizes(decoder)
+    if sizes is not None:
+        return HmrNet(backbone, JointQueryDecoder([channels], **sizes, score=score))
     return HmrNet(backbone, smpl_decoder(channels, decoder, score=score, query_input=query_input))
 
 
@@ -277,14 +282,16 @@ def build_diffusion_decoder(
     ff_width: int = 1024,
     with_vae_encoder: bool = False,
     distribution_layer: bool = False,
+    motion_conditions: bool = False,
 ) -> DiffusionDecoder:
     """FastHMR's diffusion decoder as it runs: denoiser and VAE decoder.
 
-    with_vae_encoder keeps the other half of the VAE, which training needs; distribution_layer: see `MotionVae`.
+    with_vae_encoder keeps the other half of the VAE, which training needs; distribution_layer: see `MotionVae`;
+    motion_conditions: see `DiffusionDecoder`.
     """
     sizes = {"latents": latents, "dim": dim, "heads": heads, "ff_width": ff_width}
     layers = {"encoder_layers": vae_encoder_layers, "decoder_layers": vae_decoder_layers}
     vae = MotionVae(distribution_layer=distribution_layer, **layers, **sizes)
     denoiser = Denoiser(condition_width=condition_width, layers=denoiser_layers, **sizes)
-    model = DiffusionDecoder(vae, denoiser, frames, steps)
+    model = DiffusionDecoder(vae, denoiser, frames, steps, motion_conditions=motion_conditions)
     return model if with_vae_encoder else model.drop_encoder()

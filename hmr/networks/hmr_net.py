@@ -104,9 +104,10 @@ class HmrNet(nn.Module):
         """What the decoder reads of B crops: a map, tokens or several maps."""
         if self.pool > 1:
             images = nn.functional.avg_pool2d(images, self.pool)
+        by_joints = isinstance(self.smpl_head, JointQueryDecoder)
         if isinstance(self.backbone, TokenMergingVit):
-            return self.backbone(images, mask)
-        if isinstance(self.smpl_head, JointQueryDecoder):
+            return [self.backbone.forward_map(images, mask)] if by_joints else self.backbone(images, mask)
+        if by_joints:
             return self.backbone(images)[-len(self.smpl_head.channels) :]
         if not self.taps:
             return self.backbone(images)[-1]

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from hmr.networks.hmr_net import HmrNet
 from tests.training.toy import DECODER, JOINT_QUERIES, SWIN
-from training.initialise import helper_from, weights_from
+from training.initialise import OFFSETS, convolution_like, helper_from, weights_from
 from training.losses import HelperHeads
 from training.network import build_network
 
@@ -107,3 +107,28 @@ def test_a_network_with_joint_queries_grows_and_answers_the_same(tmp_path: Path)
     images = torch.rand(2, 3, *IMAGE_HW)
     with torch.no_grad():
         torch.testing.assert_close(deep(images).pose6d, shallow(images).pose6d)
+
+
+def test_a_vit_begins_by_looking_near_its_own_place() -> None:
+    torch.manual_seed(7)
+    size = {"dim": 96, "depth": 4, "heads": 3, "drop_path": 0.0}
+    net = build_network("hmr2-s", (128, 96), {"size": size, "decoder": DECODER})
+    assert isinstance(net, HmrNet)
+    convolution_like(net.backbone)
+    vit = net.backbone
+    rows, columns = vit.grid_hw
+    y, x = torch.meshgrid(torch.arange(rows), torch.arange(columns), indexing="ij")
+    place = torch.stack([y.flatten(), x.flatten()], dim=1).float()
+    tokens = vit.embed(torch.randn(2, 3, 128, 96))
+    for used, block in enumerate(vit.blocks):
+        q, k, _ = block.attn.qkv(block.norm1(tokens)).unflatten(-1, (3, 3, 32)).permute(2, 0, 3, 1, 4)
+        share = ((q * block.attn.scale) @ k.transpose(-1, -2)).softmax(-1)
+        inner = (y.flatten() > 1) & (y.flatten() < rows - 2) & (x.flatten() > 1) & (x.flatten() < columns - 2)
+        for head in range(3):
+            seen = share[:, head] @ place - place
+            wanted = torch.tensor(OFFSETS[(3 * used + head) % len(OFFSETS)], dtype=torch.float32)
+            # The mean place that a token looks at: its neighbour's, drawn a little to the middle by what is far away.
+            off = (seen[:, inner].mean((0, 1)) - wanted).abs()
+            assert off.max() < 0.6, (used, head, seen[:, inner].mean((0, 1)))
+            assert share[:, head, inner].amax(-1).mean() > 3 / (rows * columns)
+        tokens = block(tokens)

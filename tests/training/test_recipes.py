@@ -35,11 +35,16 @@ def tiny(recipe: Recipe) -> Recipe:
         size = {**size, "depths": [1, 1, 1]} | ({"heads": [1, 2, 4]} if "heads" in size else {})
     arguments = {**recipe.arguments, "size": size}
     if recipe.task == "body" or family == "deformable":
-        small = JOINT_QUERIES if recipe.arguments.get("decoder") == "joint-queries" else DECODER
+        choice = recipe.arguments.get("decoder")
+        small = JOINT_QUERIES if choice == "joint-queries" else DECODER
+        if isinstance(choice, dict):
+            small = {**JOINT_QUERIES, "map_width": 32}
         arguments["decoder"] = TINY_DEFORMABLE if family == "deformable" else small
     rate = {"keypoints": 3e-4, "upsampler": 2e-3}.get(recipe.task, 2e-3 if recipe.optimiser == "adamw" else 5e-3)
     phases = tuple(replace(p, image_hw=HW, batch=4, lr=rate, lr_end=rate) for p in recipe.phases)
     schedule = (10, 6) if recipe.schedule else ()
+    if "schedule" in arguments:
+        arguments["schedule"] = list(schedule)
     return replace(recipe, arguments=arguments, phases=phases, schedule=schedule, warmup_steps=1)
 
 

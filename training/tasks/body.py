@@ -16,6 +16,7 @@ from training.config import Recipe
 from training.losses import HelperHeads, HmrLoss, Truth
 from training.network_inputs import box_information, person_mask
 from training.tasks.base import Task
+from training.teacher import Teacher, feature_loss
 from training.validate import score_batches
 
 
@@ -27,13 +28,14 @@ class BodyTask(Task):
     def __init__(self, recipe: Recipe) -> None:
         super().__init__(recipe)
         self.criterion = HmrLoss(recipe.weights)
+        self.teacher: Teacher | None = None
 
     def prepare(self, net: nn.Module) -> None:
         assert isinstance(net, HmrNet)
         # A frozen encoder's map cannot learn, and an encoder without a map has none.
         if self.recipe.helper and hasattr(net.backbone, "feature_info") and "backbone" not in self.recipe.freeze:
             own = isinstance(net.smpl_head, JointQueryDecoder)
-            channels = net.smpl_head.channels[0] if own else net.backbone.feature_info[-1][0]
+            channels = net.smpl_head.map_width if own else net.backbone.feature_info[-1][0]
             self.helper = HelperHeads(channels, heatmaps=not own)
 
     def fast_modules(self, net: nn.Module) -> list[nn.Module]:
@@ -49,12 +51,13 @@ class BodyTask(Task):
         assert isinstance(net, HmrNet)
         helps = isinstance(self.helper, HelperHeads)
         if isinstance(net.smpl_head, JointQueryDecoder):
-            prediction, seen = net.smpl_head.read(net.context(batch.images))
-            return prediction, self.helper(seen.finest, seen.heatmaps) if helps else None, seen.joints
+            prediction, seen = net.smpl_head.read(net.context(batch.images, person_mask(net, batch)))
+            taught = None if self.teacher is None else feature_loss(seen.finest, self.teacher(batch.images))
+            return prediction, self.helper(seen.finest, seen.heatmaps) if helps else None, seen.joints, taught
         context, feature_map = _features(net, batch, helps)
         box = box_information(net, batch)
         prediction = net.smpl_head(context) if box is None else net.smpl_head(context, box)
-        return prediction, self.helper(feature_map) if helps else None, None
+        return prediction, self.helper(feature_map) if helps else None, None, None
 
     def truth(self, batch: Batch) -> Truth:
         return self.criterion.labels(batch)
@@ -62,8 +65,8 @@ class BodyTask(Task):
     def loss(
         self, predicted: Any, batch: Batch, truth: Truth | None, body_scale: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        prediction, helper, early = predicted
-        return self.criterion(prediction, helper, batch, body_scale, truth, early)
+        prediction, helper, early, taught = predicted
+        return self.criterion(prediction, helper, batch, body_scale, truth, early, taught)
 
     def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         return score_batches(net, batches)

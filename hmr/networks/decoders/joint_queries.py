@@ -32,9 +32,9 @@ QUERIES = JOINTS + 2
 
 
 class JointReading(NamedTuple):
-    """What training asks of the decoder besides the body: the fused map (B, C_0, h, w), logits of the joints' heat maps
-    (B, 24, h, w) on it, and joints (B, 24, 3) relative to the pelvis in the crop's ray frame, m, read before the
-    rotations are."""
+    """What training asks of the decoder besides the body: the fused map (B, map_width, h, w), logits of the joints'
+    heat maps (B, 24, h, w) on it, and joints (B, 24, 3) relative to the pelvis in the crop's ray frame, m, read before
+    the rotations are."""
 
     finest: Tensor
     heatmaps: Tensor
@@ -79,6 +79,7 @@ class JointQueryDecoder(MeanParameters):
     """SMPL parameters from the maps of a hierarchical encoder, finest first.
 
     channels: of each map. The coarser ones are projected and added to the finest, where heat maps and queries read.
+    map_width: channels that the finest map is narrowed to first (None: it stays as it is).
     width, depth, heads, cross_width (of the cross-attention's inside), mlp_width: sizes. score: an extra readout.
     """
 
@@ -86,6 +87,7 @@ class JointQueryDecoder(MeanParameters):
         self,
         channels: Sequence[int],
         *,
+        map_width: int | None = None,
         width: int = 256,
         depth: int = 3,
         heads: int = 8,
@@ -96,7 +98,9 @@ class JointQueryDecoder(MeanParameters):
         super().__init__()
         self.channels = tuple(channels)
         self.width = width
-        finest = self.channels[0]
+        finest = self.channels[0] if map_width is None else map_width
+        self.map_width = finest
+        self.narrow = None if map_width is None else nn.Linear(self.channels[0], map_width)
         self.lateral = nn.ModuleList(nn.Linear(c, finest) for c in self.channels[1:])
         for layer in self.lateral:  # coarser maps say nothing at first: a network can be grown by a stage
             nn.init.zeros_(layer.weight)
@@ -155,8 +159,10 @@ class JointQueryDecoder(MeanParameters):
         return prediction, JointReading(finest, heatmaps, joints)
 
     def _fused(self, context: Sequence[Tensor]) -> Tensor:
-        """The finest map with the coarser ones added, (B, C_0, h, w)."""
+        """The finest map, narrowed, with the coarser ones added, (B, map_width, h, w)."""
         finest = context[0]
+        if self.narrow is not None:
+            finest = self.narrow(finest.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
         for layer, coarse in zip(self.lateral, context[1:], strict=True):
             added = layer(coarse.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
             finest = finest + F.interpolate(added, size=finest.shape[2:], mode="nearest")
