@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from app.errors import BodycastError
-from app.smoothers.diffusion import OFFLINE_LAG_S, PACKAGE, DiffusionSmoother
+from app.smoothers.diffusion import LONGEST_LAG_S, PACKAGE, DiffusionSmoother
 from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 from evaluation.smooth_scores import WARM_UP_S, run_smoother
+from hmr.body.motion_vectors import motion_vectors
 from hmr.networks import registry
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder, resample_frames
-from training.motion.data import motion_vectors
 from training.motion.pairs import PairedMotion
 
 F32 = NDArray[np.float32]
@@ -40,8 +40,9 @@ def load_decoder(path: Path) -> DiffusionDecoder:
     if not isinstance(state, dict) or state.get("model") != "diffusion-decoder":
         raise ValueError(f"{path}: expected a checkpoint of training.motion.prior, which holds a diffusion-decoder")
     net = registry.build("diffusion-decoder", **state["arguments"])
-    if not isinstance(net, DiffusionDecoder) or not state["arguments"].get("with_vae_encoder"):
-        raise ValueError(f"{path}: expected a diffusion decoder with its VAE's encoder")
+    kept = state["arguments"].get("with_vae_encoder") and state["arguments"].get("motion_conditions")
+    if not isinstance(net, DiffusionDecoder) or not kept:
+        raise ValueError(f"{path}: expected a diffusion decoder on motion vectors, with its VAE's encoder")
     net.load_state_dict(state["state_dict"])
     return net.eval()
 
@@ -69,7 +70,7 @@ def answers(net: DiffusionDecoder, live: DiffusionSmoother, paired: PairedMotion
     mean, std = net.motion_mean, net.motion_std
 
     def decoded(motion: F32) -> F32:
-        return over_windows(net.frames, motion, lambda window: net((window - mean) / std))
+        return over_windows(net.frames, motion, net)
 
     def rebuilt(window: Tensor) -> Tensor:
         return net.vae((window - mean) / std)[0] * std + mean
@@ -111,7 +112,7 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(f"no pairs in {args.pairs}")
         net = load_decoder(args.checkpoint)
         rows: dict[str, list[tuple[float, float, float]]] = {}
-        with closing(DiffusionSmoother(args.smoother_package, OFFLINE_LAG_S)) as live:
+        with closing(DiffusionSmoother(args.smoother_package, LONGEST_LAG_S)) as live:
             for path in files:
                 paired = PairedMotion.load(path)
                 found = answers(net, live, paired)

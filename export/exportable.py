@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from engines.package import BATCH, TensorSpec
 from export.parity_crops import crops_of
+from hmr.body.motion_vectors import motion_vectors
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
 from hmr.networks.person_detector import PersonDetector
 from hmr.networks.pose_net import PoseNet
@@ -147,9 +148,11 @@ def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) ->
     if isinstance(net, PersonDetector):
         return _person_detector(net)
     if isinstance(net, DiffusionDecoder):
-        features = TensorSpec(
-            "features", "float32", (BATCH, net.frames, net.denoiser.condition_width), "1", "per-frame tokens of a clip"
-        )
+        shape = (BATCH, net.frames, net.denoiser.condition_width)
+        if net.motion_conditions:
+            features = TensorSpec("estimates", "float32", shape, "m", MOTION_MEANING)
+        else:
+            features = TensorSpec("features", "float32", shape, "1", "per-frame tokens of a clip")
         return Exportable(ExportedDiffusion(net), "smoother", (features,), {"motion": ("m", MOTION_MEANING)})
     if isinstance(net, MotionVae):
         motion = TensorSpec("motion", "float32", (BATCH, frames, net.features), "m", MOTION_MEANING)
@@ -236,6 +239,7 @@ def example_input(spec: TensorSpec, rows: int, kind: str) -> np.ndarray:
         "weight": lambda: (_generator(kind).random(shape) < 0.7).astype(np.float32),
         "step_s": lambda: np.full(shape, 1 / 30, np.float32),
         "warm": lambda: (np.arange(rows) % 2).astype(np.float32),
+        "estimates": lambda: _standing(shape, kind),
         "lag_s": lambda: np.linspace(0, 0.5, rows, dtype=np.float32),
     }
     if shape[-1] == MOTION_WIDTH:
@@ -260,6 +264,12 @@ def _shaking(shape: tuple[int, ...], kind: str) -> np.ndarray:
     """Motion of bodies near the rest pose, as `MotionWindow` takes it."""
     rest = np.array([1, 0, 0, 0, 1, 0] * 24 + [0, 0, 1.2])
     return (rest + _generator(kind).normal(0, 0.1, shape)).astype(np.float32)
+
+
+def _standing(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Motion vectors of bodies that tremble in the rest pose."""
+    rest = motion_vectors(np.eye(3, dtype=np.float32) + np.zeros((24, 3, 3), np.float32))
+    return (rest + _generator(kind).normal(0, 0.03, shape)).astype(np.float32)
 
 
 def _box_info(rows: int, kind: str) -> np.ndarray:

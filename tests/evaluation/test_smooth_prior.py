@@ -10,13 +10,13 @@ import torch
 
 from evaluation import __main__ as evaluation_main
 from evaluation.smooth_prior import figures, load_decoder, over_windows
+from hmr.body.motion_vectors import motion_vectors
 from hmr.networks import registry
 from tests.evaluation.test_smooth import clip
-from training.motion.data import motion_vectors
 
 SIZES = {
     "frames": 27, "latents": 3, "dim": 16, "heads": 2, "ff_width": 16, "condition_width": 133,
-    "denoiser_layers": 1, "vae_encoder_layers": 1, "vae_decoder_layers": 1, "with_vae_encoder": True,
+    "denoiser_layers": 1, "vae_encoder_layers": 1, "vae_decoder_layers": 1, "with_vae_encoder": True, "motion_conditions": True,
 }  # fmt: skip
 
 

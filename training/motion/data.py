@@ -2,23 +2,18 @@
 
 Clips are CMU `.bvh` / `.bvh.gz` files on the Daz-friendly skeleton (training/mocap) or AMASS `.npz` files (Mahmood et
 al., ICCV 2019; keys `poses`, `trans`, `mocap_framerate`; their world has z up). Every clip comes out in a y-up world.
-
-A frame of FastHMR's motion vector (Mehraban et al. 2025, arXiv 2510.10868) is 29 joints and 23 bone twists: see
-`motion_vectors`.
 """
 
 from __future__ import annotations
 
 import zipfile
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import BodyModel
-from hmr.body.inverse_kinematics import bone_twists, forward_kinematics
 from hmr.body.joints import MIRROR, Joint
 from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.mocap.retarget import load_smpl_motion, plausible_frames
@@ -34,12 +29,6 @@ ENDS = (Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE, Joint.LEFT_WRIST, Joint.RIGHT_WRIST
 """What strikes and kicks are made with."""
 
 _Y_UP_FROM_Z_UP = np.array([[1, 0, 0], [0, 0, 1], [0, -1, 0]], np.float32)
-# Where SMPL's five further points lie from the joints that carry them, on the embedded body's own proportions: towards
-# the crown, along the hands, to the toes. The embedded body has no SMPL vertex to read them from.
-_LEAF_OFFSETS_M = np.array(
-    [[0, 0.18, 0.02], [0.08, 0, 0], [-0.08, 0, 0], [0.02, -0.02, 0.07], [-0.02, -0.02, 0.07]], np.float32
-)
-_LEAF_PARENTS = (Joint.HEAD, Joint.LEFT_HAND, Joint.RIGHT_HAND, Joint.LEFT_FOOT, Joint.RIGHT_FOOT)
 
 
 @dataclass(frozen=True)
@@ -154,23 +143,3 @@ def mirrored(clip: MotionClip) -> MotionClip:
 def reversed_in_time(clip: MotionClip) -> MotionClip:
     """The motion played backwards (one of FastHMR's two augmentations; the other, warping, is `resample`)."""
     return MotionClip(clip.pose[::-1], clip.transl_m[::-1], clip.fps, clip.name, clip.plausible[::-1])
-
-
-@cache
-def rest_joints_29() -> F32:
-    """(29,3) m: the embedded body's mean skeleton with the five points that fix the leaf joints' orientation."""
-    joints = BodyModel.load().joints(np.zeros((1, 10)))[0]
-    return np.concatenate([joints, joints[list(_LEAF_PARENTS)] + _LEAF_OFFSETS_M]).astype(np.float32)
-
-
-def motion_vectors(pose: F32) -> F32:
-    """Poses (..., 24, 3, 3) -> frames (..., 133): 29 joints in metres relative to the pelvis, then 23 twists.
-
-    The layout of hmr/networks/temporal/motion_vae.py; `inverse_kinematics` with `rest_joints_29` undoes it.
-    """
-    rest = np.broadcast_to(rest_joints_29(), (*pose.shape[:-3], 29, 3)).astype(np.float32)
-    joints = forward_kinematics(rest, pose)
-    joints = joints - joints[..., :1, :]
-    twists = bone_twists(rest, pose)
-    lead = pose.shape[:-3]
-    return np.concatenate([joints.reshape(*lead, 87), twists.reshape(*lead, 46)], -1).astype(np.float32)

@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from hmr.body.body_model import mirror_pose
-from training.motion.pairs import PairedMotion
+from training.motion.pairs import PairedMotion, load_pairs
 from training.motion.windows import WindowBatch, motion_rows, shown_frames, time_stood_for
 
 F32 = NDArray[np.float32]
@@ -63,13 +63,7 @@ class PairWindows:
 
         Raises ValueError where there are too few.
         """
-        files = sorted(folder.glob("*.npz"))
-        names = sorted({path.stem.split("_", 1)[-1] for path in files})
-        chosen = {name for number, name in enumerate(names) if (number % one_in == one_in - 1) == held_out}
-        pairs = [PairedMotion.load(path) for path in files if path.stem.split("_", 1)[-1] in chosen]
-        if not pairs:
-            raise ValueError(f"{folder}: too few pairs; make them with python -m training.motion.make_pairs")
-        return PairWindows(pairs, ages_s)
+        return PairWindows(load_pairs(folder, held_out, one_in), ages_s)
 
     def batch(self, rng: Rng, size: int, answers: int, halved_share: float = 0.15) -> WindowBatch:
         """Draw one; so many of the batches have half the frame rate."""

@@ -74,6 +74,20 @@ class PairedMotion:
             return PairedMotion(**{field.name: archive[field.name] for field in fields(PairedMotion)})
 
 
+def load_pairs(folder: Path, held_out: bool, one_in: int = 8) -> list[PairedMotion]:
+    """The pairs of a folder: of every `one_in`-th clip (all its pieces) where `held_out`, else of the others.
+
+    Raises ValueError where there are too few.
+    """
+    files = sorted(folder.glob("*.npz"))
+    names = sorted({path.stem.split("_", 1)[-1] for path in files})
+    chosen = {name for number, name in enumerate(names) if (number % one_in == one_in - 1) == held_out}
+    pairs = [PairedMotion.load(path) for path in files if path.stem.split("_", 1)[-1] in chosen]
+    if not pairs:
+        raise ValueError(f"{folder}: too few pairs; make them with python -m training.motion.make_pairs")
+    return pairs
+
+
 @dataclass(frozen=True)
 class Scene:
     """Where a clip is acted: camera, its place, the actor's start (x, z) and heading."""

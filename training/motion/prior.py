@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
 import time
 import tomllib
@@ -20,26 +21,34 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from hmr.body.motion_vectors import motion_vectors
 from hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
 from hmr.networks.temporal.motion_vae import JOINTS, MOTION_FEATURES, MotionVae, motion_vae_loss
 from hmr.networks.temporal.noise_schedule import velocity_and_noise_loss
-from training.motion.data import motion_vectors
+from hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
 from training.motion.error_model import ERROR_MODEL, ErrorModel
+from training.motion.pair_motions import PairMotions
 from training.motion.recipe import RECIPES, closed
 from training.motion.windows import MotionWindows
+from training.optimiser import GroupedMuon
 
 RATE_HZ = 30.0
 STRENGTH = (0.2, 1.3)
-VAE_SHARE = 0.6
 FIRST_LOG_VARIANCE = -5.0
 CHECK_EVERY_S = 60.0
+TOKEN_SCALE = 0.3
+REST_RATE = 0.4
+OUTER = ("skel_embedding", "final_layer", "emb_proj")
 
 
 @dataclass(frozen=True)
 class PriorRecipe:
-    """frames: the window. vae, denoiser: arguments of `MotionVae` and `Denoiser`."""
+    """frames: the window. vae, denoiser: arguments of `MotionVae` and `Denoiser`. optimiser: "adamw", or "muon" for the
+    matrices of the blocks and AdamW for the rest. time_codes: positions start as waves instead of as noise. pair_share:
+    of the denoiser's windows that are real pairs, where the run has pairs. vae_share: of the time."""
 
     name: str
     frames: int
@@ -47,6 +56,10 @@ class PriorRecipe:
     lr: float = 1e-4
     kl_weight: float = 1e-4
     seed: int = 0
+    optimiser: str = "adamw"
+    time_codes: bool = False
+    pair_share: float = 0.6
+    vae_share: float = 0.6
     vae: dict[str, Any] = field(default_factory=dict)
     denoiser: dict[str, Any] = field(default_factory=dict)
 
@@ -57,58 +70,137 @@ def load_prior_recipe(name_or_path: str) -> PriorRecipe:
     path = path if path.suffix == ".toml" else RECIPES / f"{name_or_path}.toml"
     if not path.is_file():
         raise ValueError(f"no recipe {name_or_path!r} in {path.parent.name}")
-    return PriorRecipe(**closed(PriorRecipe, tomllib.loads(path.read_text(encoding="utf-8")), path.name))
+    recipe = PriorRecipe(**closed(PriorRecipe, tomllib.loads(path.read_text(encoding="utf-8")), path.name))
+    if recipe.optimiser not in ("adamw", "muon"):
+        raise ValueError(f"{path.name}: optimiser must be adamw or muon, got {recipe.optimiser!r}")
+    return recipe
+
+
+def begin_with_time_codes(net: DiffusionDecoder) -> None:
+    """Positions as waves of many lengths, each latent's at the middle of its share of the window, in place. MLD's begin
+    as noise around one half: queries that all look alike take thousands of steps to come apart."""
+    vae, denoiser, frames = net.vae, net.denoiser, net.frames
+    middles = (torch.arange(vae.latents) + 0.5) / vae.latents * frames
+    every = torch.arange(frames)
+
+    def write(position: LearnedPosition, *places: Tensor) -> None:
+        codes = torch.cat([waves(place, position.pe.shape[-1], frames) for place in places])
+        with torch.no_grad():
+            position.pe[: len(codes), 0] = codes
+
+    tokens = len(vae.global_motion_token) // vae.latents  # mean alone, or mean and log-variance
+    write(vae.query_pos_encoder, *[middles] * tokens, every)
+    write(vae.query_pos_decoder, *([middles] if vae.variant == "all_encoder" else []), every)
+    write(denoiser.query_pos, middles, torch.zeros(1), every)
+    with torch.no_grad():
+        vae.global_motion_token.mul_(TOKEN_SCALE)
+
+
+def waves(frame: Tensor, channels: int, frames: int) -> Tensor:
+    """Places (N,) in frames -> (N, channels): sines, then cosines, of waves from 4 frames to four windows long."""
+    rate = torch.logspace(math.log10(math.pi / 2), math.log10(math.pi / 2 / frames), channels // 2)
+    angle = frame[:, None].float() * rate
+    return nn.functional.pad(torch.cat([angle.sin(), angle.cos()], dim=-1), (0, channels % 2))
+
+
+class PriorOptimiser:
+    """AdamW on all of a network; or Muon on the matrices of its blocks and around them, and AdamW at a lower rate
+    on the rest."""
+
+    def __init__(self, net: nn.Module, muon: bool) -> None:
+        parts = [part for part in net.modules() if isinstance(part, SkipTransformer)] if muon else []
+        parts += [getattr(net, name) for name in OUTER if muon and hasattr(net, name)]
+        matrices = [p for part in parts for p in part.parameters() if p.dim() == 2]
+        known = {id(p) for p in matrices}
+        rest = [p for p in net.parameters() if id(p) not in known]
+        self.parts: list[tuple[torch.optim.Optimizer, float]] = [
+            (torch.optim.AdamW(rest, lr=1e-3, betas=(0.9, 0.95)), REST_RATE) if muon else (torch.optim.AdamW(rest), 1.0)
+        ]
+        if matrices:
+            fast = GroupedMuon(
+                [{"params": matrices}], lr=1e-3, momentum=0.95, weight_decay=0.01, adjust_lr_fn="match_rms_adamw"
+            )
+            self.parts.append((fast, 1.0))
+
+    def step(self, loss: Tensor, rate: float, parameters: list[nn.Parameter]) -> None:
+        """One update at a learning rate."""
+        for part, share in self.parts:
+            part.zero_grad(set_to_none=True)
+            for group in part.param_groups:
+                group["lr"] = rate * share
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        for part, _ in self.parts:
+            part.step()
 
 
 class PriorTraining:
     """Both phases of one recipe."""
 
-    def __init__(self, recipe: PriorRecipe, windows: MotionWindows, device: str = "cpu") -> None:
-        self.recipe, self.windows, self.device = recipe, windows, device
+    def __init__(
+        self, recipe: PriorRecipe, windows: MotionWindows, device: str = "cpu", pairs: PairMotions | None = None
+    ) -> None:
+        self.recipe, self.windows, self.device, self.pairs = recipe, windows, device, pairs
         torch.manual_seed(recipe.seed)
         vae = MotionVae(**recipe.vae)
         if vae.dist_layer is not None:
             # Latents that begin nearly without noise carry motion from the first steps on.
             nn.init.constant_(vae.dist_layer.bias[vae.dim :], FIRST_LOG_VARIANCE)
         sizes = {"latents": vae.latents, "dim": vae.dim, "condition_width": MOTION_FEATURES}
-        self.net = DiffusionDecoder(vae, Denoiser(**sizes, **recipe.denoiser), recipe.frames).to(device)
-        first, _ = self._draw(np.random.default_rng(recipe.seed), 64)
+        self.net = DiffusionDecoder(vae, Denoiser(**sizes, **recipe.denoiser), recipe.frames, motion_conditions=True)
+        if recipe.time_codes:
+            begin_with_time_codes(self.net)
+        self.net.to(device)
+        first = self._draw_true(np.random.default_rng(recipe.seed), 64)
         self.net.motion_mean.copy_(first.mean((0, 1)))
         self.net.motion_std.copy_(first.std((0, 1)).clamp(min=0.02))
         self.steps = 0
 
+    def start_from(self, path: Path) -> None:
+        """Take the weights and the normalisation of a checkpoint. Raises ValueError where they are of other sizes."""
+        state = torch.load(path, map_location=self.device, weights_only=True)
+        if state.get("arguments") != self.checkpoint()["arguments"]:
+            raise ValueError(f"{path}: expected a checkpoint of this recipe's sizes")
+        self.net.load_state_dict(state["state_dict"])
+
     def _draw(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
         """Motion and estimates, each (rows, F, 133), not normalised."""
-        time_s = np.tile(np.arange(self.recipe.frames) / RATE_HZ, (rows, 1))
-        pose, saw = self.windows.motions(rng, time_s, STRENGTH)
-        pair = (torch.from_numpy(motion_vectors(p)).to(self.device) for p in (pose, saw))
+        real = 0 if self.pairs is None else round(self.recipe.pair_share * rows)
+        both = [self.pairs.draw(rng, real)] if self.pairs is not None and real else []
+        if real < rows:
+            pose, saw = self.windows.motions(rng, self._times_s(rows - real), STRENGTH)
+            both.append((motion_vectors(pose), motion_vectors(saw)))
+        pair = (torch.from_numpy(np.concatenate(parts)).to(self.device) for parts in zip(*both, strict=True))
         return next(pair), next(pair)
+
+    def _draw_true(self, rng: np.random.Generator, rows: int) -> Tensor:
+        """Motion alone."""
+        return torch.from_numpy(motion_vectors(self.windows.true_motions(rng, self._times_s(rows)))).to(self.device)
+
+    def _times_s(self, rows: int) -> NDArray[np.float64]:
+        return np.tile(np.arange(self.recipe.frames) / RATE_HZ, (rows, 1))
 
     def _normalised(self, motion: Tensor) -> Tensor:
         return (motion - self.net.motion_mean) / self.net.motion_std
 
     def train(
         self,
-        parameters: list[nn.Parameter],
+        part: nn.Module,
         loss: Callable[[], Tensor],
         seconds: float,
         steps: int | None = None,
         check: Callable[[], None] | None = None,
     ) -> None:
-        """Adam on `loss` for so many seconds of its own work, the learning rate falling to a twentieth; or for so many
-        steps. `check` is called now and then, and at the end."""
-        optimiser = torch.optim.AdamW(parameters, lr=self.recipe.lr)
+        """Change `part` to lower `loss` for so many seconds of its own work, the learning rate falling to a fiftieth;
+        or for so many steps. `check` is called now and then, and at the end."""
+        optimiser = PriorOptimiser(part, self.recipe.optimiser == "muon")
+        parameters = list(part.parameters())
         spent, next_check, done = 0.0, CHECK_EVERY_S, 0
         while spent < seconds if steps is None else done < steps:
             began, own = time.monotonic(), time.process_time()
             done += 1
-            for group in optimiser.param_groups:
-                group["lr"] = self.recipe.lr * (1 - 0.95 * spent / seconds) * min(1.0, done / 30)
-            optimiser.zero_grad(set_to_none=True)
-            value = loss()
-            value.backward()
-            torch.nn.utils.clip_grad_norm_(parameters, 1.0)
-            optimiser.step()
+            rate = self.recipe.lr * (1 - 0.98 * spent / seconds) * min(1.0, done / 30)
+            optimiser.step(loss(), rate, parameters)
             self.steps += 1
             # Not the time in which others had the processor.
             spent += min(time.monotonic() - began, time.process_time() - own)
@@ -120,7 +212,7 @@ class PriorTraining:
 
     def vae_loss(self) -> Tensor:
         """Of a new batch."""
-        motion, _ = self._draw(np.random.default_rng([self.recipe.seed, 1, self.steps]), self.recipe.batch)
+        motion = self._draw_true(np.random.default_rng([self.recipe.seed, 1, self.steps]), self.recipe.batch)
         motion = self._normalised(motion)
         noise = torch.randn(len(motion), self.net.vae.latents, self.net.vae.dim, device=self.device)
         reconstruction, distribution = self.net.vae(motion, noise)
@@ -140,29 +232,31 @@ class PriorTraining:
         return velocity_and_noise_loss(self.net.schedule, found, z0, noise, t)
 
     @torch.no_grad()
-    def score(self, windows: MotionWindows, rows: int = 32) -> dict[str, float]:
-        """Mean joint errors in mm on motion of `windows`: of the VAE, of the estimates, of the decoder."""
-        own, self.windows = self.windows, windows
+    def score(self, windows: MotionWindows, pairs: PairMotions | None = None, rows: int = 32) -> dict[str, float]:
+        """Mean joint errors in mm on motion of `windows` and `pairs`: of the VAE, of the estimates, of the decoder."""
+        own = self.windows, self.pairs
+        self.windows, self.pairs = windows, pairs
         motion, saw = self._draw(np.random.default_rng(99), rows)
-        self.windows = own
+        self.windows, self.pairs = own
         self.net.eval()
         rebuilt, _ = self.net.vae(self._normalised(motion))
         found = {
             "vae_mm": rebuilt * self.net.motion_std + self.net.motion_mean,
             "seen_mm": saw,
-            "decoded_mm": self.net(self._normalised(saw)),
+            "decoded_mm": self.net(saw),
         }
         self.net.train()
         return {name: joint_error_mm(value, motion) for name, value in found.items()}
 
     def checkpoint(self) -> dict[str, Any]:
-        """What the export reads: the decoder as it runs. Its conditions are normalised motion vectors."""
+        """What the export reads: the decoder as it runs. Its conditions are motion vectors."""
         vae, denoiser = self.recipe.vae, self.recipe.denoiser
         arguments = {
             "frames": self.recipe.frames, "latents": vae["latents"], "dim": vae["dim"], "heads": vae["heads"],
             "ff_width": vae["ff_width"], "condition_width": MOTION_FEATURES, "denoiser_layers": denoiser["layers"],
             "vae_encoder_layers": vae["encoder_layers"], "vae_decoder_layers": vae["decoder_layers"],
-            "with_vae_encoder": True, "distribution_layer": self.net.vae.dist_layer is not None,
+            "with_vae_encoder": True, "motion_conditions": True,
+            "distribution_layer": self.net.vae.dist_layer is not None,
         }  # fmt: skip
         return {
             "model": "diffusion-decoder",
@@ -184,6 +278,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--recipe", default="motion-prior-small", help="name in training/motion/recipes, or a .toml")
     parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
     parser.add_argument("--errors", type=Path, default=ERROR_MODEL)
+    parser.add_argument("--pairs", type=Path, help="the denoiser also learns from these (training.motion.make_pairs)")
+    parser.add_argument("--init", type=Path, help="go on from the weights of an earlier run")
     parser.add_argument("--out", type=Path, default=None, help="default: work/NAME")
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--device", default="cpu")
@@ -197,26 +293,31 @@ def main(argv: list[str] | None = None) -> int:
         train, test = (
             MotionWindows.load(args.mocap, split, errors, window_s, (RATE_HZ,)) for split in ("train", "test")
         )
-        training = PriorTraining(recipe, train, args.device)
+        pairs, held_out = None, None
+        if args.pairs is not None:
+            pairs, held_out = (PairMotions.load(args.pairs, recipe.frames, RATE_HZ, held) for held in (False, True))
+        training = PriorTraining(recipe, train, args.device, pairs)
+        if args.init is not None:
+            training.start_from(args.init)
     except (ValueError, TypeError) as error:
         print(error, file=sys.stderr)
         return 2
     out = args.out or Path("work") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
     phases = (
-        ("vae", list(training.net.vae.parameters()), training.vae_loss, VAE_SHARE),
-        ("denoiser", list(training.net.denoiser.parameters()), training.denoiser_loss, 1 - VAE_SHARE),
+        ("vae", training.net.vae, training.vae_loss, recipe.vae_share),
+        ("denoiser", training.net.denoiser, training.denoiser_loss, 1 - recipe.vae_share),
     )
-    for name, parameters, loss, share in phases:
+    for name, part, loss, share in phases:
 
         def check(name: str = name) -> None:
-            entry = {"phase": name, "steps": training.steps, **training.score(test)}
+            entry = {"phase": name, "steps": training.steps, **training.score(test, held_out)}
             with (out / "log.jsonl").open("a", encoding="utf-8") as log:
                 log.write(json.dumps(entry) + "\n")
             print(entry, flush=True)
             torch.save(training.checkpoint(), out / f"{recipe.name}.pt")
 
-        training.train(parameters, loss, args.minutes * 60 * share, check=check)
+        training.train(part, loss, args.minutes * 60 * share, check=check)
     return 0
 
 

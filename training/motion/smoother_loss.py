@@ -6,9 +6,10 @@ import torch
 from torch import Tensor
 
 from hmr.body.inverse_kinematics import forward_kinematics
+from hmr.body.motion_vectors import rest_joints_29
 from hmr.networks.temporal.motion_window import JOINTS, rotations_of
 from hmr.networks.temporal.window_smoother import WindowSmoother
-from training.motion.data import ENDS, FAST_M_S, rest_joints_29
+from training.motion.data import ENDS, FAST_M_S
 from training.motion.recipe import MotionWeights
 from training.motion.windows import WindowBatch
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmr.body.body_model import forward_kinematics
+from hmr.body.motion_vectors import rest_joints_29
 from hmr.geometry.rotations import axis_angle_to_matrix, rotation_6d_to_matrix
 from training.motion.data import (
     ENDS,
@@ -21,7 +22,6 @@ from training.motion.data import (
     load_split,
     mirrored,
     plausible_runs,
-    rest_joints_29,
     reversed_in_time,
 )
 from training.motion.error_model import ErrorModel, Strength, observe, place_of
@@ -148,9 +148,16 @@ class MotionWindows:
 
     def motions(self, rng: Rng, time_s: F64, strength: tuple[float, float]) -> tuple[F32, F32]:
         """Whole motions at times (B,T): poses (B,T,24,3,3), root in a camera's frame, true and as estimated."""
-        columns, transl = self._truth(rng, len(time_s), time_s)
-        pose = rotation_6d_to_matrix(columns.reshape(*columns.shape[:-2], 6)).astype(np.float32)
+        pose, transl = self._poses(rng, time_s)
         return pose, self._observed(rng, pose, transl, time_s, strength)[0]
+
+    def true_motions(self, rng: Rng, time_s: F64) -> F32:
+        """The same without estimates."""
+        return self._poses(rng, time_s)[0]
+
+    def _poses(self, rng: Rng, time_s: F64) -> tuple[F32, F32]:
+        columns, transl = self._truth(rng, len(time_s), time_s)
+        return rotation_6d_to_matrix(columns.reshape(*columns.shape[:-2], 6)).astype(np.float32), transl
 
     def _truth(self, rng: Rng, size: int, time_s: F64) -> tuple[F32, F32]:
         """Rotation columns (B,N,24,2,3) and camera-frame translations (B,N,3) of `size` motions at times (B,N)."""

@@ -78,20 +78,27 @@ class DiffusionDecoder(nn.Module):
 
     frames: F, the window's length (FastHMR: 243). steps: denoising steps (FastHMR: 1). The starting noise is drawn once
     with `seed` and kept, so the same clip always gives the same motion. `motion_mean` and `motion_std`, buffers
-    (features,), undo the normalisation that the VAE was trained with.
+    (features,), undo the normalisation that the VAE was trained with. motion_conditions: the conditions are estimates
+    of the motion itself, like the answer (for networks without tokens to learn from), and normalised likewise.
+
+    Raises ValueError for latents, or conditions, that do not fit.
     """
 
     noise: Tensor
     motion_mean: Tensor
     motion_std: Tensor
 
-    def __init__(self, vae: MotionVae, denoiser: Denoiser, frames: int = 243, steps: int = 1, seed: int = 0) -> None:
+    def __init__(self, vae: MotionVae, denoiser: Denoiser, frames: int = 243, steps: int = 1, seed: int = 0,
+                 motion_conditions: bool = False) -> None:  # fmt: skip
         super().__init__()
         if (vae.latents, vae.dim) != (denoiser.latents, denoiser.dim):
             raise ValueError(
                 f"VAE latents {vae.latents} x {vae.dim} and denoiser latents {denoiser.latents} x {denoiser.dim} differ"
             )
+        if motion_conditions and denoiser.condition_width != vae.features:
+            raise ValueError(f"motion has {vae.features} numbers a frame, the conditions {denoiser.condition_width}")
         self.vae, self.denoiser = vae, denoiser
+        self.motion_conditions = motion_conditions
         self.frames, self.steps = frames, steps
         self.schedule = NoiseSchedule()
         # Drawn on the CPU: the same seed gives the same numbers on every device.
@@ -107,6 +114,8 @@ class DiffusionDecoder(nn.Module):
             raise ValueError(
                 f"the window has {self.frames} frames, got {conditions.shape[1]}: resample or split the clip"
             )
+        if self.motion_conditions:
+            conditions = (conditions - self.motion_mean) / self.motion_std
         noise = self.noise.expand(conditions.shape[0], -1, -1)
         z0 = self.schedule.sample(lambda z, t: self.denoiser(z, t, conditions), noise, self.steps)
         return self.vae.decode(z0, self.frames) * self.motion_std + self.motion_mean

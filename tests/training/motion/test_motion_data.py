@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hmr.body.inverse_kinematics import inverse_kinematics
+from hmr.body.motion_vectors import motion_vectors, rest_joints_29
 from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 from training.motion.data import (
     MotionClip,
@@ -15,10 +16,8 @@ from training.motion.data import (
     load_clip,
     load_split,
     mirrored,
-    motion_vectors,
     plausible_runs,
     resample,
-    rest_joints_29,
     reversed_in_time,
 )
 
