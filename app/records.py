@@ -6,6 +6,7 @@ monotonic clock, stamped at the grab; for files, the presentation timestamp. Nob
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -149,6 +150,12 @@ class BodyEstimates:
             score=np.zeros(0, np.float32),
             token=np.zeros((0, token_width), np.float32),
         )
+
+    @staticmethod
+    def joined(parts: Sequence[BodyEstimates]) -> BodyEstimates:
+        """The people of one or more, in order; tokens of one width."""
+        names = ("id", "pose", "betas", "transl_m", "score", "token")
+        return BodyEstimates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> BodyEstimates:
         """The given rows, ids with them."""

@@ -1,7 +1,8 @@
 """The smoother's place in the pipeline: its late answers are paired with the frames that they are about.
 
 A smoother with a lag answers at time t about the bodies at t - lag. The pictures wait for those answers, so that
-meshes and picture agree; at a cut and at the end the waiting frames are finished with the last bodies held still.
+meshes and picture agree; at a cut and at the end the waiting frames are finished with the last bodies held still. Who
+leaves the picture is held, unseen, until the frames that show him have their answers.
 """
 
 from __future__ import annotations
@@ -57,6 +58,7 @@ class Steadying:
         self._smoother = smoother
         self._waiting: deque[Unsteady] = deque()
         self._step_s = _USUAL_STEP_S
+        self._seen: dict[int, tuple[BodyEstimates, float]] = {}
 
     def push(self, unsteady: Unsteady) -> list[Steady]:
         """Take one frame; gives those whose answers have come: this one, for a smoother without a lag."""
@@ -64,7 +66,7 @@ class Steadying:
             self._step_s = max(unsteady.frame.time_s - self._waiting[-1].frame.time_s, _ROUNDING_S)
         self._waiting.append(unsteady)
         with timed("smooth", unsteady.stage_s):
-            answer = self._smoother.update(unsteady.estimates, unsteady.frame.time_s)
+            answer = self._ask(unsteady.estimates, unsteady.frame.time_s)
         return self._due(answer, unsteady.frame.time_s)
 
     def finish(self) -> list[Steady]:
@@ -76,13 +78,26 @@ class Steadying:
         time_s = last.frame.time_s
         while self._waiting:
             time_s += self._step_s
-            steady += self._due(self._smoother.update(last.estimates, time_s), time_s)
+            steady += self._due(self._ask(last.estimates, time_s), time_s)
         return steady
 
     def reset(self) -> None:
         """A cut in the film: call `finish` first."""
         self._waiting.clear()
+        self._seen.clear()
         self._smoother.reset()
+
+    def _ask(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
+        """The smoother's answer for these people, and for those who left less than its lag ago."""
+        ids: list[int] = estimates.id.tolist()
+        oldest_s = time_s - self._smoother.lag_s - _ROUNDING_S
+        self._seen = {p: seen for p, seen in self._seen.items() if seen[1] >= oldest_s and p not in ids}
+        left = [body for body, _ in self._seen.values()]
+        if self._smoother.lag_s > 0:
+            for row, person in enumerate(ids):
+                body = estimates.select(np.array([row]))
+                self._seen[person] = replace(body, score=np.zeros_like(body.score)), time_s
+        return self._smoother.update(BodyEstimates.joined([estimates, *left]) if left else estimates, time_s)
 
     def _due(self, answer: BodyEstimates, time_s: float) -> list[Steady]:
         about_s = time_s - self._smoother.lag_s + _ROUNDING_S

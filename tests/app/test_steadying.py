@@ -101,8 +101,23 @@ def test_people_who_have_left_or_come_since_do_not_confuse_the_rows() -> None:
     given += steadying.finish()
     assert [entry.estimates.id.tolist() for entry in given] == ids
     assert [entry.of.frame.index for entry in given] == list(range(6))
-    # Person 1 left before the answer came and keeps what the network gave; person 2 has his answer.
-    assert given[0].estimates.transl_m[:, 2].tolist() == [0.0, 0.25]
+    # Person 1 left before the answers about his two frames came, and has them all the same.
+    assert given[0].estimates.transl_m[:, 2].tolist() == [0.25, 0.25]
+    assert given[1].estimates.transl_m[:, 2].tolist() == [1.25, 1.25]
+
+
+def test_who_has_left_is_held_unseen_for_as_long_as_the_lag() -> None:
+    heard: list[dict[int, float]] = []
+
+    class Listening(LateSmoother):
+        def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
+            heard.append(dict(zip(estimates.id.tolist(), estimates.score.tolist(), strict=True)))
+            return super().update(estimates, time_s)
+
+    steadying = Steadying(Listening(2 * STEP_S))
+    for index, present in enumerate([[1, 2], [2], [2], [2], [1, 2]]):
+        steadying.push(unsteady(index, present))
+    assert heard == [{1: 1, 2: 1}, {1: 0, 2: 1}, {1: 0, 2: 1}, {2: 1}, {1: 1, 2: 1}]
 
 
 def test_empty_frames_wait_like_all_others() -> None:
