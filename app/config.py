@@ -84,7 +84,7 @@ class MotionConfig:
     """Seconds that the smoother may wait to see what comes next; 0: it answers at once. Diffusion's own: 0.1."""
 
     offline: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Files only: let the diffusion smoother look ahead as far as it can use (0.5 s)."""
+    """Files only: FastHMR's diffusion decoder on whole stretches of the motion, 1.8 s ahead."""
 
     foot_lock: bool = True
     """Diffusion smoother: feet that stand stay where they stand. For cameras that do not move."""

@@ -21,7 +21,9 @@ PRESETS: dict[PresetName, Preset] = {
     "lite": Preset("hmr-swin-t-s2-lite", NetworkConfig(), PeopleConfig(detect_every=0.5), MotionConfig()),
     "fast": Preset("hmr-swin-t-s3", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
     "balanced": Preset("hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig()),
-    "quality": Preset("hmr-vit-s-merged", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
+    "quality": Preset(
+        "hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.1), MotionConfig(smoother="diffusion")
+    ),
 }
 
 

@@ -21,7 +21,8 @@ from rich.table import Table
 from app.errors import BodycastError
 from app.smoothers import open_smoother
 from app.smoothers.base import Smoother
-from app.smoothers.diffusion import OFFLINE_LAG_S, PACKAGE, DiffusionSmoother
+from app.smoothers.diffusion import PACKAGE, DiffusionSmoother
+from app.smoothers.offline import OfflineSmoother
 from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
 from engines.errors import EngineError
 from evaluation.smooth_cases import GAP_PLACES, Case, case_of, motion_pieces, simulated, with_gap, without_errors
@@ -136,10 +137,13 @@ def smoothers_of(package: str, lags: Sequence[float], foot_lock: bool = False) -
         "one-euro": lambda: open_smoother("one-euro"),
         "one-euro tuned": lambda: OneEuroSmoother(TUNED),
     }
-    for lag, name in [*((lag, f"{lag:g} s") for lag in lags), (OFFLINE_LAG_S, "offline")]:
-        made[f"diffusion {name}"] = lambda lag=lag: DiffusionSmoother(package, lag)
+    for lag in lags:
+        made[f"diffusion {lag:g} s"] = lambda lag=lag: DiffusionSmoother(package, lag)
         if foot_lock:
-            made[f"diffusion {name}, feet held"] = lambda lag=lag: DiffusionSmoother(package, lag, body)
+            made[f"diffusion {lag:g} s, feet held"] = lambda lag=lag: DiffusionSmoother(package, lag, body)
+    made["diffusion offline"] = OfflineSmoother
+    if foot_lock:
+        made["diffusion offline, feet held"] = lambda: OfflineSmoother(foot_lock=body)
     return made
 
 

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BodycastError
-from app.smoothers.diffusion import OFFLINE_LAG_S, PACKAGE, DiffusionSmoother
+from app.smoothers.diffusion import LONGEST_LAG_S, PACKAGE, DiffusionSmoother
 from evaluation.metrics import mpjpe_mm
 from evaluation.smooth_cases import motion_pieces, posed_joints, simulated, thinned
 from evaluation.smooth_scores import run_smoother
@@ -66,7 +66,7 @@ def differences(paired: PairedMotion, package: str, lag_s: float, seed: int) -> 
         name = f"{hz:g}" if hz else "irregular"
         found[name] = mpjpe_mm(joints, shown[30.0], root=0).tolist()
         waits_s = wait_s(hz, lag_s) if hz else 0.0
-        if wait_s(30.0, lag_s) < waits_s <= OFFLINE_LAG_S:
+        if wait_s(30.0, lag_s) < waits_s <= LONGEST_LAG_S:
             with closing(DiffusionSmoother(package, waits_s)) as other:
                 same = common_joints(other, paired, frames_at(paired, 30.0, rng), body)
             found[f"{name}, as late"] = mpjpe_mm(joints, same, root=0).tolist()

@@ -66,7 +66,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         opened.callback(estimator.close)
         body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
         if config.motion.offline and source.info.live:
-            raise UsageError("--offline is for files: a camera's people would be seen half a second late; use --lag")
+            raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
         motion = config.motion
         smoother = open_smoother(motion.smoother, motion.lag, motion.offline, body if motion.foot_lock else None)
         # --engine is about the network; a detector package runs on whatever is quickest on the same device.

@@ -30,7 +30,7 @@ from hmr.body.body_model import BodyModel
 
 PACKAGE = "motion-diffusion"
 DEFAULT_LAG_S = 0.1
-OFFLINE_LAG_S = 0.5
+LONGEST_LAG_S = 0.5
 AT_ONCE = 5
 """So many people are asked about after every frame; of more, one half or fewer, in turn."""
 
@@ -65,8 +65,8 @@ class DiffusionSmoother:
 
         Raises: UsageError where the package cannot be used, or for a lag beyond what it was trained for.
         """
-        if not 0 <= lag_s <= OFFLINE_LAG_S:
-            raise UsageError(f"--lag {lag_s:g}: --smoother diffusion looks ahead by 0 to {OFFLINE_LAG_S:g} seconds")
+        if not 0 <= lag_s <= LONGEST_LAG_S:
+            raise UsageError(f"--lag {lag_s:g}: --smoother diffusion looks ahead by 0 to {LONGEST_LAG_S:g} seconds")
         opened = find_package(package, "smoother")
         self._memory = FrameMemory(_check(opened), lag_s)
         self._answers = Answers(np.array(SLOT_AGES_S), FLOW_S if lag_s > 0 else 0.0)

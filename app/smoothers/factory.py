@@ -19,7 +19,7 @@ def open_smoother(
 
     Args:
         lag_s: how far the result may be behind, for a smoother that looks ahead; None: as it likes best.
-        offline: nobody waits for the result.
+        offline: nobody waits for the result: FastHMR's decoder, which chooses its lag itself.
         foot_lock: the body whose feet the diffusion smoother keeps where they stand; None: it lets them slide.
 
     Raises:
@@ -42,9 +42,12 @@ def open_smoother(
 
             return OneEuroSmoother()
         case "diffusion":
-            from app.smoothers.diffusion import DEFAULT_LAG_S, OFFLINE_LAG_S, DiffusionSmoother
+            if offline:
+                from app.smoothers.offline import OfflineSmoother
 
-            usual_s = OFFLINE_LAG_S if offline else DEFAULT_LAG_S
-            return DiffusionSmoother(lag_s=usual_s if lag_s is None else lag_s, foot_lock=foot_lock)
+                return OfflineSmoother(foot_lock=foot_lock)
+            from app.smoothers.diffusion import DEFAULT_LAG_S, DiffusionSmoother
+
+            return DiffusionSmoother(lag_s=DEFAULT_LAG_S if lag_s is None else lag_s, foot_lock=foot_lock)
         case _:
             assert_never(chosen)

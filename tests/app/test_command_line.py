@@ -13,6 +13,7 @@ from app import cli
 from app.command_line import flags_of
 from app.config import RunConfig
 from app.errors import RunError, UsageError
+from app.model_packages import REPOSITORY_MODELS
 from app.presets import PRESETS
 
 
@@ -55,8 +56,10 @@ def test_a_preset_sets_defaults_and_flags_go_before_it(name: str) -> None:
     assert parsed("--detect-every", "3.5", "--preset", name) == config
 
 
-def test_presets_differ_in_their_networks() -> None:
-    assert len({(preset.model, preset.network.mirror) for preset in PRESETS.values()}) == len(PRESETS)
+def test_presets_differ_and_their_networks_are_there() -> None:
+    assert len({repr(preset) for preset in PRESETS.values()}) == len(PRESETS)
+    for preset in PRESETS.values():
+        assert (REPOSITORY_MODELS / preset.model / "package.json").is_file()
 
 
 def test_mirror_images_are_a_flag_and_a_presets_default() -> None:

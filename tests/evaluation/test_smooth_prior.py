@@ -16,7 +16,8 @@ from tests.evaluation.test_smooth import clip
 
 SIZES = {
     "frames": 27, "latents": 3, "dim": 16, "heads": 2, "ff_width": 16, "condition_width": 133,
-    "denoiser_layers": 1, "vae_encoder_layers": 1, "vae_decoder_layers": 1, "with_vae_encoder": True, "motion_conditions": True,
+    "denoiser_layers": 1, "vae_encoder_layers": 1, "vae_decoder_layers": 1, "with_vae_encoder": True,
+    "motion_conditions": True,
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from app.model_packages import REPOSITORY_MODELS
 from app.records import BodyEstimates
 from app.smoothers import diffusion, open_smoother
 from app.smoothers.diffusion import AT_ONCE, DiffusionSmoother, in_turn
+from app.smoothers.offline import OFFLINE_LAG_S
 from app.smoothers.one_euro import OneEuroSmoother
 from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
@@ -156,7 +157,7 @@ def test_wrong_packages_and_lags_are_refused(tmp_path: Path) -> None:
 def test_the_factory_knows_the_usual_lag_and_the_offline_one() -> None:
     assert open_smoother("diffusion").lag_s == 0.1
     assert open_smoother("diffusion", 0.2).lag_s == 0.2
-    assert open_smoother("diffusion", offline=True).lag_s == 0.5
+    assert open_smoother("diffusion", offline=True).lag_s == OFFLINE_LAG_S
 
 
 def test_motion_without_errors_comes_out_as_it_is_however_quick() -> None:
