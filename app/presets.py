@@ -22,7 +22,7 @@ PRESETS: dict[PresetName, Preset] = {
     "fast": Preset("hmr-swin-t-s3", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
     "balanced": Preset("hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig()),
     "quality": Preset(
-        "hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.1), MotionConfig(smoother="diffusion")
+        "hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig(smoother="diffusion")
     ),
 }
 
