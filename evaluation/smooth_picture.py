@@ -7,6 +7,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from app.smoothers.offline import OFFLINE_LAG_S
+
 WIDTH, HEIGHT, MARGIN = 560, 420, 62
 _INK, _GRID = (60, 60, 60), (225, 225, 225)
 _COLOURS = {"raw": (150, 150, 150), "one-euro": (60, 130, 230), "diffusion": (180, 110, 30)}
@@ -25,7 +27,7 @@ def draw(path: Path, figures: dict[str, dict[str, float]]) -> None:
 
 def _lag_s(name: str) -> float:
     words = name.partition(",")[0].split()
-    return float(words[1]) if len(words) > 2 else 0.5 if words[-1] == "offline" else 0.0
+    return float(words[1]) if len(words) > 2 else OFFLINE_LAG_S if words[-1] == "offline" else 0.0
 
 
 def _chart(x_title: str, y_title: str, x: dict[str, float], y: dict[str, float], log_x: bool = False) -> np.ndarray:

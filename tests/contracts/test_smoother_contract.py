@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
@@ -12,10 +14,17 @@ from app.smoothers.base import Smoother
 from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
-@pytest.fixture(params=["none", "one-euro", "diffusion"])
-def smoother(request: pytest.FixtureRequest) -> Smoother:
+@pytest.fixture(params=["none", "one-euro", "diffusion", "diffusion --offline"])
+def opened(request: pytest.FixtureRequest) -> Callable[[], Smoother]:
+    """Opens a smoother of each kind."""
+    name, _, offline = str(request.param).partition(" ")
+    return lambda: open_smoother(name, offline=bool(offline))
+
+
+@pytest.fixture
+def smoother(opened: Callable[[], Smoother]) -> Smoother:
     """Each smoother, new."""
-    return open_smoother(str(request.param))
+    return opened()
 
 
 def people(ids: list[int], seed: int = 0) -> BodyEstimates:
@@ -63,8 +72,8 @@ def test_a_person_is_first_seen_as_he_is(smoother: Smoother) -> None:
     assert_same_bodies(after.select(np.array([1])), both.select(np.array([1])))
 
 
-def test_people_do_not_disturb_each_other(smoother: Smoother) -> None:
-    alone = open_smoother(smoother.name)
+def test_people_do_not_disturb_each_other(smoother: Smoother, opened: Callable[[], Smoother]) -> None:
+    alone = opened()
     for frame in range(6):
         together = smoother.update(people([2, 1] if frame % 2 else [1, 2], seed=frame), frame / 30)
         apart = alone.update(people([1], seed=frame), frame / 30)
