@@ -6,6 +6,7 @@ Exit codes: 0 done (also when the user closes the window), 1 the run failed, 2 t
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING
 from app.command_line import parse
 from app.config import RunConfig
 from app.errors import BodycastError, RunError
-from app.presets import preset_defaults
+from app.presets import PRESETS, preset_defaults
 
 if TYPE_CHECKING:
     from app.pipeline.pipeline import Pipeline, RunSummary
@@ -57,8 +58,11 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
 
 def parse_run(arguments: Sequence[str], prog: str) -> RunConfig:
     """The configuration: the preset's defaults, then the flags. Raises: UsageError."""
-    # The first pass only finds the preset; the flags that it sees are judged against the real defaults below.
-    preset = parse(RunConfig, arguments, prog).preset
+    # The preset alone, first: other flags may only make sense together with what it sets.
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset", nargs="?")
+    name = finder.parse_known_args(list(arguments))[0].preset
+    preset = name if name in PRESETS else RunConfig().preset
     return parse(RunConfig, arguments, prog, default=preset_defaults(preset))
 
 

@@ -56,6 +56,13 @@ def test_a_preset_sets_defaults_and_flags_go_before_it(name: str) -> None:
     assert parsed("--detect-every", "3.5", "--preset", name) == config
 
 
+def test_a_flag_may_need_what_the_preset_sets() -> None:
+    for given in (("--preset", "quality", "--offline"), ("--offline", "--preset=quality")):
+        assert parsed(*given).motion.offline and parsed(*given).motion.smoother == "diffusion"
+    with pytest.raises(UsageError, match="--offline is for --smoother diffusion"):
+        parsed("--preset", "fast", "--offline")
+
+
 def test_presets_differ_and_their_networks_are_there() -> None:
     assert len({repr(preset) for preset in PRESETS.values()}) == len(PRESETS)
     for preset in PRESETS.values():
