@@ -24,10 +24,10 @@ from engines.errors import EngineError
 from engines.package import load_package
 from engines.registry import open_engine
 from hmr.geometry.crop import HMR_CROP_HW, crop_transforms
-from hmr.geometry.letterbox import GREY, letterbox_of
 from hmr.geometry.suppression import non_maximum_suppression
 from hmr.networks.hmr_net import HmrNet
 from training.crop_set import CropSet, normalise
+from training.detector.train import SAME_IOU, letterboxed
 from training.network import build_network
 from training.synthetic.pack import open_pack
 
@@ -36,7 +36,6 @@ F32 = NDArray[np.float32]
 DETECTOR = Path(__file__).resolve().parents[1] / "assets" / "models" / "person-detector"
 LEAST_SCORE = 0.1
 BOXES_A_PHOTOGRAPH = 3
-SAME_IOU = 0.6
 NOBODY_WEIGHT = 0.3
 """How much a box on nobody counts. As many as they are beside the crops, they would make real people doubtful; at this
 weight a bending body, which is rare among the crops, is still believed."""
@@ -51,11 +50,7 @@ def boxes_on_nobody(photographs: Sequence[U8], detector: Engine, mirrored: bool)
     crops, scores = [np.zeros((0, *HMR_CROP_HW, 3), np.uint8)], [np.zeros(0, np.float32)]
     for photograph in photographs:
         for picture in (photograph, np.ascontiguousarray(photograph[:, ::-1]))[: 1 + mirrored]:
-            place = letterbox_of((picture.shape[1], picture.shape[0]), (height, width))
-            shown = np.full((height, width, 3), GREY, np.uint8)
-            shown[place.top : place.top + place.height, place.left : place.left + place.width] = cv2.resize(
-                picture, (place.width, place.height), interpolation=cv2.INTER_AREA
-            )
+            shown, place = letterboxed(picture, (height, width))
             out = detector.run({"images": shown[None]})
             boxes, score = out["boxes"][0], out["scores"][0]
             kept = np.flatnonzero(score >= LEAST_SCORE)

@@ -26,7 +26,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from hmr.geometry.boxes import iou_matrix
-from hmr.geometry.letterbox import GREY, letterbox_of
+from hmr.geometry.letterbox import GREY, Letterbox, letterbox_of
 from hmr.geometry.suppression import non_maximum_suppression
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
 from hmr.networks.person_detector import STRIDE, DetectorMaps, PersonDetector, cell_middles
@@ -71,16 +71,21 @@ class Pictures:
         made = []
         for photograph in photographs:
             height, width = photograph.shape[:2]
-            place = letterbox_of((width, height), PICTURE_HW)
-            whole = np.full((*PICTURE_HW, 3), GREY, np.uint8)
-            whole[place.top : place.top + place.height, place.left : place.left + place.width] = cv2.resize(
-                photograph, (place.width, place.height), interpolation=cv2.INTER_AREA
-            )
-            made.append(whole)
+            made.append(letterboxed(photograph, PICTURE_HW)[0])
             part = min(height, round(width * PICTURE_HW[0] / PICTURE_HW[1]))
             top = (height - part) // 2
             made.append(cv2.resize(photograph[top : top + part], PICTURE_HW[::-1], interpolation=cv2.INTER_AREA))
         return Pictures(np.stack(made), np.full((len(made), MOST_PEOPLE, 5), -1, np.float32))
+
+
+def letterboxed(picture: U8, hw: tuple[int, int]) -> tuple[U8, Letterbox]:
+    """A picture (H,W,3) fitted into (h,w,3), grey around it, and where it lies there."""
+    place = letterbox_of((picture.shape[1], picture.shape[0]), hw)
+    whole = np.full((*hw, 3), GREY, np.uint8)
+    whole[place.top : place.top + place.height, place.left : place.left + place.width] = cv2.resize(
+        picture, (place.width, place.height), interpolation=cv2.INTER_AREA
+    )
+    return whole, place
 
 
 def disturbed(rng: Rng, sets: list[Pictures], nobody: Pictures | None = None) -> tuple[U8, F32]:
