@@ -28,7 +28,7 @@ from hmr.geometry.suppression import non_maximum_suppression
 from hmr.networks.hmr_net import HmrNet
 from training.crop_set import CropSet, normalise
 from training.detector.train import SAME_IOU, letterboxed
-from training.network import build_network
+from training.network import finished_network
 from training.synthetic.pack import open_pack
 
 U8 = NDArray[np.uint8]
@@ -128,12 +128,9 @@ def run(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
-    arguments = {key: value for key, value in state["arguments"].items() if key != "mirror"}
-    net = build_network(state["model"], tuple(arguments.pop("image_hw")), arguments)
+    net = finished_network(state, without=("mirror",))
     if not isinstance(net, HmrNet):
         raise ValueError(f"{args.checkpoint}: expected a network that recovers bodies")
-    net.load_state_dict({key: value.float() for key, value in state["state_dict"].items()})
-    net.eval()
     readout = readout_of(net)
     with open_engine(load_package(args.detector), "onnxruntime", "cpu", threads=args.threads) as detector:
         nobody = [boxes_on_nobody(open_pack(args.photographs, split).photographs, detector, split == "train")

@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from hmr.networks.decoders.joint_queries import JointQueryDecoder
 from hmr.networks.hmr_net import HmrNet
-from training.network import build_network
+from training.network import finished_network
 
 
 class Teacher(nn.Module):
@@ -43,11 +43,9 @@ def load_teacher(path: Path) -> Teacher:
     state = torch.load(path, map_location="cpu", weights_only=True)
     if "trainees" in state:
         raise ValueError(f"{path}: expected the result of a run, not its last.pt")
-    arguments = dict(state["arguments"])
-    net = build_network(state["model"], tuple(arguments.pop("image_hw")), arguments)
+    net = finished_network(state)
     if not isinstance(net, HmrNet) or not isinstance(net.smpl_head, JointQueryDecoder):
         raise ValueError(f"{path}: a teacher needs a decoder with a query a joint, {state['model']} has another")
-    net.load_state_dict({key: value.float() for key, value in state["state_dict"].items()})
     return Teacher(net)
 
 
