@@ -78,13 +78,13 @@ class MotionConfig:
     """How steady the motion is."""
 
     smoother: Literal["none", "one-euro", "diffusion"] = "one-euro"
-    """How bodies are steadied over time; one-euro is a plain filter, diffusion a trained network."""
+    """How bodies are steadied over time; one-euro is a plain filter, diffusion two trained networks."""
 
     lag: Annotated[float | None, LEFT_OUT] = None
     """Seconds that the smoother may wait to see what comes next; 0: it answers at once. Diffusion's own: 0.1."""
 
     offline: tyro.conf.FlagCreatePairsOff[bool] = False
-    """Files only: FastHMR's diffusion decoder on whole stretches of the motion, 1.8 s ahead."""
+    """Files only: the diffusion smoother sees 1.8 s of what comes next."""
 
     foot_lock: bool = True
     """Diffusion smoother: feet that stand stay where they stand. For cameras that do not move."""

@@ -22,7 +22,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.errors import BodycastError
-from app.smoothers.diffusion import LONGEST_LAG_S, PACKAGE, DiffusionSmoother
+from app.smoothers.decoded import DecodedSmoother
+from app.smoothers.diffusion import LONGEST_LAG_S, PACKAGE
 from evaluation.metrics import mpjpe_mm
 from evaluation.smooth_cases import motion_pieces, posed_joints, simulated, thinned
 from evaluation.smooth_scores import run_smoother
@@ -46,7 +47,7 @@ def frames_at(paired: PairedMotion, rate_hz: float, rng: np.random.Generator) ->
 
 
 def common_joints(
-    smoother: DiffusionSmoother, paired: PairedMotion, keep: NDArray[np.intp], body: BodyModel
+    smoother: DecodedSmoother, paired: PairedMotion, keep: NDArray[np.intp], body: BodyModel
 ) -> NDArray[np.float32]:
     """(Q,24,3): what is answered about every third of a second, after the first second."""
     found = run_smoother(smoother, thinned(paired, keep))
@@ -57,7 +58,7 @@ def common_joints(
 
 def differences(paired: PairedMotion, package: str, lag_s: float, seed: int) -> dict[str, list[float]]:
     """Rate -> distances in mm from the answers at 30 frames/s."""
-    body, smoother, rng = BodyModel.load(), DiffusionSmoother(package, lag_s), np.random.default_rng(seed)
+    body, smoother, rng = BodyModel.load(), DecodedSmoother(lag_s, live_package=package), np.random.default_rng(seed)
     shown = {hz: common_joints(smoother, paired, frames_at(paired, hz, rng), body) for hz in (30.0, *RATES_HZ, 0.0)}
     found: dict[str, list[float]] = {}
     for hz, joints in shown.items():
@@ -67,7 +68,7 @@ def differences(paired: PairedMotion, package: str, lag_s: float, seed: int) -> 
         found[name] = mpjpe_mm(joints, shown[30.0], root=0).tolist()
         waits_s = wait_s(hz, lag_s) if hz else 0.0
         if wait_s(30.0, lag_s) < waits_s <= LONGEST_LAG_S:
-            with closing(DiffusionSmoother(package, waits_s)) as other:
+            with closing(DecodedSmoother(waits_s, live_package=package)) as other:
                 same = common_joints(other, paired, frames_at(paired, 30.0, rng), body)
             found[f"{name}, as late"] = mpjpe_mm(joints, same, root=0).tolist()
     smoother.close()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from app.records import BodyEstimates
 from app.smoothers.base import Smoother
+from app.smoothers.between import between
 from evaluation.metrics import acceleration, acceleration_error_mm, jitter_m_s3, mpjpe_mm, pa_mpjpe_mm
 from evaluation.smooth_cases import Case, posed_joints
 from hmr.body.body_model import BodyModel
@@ -37,14 +38,16 @@ class Smoothed:
 
 
 def run_smoother(smoother: Smoother, paired: PairedMotion) -> Smoothed:
-    """Frame by frame, as the program does: an answer belongs to the frames that are due when it comes; at the end the
-    last estimate is held until all have theirs."""
+    """Frame by frame, as the program does (app/pipeline/steadying.py): an answer belongs to the newest frame that is
+    due when it comes, others lie between it and the one before; at the end the last estimate is held until all have
+    theirs."""
     smoother.reset()
     count = len(paired)
     pose, transl = paired.saw_pose.copy(), paired.saw_transl_m.copy()
     betas, ms = paired.saw_betas.copy(), np.zeros(count)
     step_s = float(np.median(np.diff(paired.time_s)))
     due, call = 0, 0
+    last: BodyEstimates | None = None
     while due < count:
         at = min(call, count - 1)
         now_s = float(paired.time_s[at]) + (call - at) * step_s
@@ -52,9 +55,14 @@ def run_smoother(smoother: Smoother, paired: PairedMotion) -> Smoothed:
         answer = smoother.update(estimates_at(paired, at), now_s)
         if call < count:
             ms[call] = 1e3 * (time.perf_counter() - began)
-        while due < count and paired.time_s[due] <= now_s - smoother.lag_s + _DUE_S:
-            pose[due], betas[due], transl[due] = answer.pose[0], answer.betas[0], answer.transl_m[0]
-            due += 1
+        about_s = now_s - smoother.lag_s + _DUE_S
+        newest = min(int(np.searchsorted(paired.time_s, about_s, side="right")), count) - 1
+        for frame in range(due, newest + 1):
+            passed, span = (float(paired.time_s[k] - paired.time_s[max(due - 1, 0)]) for k in (frame, newest))
+            found = answer if last is None else between(last, answer, passed / span)
+            pose[frame], betas[frame], transl[frame] = found.pose[0], found.betas[0], found.transl_m[0]
+        if newest >= due:
+            due, last = newest + 1, answer
         call += 1
     return Smoothed(pose, betas, transl, ms)
 

@@ -1,8 +1,10 @@
 """The smoother's place in the pipeline: its late answers are paired with the frames that they are about.
 
 A smoother with a lag answers at time t about the bodies at t - lag. The pictures wait for those answers, so that
-meshes and picture agree; at a cut and at the end the waiting frames are finished with the last bodies held still. Who
-leaves the picture is held, unseen, until the frames that show him have their answers.
+meshes and picture agree. Where more than one frame has waited long enough, behind a hurried camera, the answer is about
+the newest, and the others lie between it and the answer before. At a cut and at the end the waiting frames are finished
+with the last bodies held still. Who leaves the picture is held, unseen, until the frames that show him have their
+answers.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from numpy.typing import NDArray
 from app.pipeline.timing import timed
 from app.records import F32, BodyEstimates, Frame, PosedBodies
 from app.smoothers.base import Smoother
+from app.smoothers.between import between
 from hmr.geometry.camera import Intrinsics
 
 _ROUNDING_S = 1e-3
@@ -59,6 +62,7 @@ class Steadying:
         self._waiting: deque[Unsteady] = deque()
         self._step_s = _USUAL_STEP_S
         self._seen: dict[int, tuple[BodyEstimates, float]] = {}
+        self._last: tuple[BodyEstimates, float] | None = None
 
     def push(self, unsteady: Unsteady) -> list[Steady]:
         """Take one frame; gives those whose answers have come: this one, for a smoother without a lag."""
@@ -85,6 +89,7 @@ class Steadying:
         """A cut in the film: call `finish` first."""
         self._waiting.clear()
         self._seen.clear()
+        self._last = None
         self._smoother.reset()
 
     def _ask(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
@@ -101,11 +106,23 @@ class Steadying:
 
     def _due(self, answer: BodyEstimates, time_s: float) -> list[Steady]:
         about_s = time_s - self._smoother.lag_s + _ROUNDING_S
-        steady: list[Steady] = []
+        due: list[Unsteady] = []
         while self._waiting and self._waiting[0].frame.time_s <= about_s:
-            unsteady = self._waiting.popleft()
-            steady.append(Steady(unsteady, _for_people_of(unsteady.estimates, answer)))
-        return steady
+            due.append(self._waiting.popleft())
+        if not due:
+            return []
+        newest_s = due[-1].frame.time_s
+        before = (answer, newest_s) if self._last is None else self._last
+        self._last = answer, newest_s
+        return [Steady(u, _for_people_of(u.estimates, _at(u.frame.time_s, before, self._last))) for u in due]
+
+
+def _at(time_s: float, before: tuple[BodyEstimates, float], after: tuple[BodyEstimates, float]) -> BodyEstimates:
+    """What is known at a time between two answers and the times that they are about."""
+    (earlier, earlier_s), (later, later_s) = before, after
+    if not earlier_s <= time_s < later_s:
+        return later
+    return between(earlier, later, (time_s - earlier_s) / (later_s - earlier_s))
 
 
 def _for_people_of(unsteady: BodyEstimates, answer: BodyEstimates) -> BodyEstimates:

@@ -16,19 +16,19 @@ RETURN_S = 0.1
 FLOW_S = 0.04
 """Time constant with which the answers follow the trajectories, each of which is a new one. In between they go on as
 the trajectory moves, so that what is taken out is the answers' disagreement, and hardly any movement: on the training
-subjects 18 % of the acceleration error at a lag of 0.1 s, for 0.2 mm and 5 ms of delay. At lag 0, where trajectories
-end, it would cost more than it gives."""
+subjects 18 % of the acceleration error at a lag of 0.1 s, for 0.2 mm and 5 ms of delay; at lag 0, where trajectories
+end, 4 % for 0.4 mm."""
 
 FLOW_GAP_S = 0.3
 _SLOPE_S = 0.1
 
-CLEAN_RATIO = 40.0
+CLEAN_RATIO, CLEAN_RATIO_AT_ONCE = 40.0, 80.0
 CLEAN_PLACE_RATIO = 60.0
 """So many times the variance of a frame's noise is the squared distance at which the frame is believed as much as the
 answer. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger;
-but slow errors look like movement without noise: half of these ratios let a third more of the shaking through at lag 0,
-twice as much leaves clean motion 12 mm off. Of the whole body, which is surer than of each joint; and of the
-place, which one camera sees less well."""
+but slow errors look like movement without noise, above all in a frame that no later one has been compared with (the
+second ratio, at lag 0): 40 there lets 10 % more of the shaking through, and leaves clean motion 7 instead of 10 mm off.
+Of the whole body, which is surer than of each joint; and of the place, which one camera sees less well."""
 
 TURNED = 0.5
 """Squared distance of the root's columns (about 40 degrees) above which a frame rather takes front for back."""
@@ -41,10 +41,9 @@ class Answers:
     """Trajectories of everybody, by the rows of `FrameMemory`; those of the last answer, and of the last one that was
     given while the person was seen."""
 
-    def __init__(self, ages_s: NDArray[np.float64], flow_s: float = FLOW_S) -> None:
-        """ages_s (K,): the slots of a trajectory. flow_s: see FLOW_S; 0 shows every trajectory as it is."""
+    def __init__(self, ages_s: NDArray[np.float64]) -> None:
+        """ages_s (K,): the slots of a trajectory."""
         self._ages_s = ages_s
-        self._flow_time_s = flow_s
         self._last = np.zeros((0, len(ages_s), WIDTH), np.float32)
         self._seen = np.zeros((0, len(ages_s), WIDTH), np.float32)
         self._offset = np.zeros((0, WIDTH), np.float32)
@@ -92,24 +91,22 @@ class Answers:
         """(N,147) the trajectories at times (N,), drawn to where the answers before were heading."""
         trajectory, age_s = self._last[at], self._last_s[at] - about_s
         rows = read(trajectory, self._ages_s, age_s)
-        if self._flow_time_s <= 0:
-            return rows
         since_s = about_s - self._flow_s[at]
         goes_on = (since_s >= 0) & (since_s <= FLOW_GAP_S)
         passed_s = np.where(goes_on, since_s, 0).astype(np.float32)[:, None]
         slope = (rows - read(trajectory, self._ages_s, age_s + _SLOPE_S)) / np.float32(_SLOPE_S)
-        share = np.where(goes_on[:, None], np.exp(-passed_s / self._flow_time_s), 0).astype(np.float32)
+        share = np.where(goes_on[:, None], np.exp(-passed_s / FLOW_S), 0).astype(np.float32)
         rows += share * (self._flow[at] + passed_s * slope - rows)
         self._flow[at], self._flow_s[at] = rows, about_s
         return rows
 
 
-def with_clean_frames(answer: F32, frame: F32, noise: F32) -> F32:
+def with_clean_frames(answer: F32, frame: F32, noise: F32, ratio: float = CLEAN_RATIO) -> F32:
     """Answers (N,147), or the frames (N,147) that they are about, where the difference is too large to be noise (N,3):
-    a movement too quick for the smoother, seen without errors. In between, a mixture."""
+    a movement too quick for the smoother, seen without errors. In between, a mixture. ratio: see CLEAN_RATIO."""
     off = frame - answer
     moved = group_squares(off)
-    body = moved[:, :JOINTS].sum(1, keepdims=True) / (CLEAN_RATIO * noise[:, :1] + _TINY)
+    body = moved[:, :JOINTS].sum(1, keepdims=True) / (ratio * noise[:, :1] + _TINY)
     body /= 1 + np.square(moved[:, :1] / TURNED)
     place = np.minimum(body, moved[:, JOINTS:] / (CLEAN_PLACE_RATIO * noise[:, 1:] + _TINY))
     excess = np.minimum(np.concatenate([body.repeat(JOINTS, axis=1), place], axis=1), 1e3) ** _SHARPNESS

@@ -15,7 +15,7 @@ import numpy as np
 from app.errors import RunError, UsageError
 from app.model_packages import find_package
 from app.records import F32, F64, BodyEstimates
-from app.smoothers.answers import FLOW_S, Answers, with_clean_frames
+from app.smoothers.answers import CLEAN_RATIO, CLEAN_RATIO_AT_ONCE, Answers, with_clean_frames
 from app.smoothers.first_frames import FirstFrames
 from app.smoothers.foot_lock import FootLock
 from app.smoothers.frame_memory import FrameMemory
@@ -69,9 +69,10 @@ class DiffusionSmoother:
             raise UsageError(f"--lag {lag_s:g}: --smoother diffusion looks ahead by 0 to {LONGEST_LAG_S:g} seconds")
         opened = find_package(package, "smoother")
         self._memory = FrameMemory(_check(opened), lag_s)
-        self._answers = Answers(np.array(SLOT_AGES_S), FLOW_S if lag_s > 0 else 0.0)
+        self._answers = Answers(np.array(SLOT_AGES_S))
         self._engine = _open(opened)
         self._lag_s = lag_s
+        self._clean_ratio = CLEAN_RATIO if lag_s > 0 else CLEAN_RATIO_AT_ONCE
         self._one_euro = OneEuroSmoother()
         self._first = FirstFrames()
         self._feet = None if foot_lock is None else FootLock(foot_lock)
@@ -128,7 +129,7 @@ class DiffusionSmoother:
         _, last_s = self._answers.last(at)
         self._ask(at[in_turn(last_s, last_s < about.time_s)], time_s)
         rows = self._answers.about(at, about.time_s, about.hidden, self._memory.since_s(at))
-        return bodies_of(with_clean_frames(rows, about.motion, about.noise))
+        return bodies_of(with_clean_frames(rows, about.motion, about.noise, self._clean_ratio))
 
     def _ask(self, at: Rows, time_s: float) -> None:
         """Ask the network about people, and keep its answers."""

@@ -19,7 +19,7 @@ def open_smoother(
 
     Args:
         lag_s: how far the result may be behind, for a smoother that looks ahead; None: as it likes best.
-        offline: nobody waits for the result: FastHMR's decoder, which chooses its lag itself.
+        offline: nobody waits for the result: the diffusion smoother chooses a longer lag itself.
         foot_lock: the body whose feet the diffusion smoother keeps where they stand; None: it lets them slide.
 
     Raises:
@@ -42,12 +42,10 @@ def open_smoother(
 
             return OneEuroSmoother()
         case "diffusion":
-            if offline:
-                from app.smoothers.offline import OfflineSmoother
+            from app.smoothers.decoded import DecodedSmoother
+            from app.smoothers.diffusion import DEFAULT_LAG_S
 
-                return OfflineSmoother(foot_lock=foot_lock)
-            from app.smoothers.diffusion import DEFAULT_LAG_S, DiffusionSmoother
-
-            return DiffusionSmoother(lag_s=DEFAULT_LAG_S if lag_s is None else lag_s, foot_lock=foot_lock)
+            lag_s = DEFAULT_LAG_S if lag_s is None else lag_s
+            return DecodedSmoother(lag_s, offline=offline, foot_lock=foot_lock)
         case _:
             assert_never(chosen)

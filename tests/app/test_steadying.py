@@ -133,6 +133,22 @@ def test_irregular_frames_come_out_once_each_and_in_order() -> None:
     assert [entry.of.frame.time_s for entry in given + steadying.finish()] == times_s
 
 
+def test_frames_behind_a_hurried_one_lie_between_the_answers_before_and_after_them() -> None:
+    steadying = Steadying(LateSmoother(0.1))
+    given = [steadying.push(unsteady(k, [1], time_s)) for k, time_s in enumerate([0.0, 0.1, 0.12, 0.14, 0.3])]
+    assert [len(steady) for steady in given] == [0, 1, 0, 0, 3]
+    # Asked about nothing between the frames at 0 and at 0.14 s, who move on by 3 m.
+    found = [depth for _, (depth,) in depths(given[4])]
+    np.testing.assert_allclose(found, [0.25 + 3 * 0.1 / 0.14, 0.25 + 3 * 0.12 / 0.14, 3.25], rtol=1e-5)
+
+
+def test_the_first_frames_that_are_due_together_share_an_answer() -> None:
+    steadying = Steadying(LateSmoother(0.1))
+    given = [steadying.push(unsteady(k, [1], time_s)) for k, time_s in enumerate([0.0, 0.02, 0.4])]
+    assert [len(steady) for steady in given] == [0, 0, 2]
+    assert depths(given[2]) == [(0, [1.25]), (1, [1.25])]
+
+
 def test_after_a_reset_nothing_of_the_old_shot_is_left() -> None:
     smoother = LateSmoother(2 * STEP_S)
     steadying = Steadying(smoother)

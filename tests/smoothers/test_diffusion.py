@@ -12,8 +12,8 @@ from app.errors import UsageError
 from app.model_packages import REPOSITORY_MODELS
 from app.records import BodyEstimates
 from app.smoothers import diffusion, open_smoother
+from app.smoothers.decoded import OFFLINE_LAG_S, DecodedSmoother
 from app.smoothers.diffusion import AT_ONCE, DiffusionSmoother, in_turn
-from app.smoothers.offline import OFFLINE_LAG_S
 from app.smoothers.one_euro import OneEuroSmoother
 from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
@@ -155,7 +155,8 @@ def test_wrong_packages_and_lags_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_factory_knows_the_usual_lag_and_the_offline_one() -> None:
-    assert open_smoother("diffusion").lag_s == 0.1
+    usual = open_smoother("diffusion")
+    assert isinstance(usual, DecodedSmoother) and usual.lag_s == 0.1
     assert open_smoother("diffusion", 0.2).lag_s == 0.2
     assert open_smoother("diffusion", offline=True).lag_s == OFFLINE_LAG_S
 
