@@ -222,9 +222,10 @@ class DecodedSmoother:
         asked = sorted(asked, key=lambda person: self._people[person].next_s)[:AT_ONCE]
         if not asked:
             return set()
-        new = [f for p in asked for f in self._people[p].frames if f.motion is None and f.pose is not None]
+        frames = [frame for person in asked for frame in self._people[person].frames]
+        new = [(frame, frame.pose) for frame in frames if frame.motion is None and frame.pose is not None]
         if new:
-            for frame, motion in zip(new, motion_vectors(np.stack([f.pose for f in new])), strict=True):
+            for (frame, _), motion in zip(new, motion_vectors(np.stack([pose for _, pose in new])), strict=True):
                 frame.motion = motion
         at_s = time_s - self._window_s + np.arange(self._frames) / RATE_HZ
         windows = np.stack([_motion_at(self._people[person].frames, at_s) for person in asked])
