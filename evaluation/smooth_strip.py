@@ -22,6 +22,7 @@ from app.errors import BodycastError
 from app.motion_file import read_motion
 from app.renderers import open_renderer
 from app.smoothers import open_smoother
+from app.smoothers.base import Smoother
 from evaluation.smooth_cases import posed_joints
 from evaluation.smooth_scores import Smoothed, run_smoother
 from hmr.body.body_model import BodyModel
@@ -112,6 +113,16 @@ def chart(pair: PairedMotion, found: Smoothed, width: int, known: bool) -> U8:
     return canvas
 
 
+def smoothers() -> dict[str, Smoother]:
+    """By the title of their rows."""
+    return {
+        "raw": open_smoother("none"),
+        "one-euro": open_smoother("one-euro"),
+        "diffusion, lag 0.1 s": open_smoother("diffusion", 0.1),
+        "diffusion, offline": open_smoother("diffusion", offline=True),
+    }
+
+
 def main(argv: Sequence[str]) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m evaluation smooth-strip", description=__doc__)
@@ -131,11 +142,10 @@ def main(argv: Sequence[str]) -> int:
             raise ValueError(f"the clip has {len(pair)} frames, frame {shown[-1]} was asked for")
         pictures = read_pictures(args.video, [int(numbers[k]) for k in shown], wh)
         rows: list[U8] = []
-        for name, lag in (("none", None), ("one-euro", None), ("diffusion", 0.1), ("diffusion", 0.5)):
-            found = run_smoother(open_smoother(name, lag), pair)
+        for title, smoother in smoothers().items():
+            found = run_smoother(smoother, pair)
             meshes = tiles(pair, found, shown, pictures, focal_px)
             row = np.vstack([meshes, chart(pair, found, meshes.shape[1], known)])
-            title = "raw" if name == "none" else name if lag is None else f"{name}, lag {lag:g} s"
             cv2.putText(row, title, (8, 22), cv2.FONT_HERSHEY_SIMPLEX, 0.6, (20, 20, 20), 1, cv2.LINE_AA)
             rows.append(row)
         if not cv2.imwrite(str(args.out), np.vstack(rows)):
