@@ -60,7 +60,16 @@ def test_a_flag_may_need_what_the_preset_sets() -> None:
     for given in (("--preset", "quality", "--offline"), ("--offline", "--preset=quality")):
         assert parsed(*given).motion.offline and parsed(*given).motion.smoother == "diffusion"
     with pytest.raises(UsageError, match="--offline is for --smoother diffusion"):
-        parsed("--preset", "fast", "--offline")
+        parsed("--preset", "fast", "--smoother", "one-euro", "--offline")
+
+
+def test_files_get_the_diffusion_smoother_and_cameras_wait_for_nothing() -> None:
+    usual = parsed().motion
+    assert (usual.smoother_for(live=False), usual.smoother_for(live=True)) == ("diffusion", "one-euro")
+    assert parsed("--lag", "0.2").motion.smoother_for(live=True) == "diffusion"
+    assert parsed("--lag", "0").motion.smoother_for(live=True) == "one-euro"
+    assert parsed("--offline").motion.smoother_for(live=False) == "diffusion"
+    assert parsed("--smoother", "none").motion.smoother_for(live=False) == "none"
 
 
 def test_presets_differ_and_their_networks_are_there() -> None:
