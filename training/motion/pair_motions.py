@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import mirror_pose
-from hmr.body.motion_vectors import motion_vectors
-from training.motion.pair_windows import PACE
+from hmr.body.motion_vectors import POINTS, motion_vectors
+from training.motion.pair_windows import PACE, ROLL_RAD
 from training.motion.pairs import PairedMotion, load_pairs
 
 F32 = NDArray[np.float32]
@@ -18,7 +18,8 @@ Rng = np.random.Generator
 
 
 class PairMotions:
-    """Random windows of `frames` frames at `rate_hz` from pairs, mirrored and played backwards as well."""
+    """Random windows of `frames` frames at `rate_hz` from pairs, mirrored and played backwards as well, the camera
+    rolled a little."""
 
     def __init__(self, pairs: Sequence[PairedMotion], frames: int, rate_hz: float) -> None:
         """Pairs shorter than a window are left out. Raises ValueError where none is long enough."""
@@ -51,4 +52,15 @@ class PairMotions:
         at = rng.uniform(0, len(true) - 1 - step * (self.frames - 1)) + step * np.arange(self.frames)
         low = np.minimum(at.astype(np.intp), len(true) - 2)
         share = (at - low).astype(np.float32)[:, None]
-        return tuple(m[low] + share * (m[low + 1] - m[low]) for m in (true, saw))  # type: ignore[return-value]
+        angle = rng.normal(0, ROLL_RAD)
+        return tuple(_rolled(m[low] + share * (m[low + 1] - m[low]), angle) for m in (true, saw))  # type: ignore[return-value]
+
+
+def _rolled(motion: F32, angle_rad: float) -> F32:
+    """Motion vectors (..., 133) under a camera turned about its line of sight; twists are the bones' own."""
+    cos, sin = np.float32(np.cos(angle_rad)), np.float32(np.sin(angle_rad))
+    out = motion.copy()
+    joints, rolled = (m[..., : 3 * POINTS].reshape(*m.shape[:-1], POINTS, 3) for m in (motion, out))
+    rolled[..., 0] = cos * joints[..., 0] - sin * joints[..., 1]
+    rolled[..., 1] = sin * joints[..., 0] + cos * joints[..., 1]
+    return out

@@ -2,8 +2,9 @@
 
 The first part of the time trains the VAE on whole windows of motion (133 numbers a frame, normalised); then it is
 frozen, and the denoiser learns the latents' velocity under the estimates of an engine, drawn from the error model, in
-the same 133 numbers. Time reversal and warping augment as in the paper. Writes vae.pt and NAME.pt (a checkpoint that
-`python -m export package` takes), and log.jsonl with the VAE's reconstruction error in mm.
+the same 133 numbers. Time reversal and warping augment as in the paper. In the end, where a recipe has a share for it,
+all that runs learns the motion itself, through the one step that is taken: not FastHMR's, which knows latents alone.
+Writes NAME.pt (a checkpoint that `python -m export package` takes), and log.jsonl with errors in mm.
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ STRENGTH = (0.2, 1.3)
 FIRST_LOG_VARIANCE = -5.0
 CHECK_EVERY_S = 60.0
 TOKEN_SCALE = 0.3
+PACE_WEIGHT = 0.3
 REST_RATE = 0.4
 OUTER = ("skel_embedding", "final_layer", "emb_proj")
 
@@ -48,7 +50,8 @@ OUTER = ("skel_embedding", "final_layer", "emb_proj")
 class PriorRecipe:
     """frames: the window. vae, denoiser: arguments of `MotionVae` and `Denoiser`. optimiser: "adamw", or "muon" for the
     matrices of the blocks and AdamW for the rest. time_codes: positions start as waves instead of as noise. pair_share:
-    of the denoiser's windows that are real pairs, where the run has pairs. vae_share: of the time."""
+    of the denoiser's windows that are real pairs, where the run has pairs. vae_share, answer_share: of the time; the
+    rest is the denoiser's."""
 
     name: str
     frames: int
@@ -60,6 +63,7 @@ class PriorRecipe:
     time_codes: bool = False
     pair_share: float = 0.6
     vae_share: float = 0.6
+    answer_share: float = 0.0
     vae: dict[str, Any] = field(default_factory=dict)
     denoiser: dict[str, Any] = field(default_factory=dict)
 
@@ -73,6 +77,8 @@ def load_prior_recipe(name_or_path: str) -> PriorRecipe:
     recipe = PriorRecipe(**closed(PriorRecipe, tomllib.loads(path.read_text(encoding="utf-8")), path.name))
     if recipe.optimiser not in ("adamw", "muon"):
         raise ValueError(f"{path.name}: optimiser must be adamw or muon, got {recipe.optimiser!r}")
+    if min(recipe.vae_share, recipe.answer_share, 1 - recipe.vae_share - recipe.answer_share) < 0:
+        raise ValueError(f"{path.name}: vae_share and answer_share must be shares that add to 1 at most")
     return recipe
 
 
@@ -231,6 +237,14 @@ class PriorTraining:
         found = self.net.denoiser(z_t, t, self._normalised(saw))
         return velocity_and_noise_loss(self.net.schedule, found, z0, noise, t)
 
+    def answer_loss(self) -> Tensor:
+        """Of a new batch: of what the decoder answers: joints in decimetres, their speed in m/s, and twists."""
+        motion, saw = self._draw(np.random.default_rng([self.recipe.seed, 3, self.steps]), self.recipe.batch)
+        off = self.net(saw) - motion
+        joints, twists = off[..., : 3 * JOINTS].unflatten(-1, (JOINTS, 3)), off[..., 3 * JOINTS :]
+        pace = RATE_HZ * joints.diff(dim=1)
+        return 10 * joints.norm(dim=-1).mean() + PACE_WEIGHT * pace.norm(dim=-1).mean() + twists.abs().mean()
+
     @torch.no_grad()
     def score(self, windows: MotionWindows, pairs: PairMotions | None = None, rows: int = 32) -> dict[str, float]:
         """Mean joint errors in mm on motion of `windows` and `pairs`: of the VAE, of the estimates, of the decoder."""
@@ -306,9 +320,12 @@ def main(argv: list[str] | None = None) -> int:
     out.mkdir(parents=True, exist_ok=True)
     phases = (
         ("vae", training.net.vae, training.vae_loss, recipe.vae_share),
-        ("denoiser", training.net.denoiser, training.denoiser_loss, 1 - recipe.vae_share),
+        ("denoiser", training.net.denoiser, training.denoiser_loss, 1 - recipe.vae_share - recipe.answer_share),
+        ("answer", training.net, training.answer_loss, recipe.answer_share),
     )
     for name, part, loss, share in phases:
+        if share <= 0:
+            continue
 
         def check(name: str = name) -> None:
             entry = {"phase": name, "steps": training.steps, **training.score(test, held_out)}

@@ -53,6 +53,19 @@ def test_the_mirrored_clip_is_among_them() -> None:
         assert any(np.allclose(wanted, found, atol=1e-5) for found in stored)
 
 
+def test_the_camera_is_rolled_about_its_line_of_sight() -> None:
+    clip = swinging(frames=60)
+    motions = PairMotions([pair_of(clip)], frames=9, rate_hz=clip.fps)
+    true, saw = motions.draw(np.random.default_rng(0), 32)
+    np.testing.assert_array_equal(true, saw)
+    joints = true[..., :87].reshape(32, 9, 29, 3)
+    stored = np.concatenate([motion for motion, _, _ in motions.clips])[:, :87].reshape(-1, 29, 3)
+    # The head's way from the pelvis: as deep as it was, turned in the picture.
+    depths, angles = stored[:, 15, 2], np.arctan2(stored[:, 15, 1], stored[:, 15, 0])
+    assert depths.min() - 1e-4 < joints[..., 15, 2].min() and joints[..., 15, 2].max() < depths.max() + 1e-4
+    assert np.ptp(np.arctan2(joints[..., 15, 1], joints[..., 15, 0])) > np.ptp(angles) + 0.1
+
+
 def test_clips_shorter_than_a_window_are_no_use(tmp_path: Path) -> None:
     clip = swinging(frames=20)
     with pytest.raises(ValueError, match="no pair is as long"):

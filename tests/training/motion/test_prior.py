@@ -54,6 +54,20 @@ def test_the_denoiser_leaves_the_vae_alone_and_its_checkpoint_fits_the_registry(
     torch.testing.assert_close(again.eval()(conditions), training.net.eval()(conditions))
 
 
+def test_in_the_end_the_decoder_learns_the_motion_itself(training: PriorTraining) -> None:
+    before = training.score(training.windows, rows=8)["decoded_mm"]
+    training.train(training.net, training.answer_loss, 1e9, steps=60)
+    assert training.score(training.windows, rows=8)["decoded_mm"] < 0.9 * before
+    assert load_prior_recipe("motion-prior-small-answers").answer_share == 1
+
+
+def test_shares_of_more_than_the_whole_time_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_text('name = "x"\nframes = 9\nanswer_share = 0.5\n', encoding="utf-8")
+    with pytest.raises(ValueError, match="add to 1 at most"):
+        load_prior_recipe(str(path))
+
+
 def test_positions_begin_as_waves_that_tell_every_frame_from_every_other(training: PriorTraining) -> None:
     net = PriorTraining(training.recipe, training.windows).net
     for frames in (
