@@ -49,9 +49,9 @@ def test_products_and_convolutions_are_counted(tmp_path: Path) -> None:
 
 def test_sizes_that_are_computed_on_the_way_are_counted() -> None:
     models = Path(__file__).resolve().parents[2] / "assets" / "models"
-    # 128x96 twice against 96x72 once: a doubled batch's sizes are only known when the graph runs.
+    # 128x96 twice against 96x72 once and a larger decoder: a doubled batch is only known when the graph runs.
     twice, once = (graph_cost(models / name / "model.onnx").macs for name in ("hmr-swin-t-s2", "hmr-swin-t-s2-lite"))
-    assert 3.4 < twice / once < 3.7
+    assert 2.6 < twice / once < 2.8
 
 
 @pytest.mark.parametrize("kind", ["fp32", "int8"])
