@@ -21,13 +21,20 @@ import numpy as np
 from app.errors import RunError, UsageError
 from app.model_packages import find_package
 from app.records import F32, F64, BodyEstimates
-from app.smoothers.diffusion import DEFAULT_LAG_S, LONGEST_LAG_S, PACKAGE, TRUSTED_SCORE, DiffusionSmoother
+from app.smoothers.diffusion import (
+    DEFAULT_LAG_S,
+    LONGEST_LAG_S,
+    PACKAGE,
+    TRUSTED_SCORE,
+    DiffusionSmoother,
+    open_on_one_core,
+)
 from app.smoothers.foot_lock import FootLock
 from app.smoothers.frame_memory import HIDDEN_TRUST, MAX_GAP_S
 from engines.errors import EngineError
 from engines.package import BATCH, ModelPackage, shape_text
-from engines.registry import open_engine
 from hmr.body.body_model import BodyModel
+from hmr.body.joints import ARM_JOINTS
 from hmr.body.motion_vectors import POINTS, WIDTH, motion_vectors, poses_of_vectors
 from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
@@ -54,7 +61,6 @@ SHARE, LATERAL, ARMS = 0.75, 0.25, 0.25
 """Of the difference: what is taken of it in depth; of that again what is taken across the picture, which engines see
 better than depth; and of the turns that follow what is taken at the joints of the arms. Twice as much of the last two
 is 0.5 mm better on rendered motion, and takes the wrists of two real films further from where MediaPipe has them."""
-_ARM_JOINTS = (13, 14, 16, 17, 18, 19, 20, 21, 22, 23)
 
 SHAKING_M = 0.012
 """Mean second difference of an engine's joints from frame to frame at which its motion is believed as much as the
@@ -133,10 +139,10 @@ class DecodedSmoother:
         self._offline = offline
         self._live = DiffusionSmoother(live_package, self._live_lag_s)
         try:
-            self._engine = open_engine(opened, "onnxruntime", "cpu", threads=1)
-        except EngineError as error:
+            self._engine = open_on_one_core(opened)
+        except UsageError:
             self._live.close()
-            raise UsageError(str(error)) from error
+            raise
         self._feet = None if foot_lock is None else FootLock(foot_lock)
         self._people: dict[int, _Person] = {}
 
@@ -245,7 +251,7 @@ class DecodedSmoother:
         calm = motion_vectors(pose)
         drawn = calm + np.stack([self._offset(*of) for of in zip(people, frames, calm, strict=True)])
         turns = matrix_to_axis_angle(pose.swapaxes(-1, -2) @ poses_of_vectors(drawn))
-        turns[:, _ARM_JOINTS] *= ARMS
+        turns[:, ARM_JOINTS] *= ARMS
         for one, asked in zip(people, turns.astype(np.float32), strict=True):
             one.asked = asked
 

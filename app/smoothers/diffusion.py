@@ -70,7 +70,7 @@ class DiffusionSmoother:
         opened = find_package(package, "smoother")
         self._memory = FrameMemory(_check(opened), lag_s)
         self._answers = Answers(np.array(SLOT_AGES_S))
-        self._engine = _open(opened)
+        self._engine = open_on_one_core(opened)
         self._lag_s = lag_s
         self._clean_ratio = CLEAN_RATIO if lag_s > 0 else CLEAN_RATIO_AT_ONCE
         self._one_euro = OneEuroSmoother()
@@ -165,8 +165,8 @@ def in_turn(last_s: F64, must: Flags) -> Flags:
     return asked
 
 
-def _open(package: ModelPackage) -> Engine:
-    """On one core: for so small a graph, sharing the work costs more than the work."""
+def open_on_one_core(package: ModelPackage) -> Engine:
+    """For so small a graph, sharing the work costs more than the work. Raises: UsageError."""
     try:
         return open_engine(package, "onnxruntime", "cpu", threads=1)
     except EngineError as error:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.records import F32, F64, I32, BodyEstimates
-from hmr.body.joints import Joint
+from hmr.body.joints import ARM_JOINTS, Joint
 from hmr.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 
 
@@ -55,7 +55,6 @@ class OneEuroOptions:
     max_gap_s: float = 0.5
 
 
-_ARMS = frozenset(range(Joint.LEFT_SHOULDER, Joint.RIGHT_HAND + 1)) | {Joint.LEFT_COLLAR, Joint.RIGHT_COLLAR}
 _LEGS = frozenset((1, 2, 4, 5, 7, 8, 10, 11))
 
 # The Euclidean quantities in one vector: columns of each group.
@@ -202,7 +201,7 @@ class OneEuroSmoother:
 def _cutoff_of(options: OneEuroOptions, joint: int) -> Cutoff:
     if joint == Joint.PELVIS:
         return options.root
-    limb = options.arms if joint in _ARMS else options.legs if joint in _LEGS else None
+    limb = options.arms if joint in ARM_JOINTS else options.legs if joint in _LEGS else None
     return limb or options.joints
 
 

@@ -45,6 +45,12 @@ class Joint(IntEnum):
 NUM_JOINTS = len(Joint)
 NUM_BETAS = 10
 
+ARM_JOINTS: tuple[int, ...] = (
+    *(Joint.LEFT_COLLAR, Joint.RIGHT_COLLAR),
+    *range(Joint.LEFT_SHOULDER, Joint.RIGHT_HAND + 1),
+)
+"""Of both arms, from the collar bones to the hands."""
+
 JOINT_NAMES: tuple[str, ...] = tuple(joint.name.lower() for joint in Joint)
 
 _PARENT_OF: dict[Joint, Joint] = {
