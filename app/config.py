@@ -48,6 +48,9 @@ class NetworkConfig:
     mirror: bool = False
     """Look at each crop's mirror image too and take the mean: a little better, at about twice the network's time."""
 
+    fit: bool = True
+    """Move arms, legs and place of each body onto the joints that the network sees, where it says them."""
+
     body: str = "auto"
     """Body file, .npz or SMPL's .pkl; auto: the embedded body, if the model belongs to it."""
 

@@ -15,6 +15,8 @@ from engines.base import Engine
 from engines.errors import EngineError
 from engines.package import BATCH, ModelPackage, PackageInfo, Tensor, shape_text
 from engines.registry import open_engine
+from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from hmr.body.keypoint_fit import fit_to_keypoints
 from hmr.geometry.camera import Intrinsics, cam_crop_to_full
 from hmr.geometry.crop import stack_crops
 from hmr.geometry.crop_ray import crop_ray_rotation
@@ -44,11 +46,13 @@ class Estimator:
         *,
         threads: int | None = None,
         mirror: bool = False,
+        fit: bool = True,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
         engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
-        answer the mean, unless the package's graph does that by itself.
+        answer the mean, unless the package's graph does that by itself. fit: move limbs onto the joints that the
+        network's heat maps show (`hmr.body.keypoint_fit`), where the package gives them and its body is the embedded.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
@@ -61,6 +65,9 @@ class Estimator:
         self._mirrors = mirror and not package.info.arguments.get("mirror", False)
         self._rows_left_out = self._empty_answers = 0
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
+        sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
+        embedded = package.info.body == EMBEDDED_BODY.stem
+        self._skeleton = BodyModel.load() if fit and sees_joints and embedded else None
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
 
     @property
@@ -90,7 +97,8 @@ class Estimator:
 
     def describe(self) -> str:
         """One line for people."""
-        return self._engine.describe() + (", crops and their mirror images" if self._mirrors else "")
+        mirrored = ", crops and their mirror images" if self._mirrors else ""
+        return self._engine.describe() + mirrored + (", limbs on the joints seen" if self._skeleton else "")
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order.
@@ -137,10 +145,18 @@ class Estimator:
         if self.package.info.orientation_frame == "crop-ray":
             pose = pose.copy()
             pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
+        betas = _f32(outputs["betas"])
+        if self._skeleton is not None:
+            seen = _f32(outputs["keypoints"])
+            seen_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
+            rest = self._skeleton.joints(betas)
+            pose, transl_m = fit_to_keypoints(
+                pose, rest, _f32(transl_m), seen_px, seen[..., 2], _f32(size_px), intrinsics
+            )
         return BodyEstimates(
             id=person_id,
             pose=pose,
-            betas=_f32(outputs["betas"]),
+            betas=betas,
             transl_m=transl_m.astype(np.float32),
             score=score,
             token=_f32(outputs["token"]) if self._has_token else np.zeros((len(person_id), 0), np.float32),
@@ -209,6 +225,9 @@ def _check_hmr(package: ModelPackage) -> tuple[int, int]:
             raise UsageError(f"{package.folder}: output {name!r} is missing, it has {there}; export the package again")
         if spec.shape != shape or spec.dtype not in ("float32", "float16"):
             raise UsageError(f"{package.folder}: expected the output {name} float {shape_text(shape)}, it has {spec}")
+    seen = outputs.get("keypoints")
+    if seen is not None and (seen.shape != (BATCH, 24, 3) or seen.dtype not in ("float32", "float16")):
+        raise UsageError(f"{package.folder}: expected the output keypoints float (N, 24, 3), it has {seen}")
     token = outputs.get("token")
     if token is not None and (len(token.shape) != 2 or token.shape[0] != BATCH):
         raise UsageError(f"{package.folder}: expected the output token float (N, C), it has {token}")

@@ -26,11 +26,11 @@ def with_mirror_images(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
 
 def mean_with_mirror(outputs: Tensors, crop_height: int) -> Tensors:
     """N answers from those to N crops and, behind them, to their mirror images; `pose` (2N, 24, 3, 3), `camera`
-    (2N, 3) (s, tx, ty), anything else as it is.
+    (2N, 3) (s, tx, ty), `keypoints` (2N, 24, 3) where they are, anything else as it is.
 
     Rotations: mean matrices made orthogonal, the y axis first: it is what two answers that take a front for a back
     agree on. Camera: a crop's centre lies on pixel w/2 and the mirror takes pixel u to w - 1 - u, hence a shift by one
-    pixel of `crop_height`. Everything else: means.
+    pixel of `crop_height`. Keypoints: means by confidence. Everything else: means.
     """
     seen = {name: array[: len(array) // 2].astype(np.float32) for name, array in outputs.items()}
     other = {name: array[len(array) // 2 :].astype(np.float32) for name, array in outputs.items()}
@@ -38,7 +38,17 @@ def mean_with_mirror(outputs: Tensors, crop_height: int) -> Tensors:
     s, tx, ty = other["camera"].T
     other["camera"] = np.stack([s, -tx - 2 / (crop_height * np.maximum(s, 1e-2)), ty], axis=1).astype(np.float32)
     mean = {name: ((seen[name] + other[name]) / 2).astype(np.float32) for name in outputs}
+    if "keypoints" in outputs:
+        mean["keypoints"] = _mean_keypoints(seen["keypoints"], other["keypoints"][:, MIRROR], crop_height)
     return mean | {"pose": _orthogonal(mean["pose"])}
+
+
+def _mean_keypoints(seen: F32, other: F32, crop_height: int) -> F32:
+    """Of (N, 24, 3) x, y, confidence; `other` with left and right in order, but still where the mirror shows them."""
+    back = other * _SIGNS - np.array([1 / crop_height, 0, 0], np.float32)
+    weights = np.maximum(np.stack([seen, back])[..., 2:], 1e-6)
+    places = (np.stack([seen, back])[..., :2] * weights).sum(0) / weights.sum(0)
+    return np.concatenate([places, (seen + back)[..., 2:] / 2], axis=-1).astype(np.float32)
 
 
 def _orthogonal(matrices: F32) -> F32:

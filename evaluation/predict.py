@@ -211,6 +211,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=True,
                         help="look at each crop's mirror image too and take the mean (default: yes)")  # fmt: skip
+    parser.add_argument("--fit", action=argparse.BooleanOptionalAction, default=True,
+                        help="move limbs onto the joints that the network sees (default: yes)")  # fmt: skip
     parser.add_argument("--body", default="auto", help="body file, for packages of another body than the embedded one")
     parser.add_argument("--pose-only", action="store_true", help="keep the poses where the body is another one")
     parser.add_argument("--batch", type=int, default=16, help="people a call of the network (default 16)")
@@ -242,7 +244,9 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, args.overwrite)
     rule = CameraRule(args.focal_px, args.fov_deg)
     labels, pictures, notes = _labels(args) if args.coco is not None else (None, {}, [])
-    estimator = Estimator(args.package, args.engine, args.device, threads=args.threads, mirror=args.mirror)
+    estimator = Estimator(
+        args.package, args.engine, args.device, threads=args.threads, mirror=args.mirror, fit=args.fit
+    )
     try:
         body = load_body(args.body, estimator.body_name, args.pose_only)
         network: EstimatesBodies = estimator if body.name == estimator.body_name else PoseOnly(estimator)

@@ -31,6 +31,7 @@ HMR_OUTPUTS = {
     "camera": ("1", "weak perspective of the square crop: s, tx, ty (HMR2.0)"),
     "score": ("1", "how probable it is that the crop shows a person"),
     "token": ("1", "the decoder's output token, a per-person feature for temporal models"),
+    "keypoints": ("1", "where the joints are seen: x, y in crop heights from the crop's centre, confidence"),
 }
 DETECTOR_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
 MOTION_MEANING = "29 joints in metres, then cosine and sine of 23 bone twists, for every frame"
@@ -177,7 +178,7 @@ def _hmr(net: HmrNet, with_mask: bool) -> Exportable:
         module,
         "hmr",
         tuple(known[name] for name in module.input_names),
-        HMR_OUTPUTS,
+        {name: HMR_OUTPUTS[name] for name in module.output_names},
         normalisation="in-graph",
         crop_rule="hmr2-square",
         focal_convention="weak-perspective-crop",

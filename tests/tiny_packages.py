@@ -134,10 +134,12 @@ def hmr_package(
     input_hw: tuple[int, int] = (256, 192),
     camera: tuple[float, float, float] = (0.9, 0.0, 0.0),
     with_box_info: bool = False,
+    keypoints: np.ndarray[Any, Any] | None = None,
     **changes: Any,
 ) -> ModelPackage:
     """The rest pose for every crop. `camera` is what it answers; betas[:, 0] is the crop's mean red level / 255,
-    so that tests can see which picture went in; score is 0.8. With box info, the token is that."""
+    so that tests can see which picture went in; score is 0.8. With box info, the token is that. keypoints (24, 3): a
+    further output."""
     crops = np.zeros((2, *input_hw, 3), np.uint8)
     crops[1, ..., 0] = 255
     red = np.array([0.0, 1.0], np.float32)
@@ -148,6 +150,10 @@ def hmr_package(
         "score": np.full(1, 0.8, np.float32),
         "token": np.arange(TOKEN_WIDTH, dtype=np.float32)[None],
     }
+    if keypoints is not None:
+        constants["keypoints"] = keypoints.astype(np.float32)[None]
+        seen = TensorSpec("keypoints", "float32", ("N", *keypoints.shape), "1", "where the joints are seen")
+        changes["outputs"] = (*hmr_info(input_hw).outputs, seen)
     # A camera of NaN is what the graph answers, not what a package may promise.
     golden = {name: np.nan_to_num(value).repeat(2, axis=0) for name, value in constants.items()} | {"betas": betas}
     golden_inputs: dict[str, np.ndarray[Any, Any]] = {"crops": crops}

@@ -199,7 +199,8 @@ def _open_estimator(config: RunConfig) -> Estimator:
     from app.estimator import Estimator
 
     package = PRESETS[config.preset].model if config.network.model == "auto" else config.network.model
-    return Estimator(package, config.network.engine, config.network.device, mirror=config.network.mirror)
+    network = config.network
+    return Estimator(package, network.engine, network.device, mirror=network.mirror, fit=network.fit)
 
 
 def _check_display() -> None:

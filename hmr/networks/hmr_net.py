@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -134,15 +133,10 @@ def with_merging(net: HmrNet, recipe: LayerMergeRecipe | None = None, schedule: 
     return small
 
 
-class HmrOutputs(NamedTuple):
-    """The outputs of an exported graph, in its order: pose (N, 24, 3, 3), betas (N, 10), camera (N, 3) s, tx, ty, score
-    (N,) in 0..1, token (N, C)."""
-
-    pose: Tensor
-    betas: Tensor
-    camera: Tensor
-    score: Tensor
-    token: Tensor
+OUTPUTS = ("pose", "betas", "camera", "score", "token")
+KEYPOINTS = "keypoints"
+"""The outputs of an exported graph, in its order: pose (N, 24, 3, 3), betas (N, 10), camera (N, 3) s, tx, ty, score
+(N,) in 0..1, token (N, C); and of networks with heat maps keypoints (N, 24, 3), see `SmplPrediction`."""
 
 
 class ExportedHmr(nn.Module):
@@ -174,9 +168,9 @@ class ExportedHmr(nn.Module):
     @property
     def output_names(self) -> tuple[str, ...]:
         """Names of the outputs, in the order `forward` gives them."""
-        return HmrOutputs._fields
+        return (*OUTPUTS, KEYPOINTS) if isinstance(self.net.smpl_head, JointQueryDecoder) else OUTPUTS
 
-    def forward(self, crops: Tensor, *extra: Tensor) -> HmrOutputs:
+    def forward(self, crops: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:
         """Recover N bodies.
 
         crops (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, non-zero where the person is; box_info (N, 3) float.
@@ -191,4 +185,5 @@ class ExportedHmr(nn.Module):
         score = prediction.score
         if score is None:
             score = torch.ones_like(prediction.camera[:, 0])
-        return HmrOutputs(prediction.rotmat, prediction.betas, prediction.camera, score, prediction.token)
+        given = (prediction.rotmat, prediction.betas, prediction.camera, score, prediction.token)
+        return given if prediction.keypoints is None else (*given, prediction.keypoints)

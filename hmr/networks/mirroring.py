@@ -33,7 +33,7 @@ def mean_with_mirror(both: SmplPrediction, crop_height: int) -> SmplPrediction:
 
     Rotations: mean matrices made orthogonal, the y axis first: it is what two answers that take a front for a back
     agree on. Camera: a crop's centre lies on pixel w/2 and the mirror takes pixel u to w - 1 - u, hence a shift by one
-    pixel of `crop_height`. Everything else: means.
+    pixel of `crop_height`. Keypoints: means by confidence. Everything else: means.
     """
     seen, other = (SmplPrediction(*values) for values in zip(*(_halves(value) for value in both), strict=True))
     signs = seen.camera.new_tensor(_SIGNS)
@@ -49,7 +49,19 @@ def mean_with_mirror(both: SmplPrediction, crop_height: int) -> SmplPrediction:
         camera=(seen.camera + back) / 2,
         token=(seen.token + other.token) / 2,
         score=None if seen.score is None or other.score is None else (seen.score + other.score) / 2,
+        keypoints=_mean_keypoints(seen.keypoints, other.keypoints, order, crop_height),
     )
+
+
+def _mean_keypoints(seen: Tensor | None, other: Tensor | None, order: Tensor, crop_height: int) -> Tensor | None:
+    if seen is None or other is None:
+        return None
+    x, y, confidence = other[:, order].unbind(-1)
+    back = torch.stack([-x - 1 / crop_height, y, confidence], dim=-1)
+    weights = torch.stack([seen[..., 2], confidence]).clamp_min(1e-6)
+    both = torch.stack([seen, back])
+    places = (both[..., :2] * weights[..., None]).sum(0) / weights.sum(0)[..., None]
+    return torch.cat([places, both[..., 2:].mean(0)], dim=-1)
 
 
 def _halves(value: Tensor | None) -> tuple[Tensor | None, Tensor | None]:

@@ -12,8 +12,11 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 from app.cropper import crop_people
 from app.errors import RunError, UsageError
 from app.estimator import MAX_EMPTY_ANSWERS, MIN_SCALE, Estimator
-from app.records import CropBatch, Frame, Tracks
+from app.records import BodyEstimates, CropBatch, Frame, Tracks
 from engines.package import TensorSpec
+from hmr.body.body_model import BodyModel
+from hmr.body.joints import Joint
+from hmr.body.keypoint_fit import LIMBS
 from hmr.geometry.camera import Intrinsics, project_intrinsics
 from hmr.geometry.crop import CropTransform
 from tests.tiny_packages import TOKEN_WIDTH, affine_model, affine_package, hmr_info, hmr_package
@@ -71,6 +74,55 @@ def test_box_info_is_given_to_networks_that_take_it(tmp_path: Path) -> None:
     bodies = opened.estimate(crops_of([[100, 100, 300, 600], [900, 100, 1100, 600]]), intrinsics, WH)
     opened.close()
     np.testing.assert_allclose(bodies.token[:, :3], [[-0.8, 0.1, 1.0], [0.8, 0.1, 1.0]], atol=1e-6)
+
+
+def seen_at(hand: tuple[float, float]) -> np.ndarray:
+    """Keypoints that say one thing alone: where the left wrist is, in crop heights from the crop's centre."""
+    keypoints = np.zeros((24, 3), np.float32)
+    keypoints[Joint.LEFT_WRIST] = *hand, 1
+    return keypoints
+
+
+@pytest.mark.parametrize("fit", [False, True])
+def test_limbs_are_moved_onto_the_joints_seen(tmp_path: Path, fit: bool) -> None:
+    """The rest pose holds its left arm out to the right of the picture; the wrist is seen a little above."""
+    crops, camera = crops_of([[400, 50, 800, 700], [30, 50, 430, 700]]), Intrinsics.default(WH)
+    body = BodyModel.load()
+    folder = hmr_package(tmp_path / "blind").folder
+    blind = Estimator(folder, "onnxruntime", "cpu")
+    assert "joints seen" not in blind.describe()
+    plain = blind.estimate(crops, camera, WH)
+    blind.close()
+
+    def wrist_px(bodies: BodyEstimates) -> np.ndarray:
+        return project_intrinsics(body(bodies.pose, bodies.betas, bodies.transl_m).joints, camera)[:, Joint.LEFT_WRIST]
+
+    centres = np.array([transform.centre_px for transform in crops.transforms])
+    sides = np.array([transform.size_px for transform in crops.transforms])[:, None]
+    there = (wrist_px(plain) - centres) / sides
+    hand = (float(there[0, 0]), float(there[0, 1]) - 0.06)
+    opened = Estimator(hmr_package(tmp_path / "seeing", keypoints=seen_at(hand)).folder, "onnxruntime", "cpu", fit=fit)
+    assert ("joints seen" in opened.describe()) == fit
+    bodies = opened.estimate(crops, camera, WH)
+    opened.close()
+    left = (wrist_px(bodies)[0] - centres[0]) / sides[0] - hand
+    assert np.linalg.norm(left) == pytest.approx(0.06, abs=1e-4) if not fit else np.linalg.norm(left) < 0.02
+    unmoved = [joint for joint in Joint if joint not in LIMBS] if fit else list(Joint)
+    np.testing.assert_allclose(bodies.pose[:, unmoved], plain.pose[:, unmoved], atol=1e-6)
+    np.testing.assert_allclose(bodies.betas, plain.betas)
+
+
+def test_keypoints_of_another_body_are_left_alone(tmp_path: Path) -> None:
+    folder = hmr_package(tmp_path / "smpl", keypoints=seen_at((0.1, 0.1)), body="smpl-neutral").folder
+    opened = Estimator(folder, "onnxruntime", "cpu")
+    assert "joints seen" not in opened.describe()
+    opened.close()
+
+
+def test_keypoints_of_another_shape_are_refused(tmp_path: Path) -> None:
+    folder = hmr_package(tmp_path / "few", keypoints=np.zeros((17, 3))).folder
+    with pytest.raises(UsageError, match=r"keypoints float \(N, 24, 3\)"):
+        Estimator(folder, "onnxruntime", "cpu")
 
 
 @pytest.mark.parametrize("frame", ["camera", "crop-ray"])

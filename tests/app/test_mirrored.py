@@ -30,13 +30,14 @@ def _answers(rows: int) -> SmplPrediction:
     return SmplPrediction(
         sixd_from_rotmat(rotmat), rotmat, torch.randn(rows, 10, generator=generator), camera,
         torch.randn(rows, 8, generator=generator), torch.rand(rows, generator=generator),
+        torch.rand(rows, 24, 3, generator=generator) - torch.tensor([0.5, 0.5, 0.0]),
     )  # fmt: skip
 
 
 def test_the_mean_is_the_networks_own() -> None:
     both = _answers(6)
     expected = torch_mean(both, HW[0])
-    names = {"pose": "rotmat", "betas": "betas", "camera": "camera", "score": "score", "token": "token"}
+    names = {"pose": "rotmat"} | {n: n for n in ("betas", "camera", "score", "token", "keypoints")}
     ours = mean_with_mirror({name: getattr(both, field).numpy() for name, field in names.items()}, HW[0])
     for name, field in names.items():
         np.testing.assert_allclose(ours[name], getattr(expected, field).numpy(), atol=2e-6, err_msg=name)

@@ -23,6 +23,7 @@ def _prediction(seed: int = 0, people: int = 3) -> SmplPrediction:
     return SmplPrediction(
         sixd_from_rotmat(rotmat), rotmat, torch.randn(people, 10, generator=generator), camera,
         torch.randn(people, 8, generator=generator), torch.rand(people, generator=generator),
+        torch.rand(people, 24, 3, generator=generator) - torch.tensor([0.5, 0.5, 0.0]),
     )  # fmt: skip
 
 
@@ -31,7 +32,11 @@ def _in_the_mirror(seen: SmplPrediction) -> SmplPrediction:
     rotmat = seen.rotmat[:, torch.from_numpy(np.asarray(MIRROR))] * (SIGNS[:, None] * SIGNS)
     s, tx, ty = seen.camera.unbind(-1)
     camera = torch.stack([s, -tx - 2 / (HEIGHT * s), ty], dim=-1)
-    return seen._replace(pose6d=sixd_from_rotmat(rotmat), rotmat=rotmat, camera=camera)
+    mirrored = seen._replace(pose6d=sixd_from_rotmat(rotmat), rotmat=rotmat, camera=camera)
+    if seen.keypoints is None:
+        return mirrored
+    x, y, confidence = seen.keypoints[:, torch.from_numpy(np.asarray(MIRROR))].unbind(-1)
+    return mirrored._replace(keypoints=torch.stack([-x - 1 / HEIGHT, y, confidence], dim=-1))
 
 
 def _together(first: SmplPrediction, second: SmplPrediction) -> SmplPrediction:

@@ -29,6 +29,8 @@ from hmr.networks.layers import map_to_tokens
 from hmr.networks.rotation import rotmat_from_6d
 
 QUERIES = JOINTS + 2
+PEAK_REACH = 2
+"""So many cells around a heat map's peak say where exactly the joint is."""
 
 
 class JointReading(NamedTuple):
@@ -155,6 +157,7 @@ class JointQueryDecoder(MeanParameters):
             camera=self.readout_camera(x[:, JOINTS + 1]) + self.init_cam,
             token=token,
             score=None if self.readout_score is None else self.readout_score(token).sigmoid().squeeze(-1),
+            keypoints=_peaks(heatmaps),
         )
         return prediction, JointReading(finest, heatmaps, joints)
 
@@ -176,9 +179,26 @@ class JointQueryDecoder(MeanParameters):
         memory = memory + sincos_position(rows, columns, self.width, memory)
         flat = heatmaps.flatten(2).float()
         share = flat.softmax(dim=-1)
-        y = (torch.arange(rows, device=flat.device, dtype=flat.dtype) + 0.5) / rows - 0.5
-        x = ((torch.arange(columns, device=flat.device, dtype=flat.dtype) + 0.5) / columns - 0.5) * columns / rows
-        grid = torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=-1)  # (h*w, 2), crop heights
+        grid = _cell_places(rows, columns, flat)
         # A place in crop heights is small beside a feature of unit variance, a logit large.
         told = torch.cat([(share @ grid) * 4, flat.amax(dim=-1, keepdim=True) / 4], dim=-1)
         return memory, self.see(share.to(memory.dtype) @ memory) + self.place(told.to(memory.dtype))
+
+
+def _cell_places(rows: int, columns: int, like: Tensor) -> Tensor:
+    """Centres x, y of a map's cells, row by row, (rows*columns, 2), in crop heights from the crop's centre."""
+    y = (torch.arange(rows, device=like.device, dtype=like.dtype) + 0.5) / rows - 0.5
+    x = ((torch.arange(columns, device=like.device, dtype=like.dtype) + 0.5) / columns - 0.5) * columns / rows
+    return torch.stack([x.repeat(rows), y.repeat_interleave(columns)], dim=-1)
+
+
+def _peaks(heatmaps: Tensor) -> Tensor:
+    """Logits (B, 24, h, w) -> (B, 24, 3): the mean place around the highest cell, and how high it is (0..1)."""
+    rows, columns = heatmaps.shape[2:]
+    probable = heatmaps.float().sigmoid().flatten(2)
+    grid = _cell_places(rows, columns, probable)
+    top = grid[probable.argmax(dim=-1)]
+    near = ((grid - top.unsqueeze(2)).abs().amax(dim=-1) < (PEAK_REACH + 0.5) / rows).to(probable.dtype)
+    around = probable * near
+    places = (around @ grid) / around.sum(dim=-1, keepdim=True)
+    return torch.cat([places, probable.amax(dim=-1, keepdim=True)], dim=-1)

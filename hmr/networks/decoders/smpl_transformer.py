@@ -51,7 +51,8 @@ class SmplPrediction(NamedTuple):
     relative to its parent, the root relative to the camera. betas (B, 10). camera (B, 3): weak-perspective
     scale and shift of the crop (s, tx, ty). token (B, C): the decoder's output token, which temporal models
     take as the person's feature. score (B,): 0..1, how sure the network is that a person is there, or None
-    where the decoder has no such readout.
+    where the decoder has no such readout. keypoints (B, 24, 3): where the joints are seen, x and y in crop heights
+    from the crop's centre and a confidence of 0..1, or None where the decoder has no heat maps.
     """
 
     pose6d: Tensor
@@ -60,6 +61,7 @@ class SmplPrediction(NamedTuple):
     camera: Tensor
     token: Tensor
     score: Tensor | None
+    keypoints: Tensor | None = None
 
 
 class MeanParameters(nn.Module):

@@ -69,6 +69,22 @@ def test_a_heat_map_points_its_joint_at_a_cell() -> None:
     assert (seen[1, 1][0, 20] - seen[6, 4][0, 20]).abs().max() > 1e-2
 
 
+def test_keypoints_lie_around_the_peak() -> None:
+    decoder = shake(tiny(8)).eval()
+    with torch.no_grad():
+        decoder.heatmaps.weight.zero_()
+        decoder.heatmaps.bias.fill_(-20.0)
+        decoder.heatmaps.weight[20, 0] = 20.0
+    finest = torch.zeros(1, 8, 8, 6)
+    finest[0, 0, 6, 4] = finest[0, 0, 6, 3] = 1.0  # between two cells
+    finest[0, 0, 1, 1] = 0.9  # lower, and far away
+    with torch.no_grad():
+        keypoints = decoder([finest]).keypoints
+    assert keypoints is not None and keypoints.shape == (1, 24, 3)
+    x, y = (4.0 / 6 - 0.5) * 6 / 8, 6.5 / 8 - 0.5
+    torch.testing.assert_close(keypoints[0, 20], torch.tensor([x, y, 0.5]), atol=1e-4, rtol=0)
+
+
 def test_coarser_maps_say_nothing_at_first() -> None:
     one, two = tiny(8).eval(), tiny().eval()
     missing = two.load_state_dict(one.state_dict(), strict=False)

@@ -1,0 +1,145 @@
+"""Limbs move onto the joints that are seen, where they are believed, and nothing else moves."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from hmr.body import keypoint_fit
+from hmr.body.body_model import BodyModel
+from hmr.body.joints import Joint
+from hmr.body.keypoint_fit import LIMBS, fit_to_keypoints
+from hmr.geometry.camera import Intrinsics, project_intrinsics
+from hmr.geometry.rotations import axis_angle_to_matrix
+
+WH, CROP_PX = (1280, 720), 600.0
+CAMERA = Intrinsics.default(WH)
+SEEN = np.ones((1, 24), np.float32)
+FACING = axis_angle_to_matrix(np.array([np.pi, 0, 0], np.float32))
+
+
+class Person:
+    """Somebody 3.5 m away, where he really is and where a network says that he is."""
+
+    def __init__(self, count: int = 1, seed: int = 0, wrong_rad: float = 0.15) -> None:
+        rng = np.random.default_rng(seed)
+        self.body = BodyModel.load()
+        turns = rng.normal(0, 0.3, (count, 24, 3)).astype(np.float32)
+        self.true_pose = axis_angle_to_matrix(turns)
+        self.true_pose[:, 0] = FACING @ self.true_pose[:, 0]
+        self.true_place = rng.normal([0, 0, 3.5], 0.1, (count, 3)).astype(np.float32)
+        self.rest = self.body.joints(rng.normal(0, 1, (count, 10)))
+        off = np.zeros((count, 24, 3), np.float32)
+        off[:, LIMBS] = rng.normal(0, wrong_rad, (count, len(LIMBS), 3))
+        self.pose = (axis_angle_to_matrix(off) @ self.true_pose).astype(np.float32)
+        self.place = (self.true_place + rng.normal(0, [0.03, 0.03, 0.1], (count, 3))).astype(np.float32)
+        self.keypoints = self.pixels(self.true_pose, self.true_place)
+        self.crop_px = np.full(count, CROP_PX, np.float32)
+
+    def joints(self, pose: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return keypoint_fit.forward_kinematics(pose, self.rest)[1] + place[:, None]
+
+    def pixels(self, pose: np.ndarray, place: np.ndarray) -> np.ndarray:
+        return project_intrinsics(self.joints(pose, place), CAMERA).astype(np.float32)
+
+    def fit(self, confidence: np.ndarray, keypoints: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
+        wanted = self.keypoints if keypoints is None else keypoints
+        return fit_to_keypoints(self.pose, self.rest, self.place, wanted, confidence, self.crop_px, CAMERA)
+
+    def off_px(self, pose: np.ndarray, place: np.ndarray) -> float:
+        return float(np.linalg.norm(self.pixels(pose, place) - self.keypoints, axis=-1).mean())
+
+    def off_m(self, pose: np.ndarray, place: np.ndarray) -> float:
+        """Relative to the pelvis."""
+        found, true = self.joints(pose, place), self.joints(self.true_pose, self.true_place)
+        return float(np.linalg.norm(found - found[:, :1] - true + true[:, :1], axis=-1).mean())
+
+
+def test_limbs_come_to_where_they_are_seen() -> None:
+    people = Person(count=40)
+    pose, place = people.fit(np.ones((40, 24), np.float32))
+    assert people.off_px(pose, place) < 0.35 * people.off_px(people.pose, people.place)
+    assert people.off_m(pose, place) < 0.8 * people.off_m(people.pose, people.place)
+    np.testing.assert_allclose(np.linalg.det(pose), 1, atol=1e-4)
+
+
+def test_trunk_and_ends_stay_and_so_does_what_came_in() -> None:
+    person = Person()
+    before = person.pose.copy(), person.place.copy()
+    pose, _ = person.fit(SEEN)
+    others = [joint for joint in Joint if joint not in LIMBS]
+    np.testing.assert_array_equal(pose[:, others], person.pose[:, others])
+    assert (np.abs(pose[:, LIMBS] - person.pose[:, LIMBS]).max(axis=(2, 3)) > 1e-4).all()
+    np.testing.assert_array_equal(person.pose, before[0])
+    np.testing.assert_array_equal(person.place, before[1])
+
+
+def test_what_is_not_seen_moves_nothing() -> None:
+    person = Person()
+    pose, place = person.fit(0 * SEEN)
+    np.testing.assert_allclose(pose, person.pose, atol=1e-6)
+    np.testing.assert_allclose(place, person.place, atol=1e-6)
+
+
+def test_an_agreeing_picture_moves_nothing() -> None:
+    person = Person(wrong_rad=0.0)
+    person.place = person.true_place
+    pose, place = person.fit(SEEN)
+    np.testing.assert_allclose(pose, person.pose, atol=1e-4)
+    np.testing.assert_allclose(place, person.place, atol=1e-4)
+
+
+def test_a_keypoint_on_somebody_else_is_not_followed() -> None:
+    person = Person(wrong_rad=0.0)
+    person.place = person.true_place
+    wrong = person.keypoints.copy()
+    wrong[0, Joint.LEFT_WRIST] += 0.6 * CROP_PX
+    moved = np.linalg.norm(person.pixels(*person.fit(SEEN, wrong)) - person.keypoints, axis=-1)
+    near = person.keypoints.copy()
+    near[0, Joint.LEFT_WRIST] += 0.04 * CROP_PX
+    followed = np.linalg.norm(person.pixels(*person.fit(SEEN, near)) - person.keypoints, axis=-1)
+    assert moved.max() < 0.05 * np.hypot(0.6, 0.6) * CROP_PX
+    assert followed[0, Joint.LEFT_WRIST] > 0.25 * np.hypot(0.04, 0.04) * CROP_PX
+
+
+def test_rows_do_not_depend_on_each_other() -> None:
+    people = Person(count=3, seed=5)
+    together = people.fit(np.ones((3, 24), np.float32))
+    for row in range(3):
+        one = slice(row, row + 1)
+        alone = fit_to_keypoints(
+            people.pose[one], people.rest[one], people.place[one], people.keypoints[one], SEEN, people.crop_px[one],
+            CAMERA,
+        )  # fmt: skip
+        for found, expected in zip(alone, together, strict=True):
+            np.testing.assert_allclose(found, expected[one], atol=2e-5)
+
+
+def test_nobody_and_somebody_around_the_camera() -> None:
+    none = Person(count=0)
+    pose, place = none.fit(np.zeros((0, 24), np.float32))
+    assert pose.shape == (0, 24, 3, 3) and place.shape == (0, 3)
+    person = Person()
+    person.place = np.array([[0.0, 0.0, 0.2]], np.float32)  # some joints are behind the camera
+    pose, place = person.fit(SEEN)
+    assert np.isfinite(pose).all() and np.isfinite(place).all() and place[0, 2] > 0
+
+
+def test_the_jacobian_is_the_slope() -> None:
+    """Against differences of the real projection, for every unknown."""
+    person = Person(seed=3)
+    turns, places = keypoint_fit.forward_kinematics(person.pose, person.rest)
+    places = places + person.place[:, None]
+    scale = np.full((1, 1), 1 / CROP_PX, np.float32)
+    _, by_place = keypoint_fit._residuals(places, person.keypoints, CAMERA, scale)
+    jacobian = (by_place @ keypoint_fit._place_jacobian(places, person.place))[0]
+    at, small = person.pixels(person.pose, person.place), 1e-3
+    for unknown in range(3 * len(LIMBS)):
+        step = np.zeros((1, len(LIMBS), 3), np.float32)
+        step.reshape(-1)[unknown] = small
+        moved = person.pixels(keypoint_fit._turned(person.pose, turns, step), person.place)
+        np.testing.assert_allclose((moved - at)[0] / CROP_PX / small, jacobian[..., unknown], atol=5e-3)
+    aside, down = np.eye(3, dtype=np.float32)[:2] * small
+    places_after = (person.place + aside, person.place + down, person.place * np.exp(small))
+    for unknown, place in enumerate(places_after, 3 * len(LIMBS)):
+        moved = person.pixels(person.pose, place.astype(np.float32))
+        np.testing.assert_allclose((moved - at)[0] / CROP_PX / small, jacobian[..., unknown], atol=5e-3)
