@@ -151,7 +151,7 @@ class Estimator:
             seen_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
             rest = self._skeleton.joints(betas)
             pose, transl_m = fit_to_keypoints(
-                pose, rest, _f32(transl_m), seen_px, seen[..., 2], _f32(size_px), intrinsics
+                pose, rest, _f32(transl_m), seen_px, seen[..., 2], _f32(centre_px), _f32(size_px), intrinsics
             )
         return BodyEstimates(
             id=person_id,

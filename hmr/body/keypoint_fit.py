@@ -25,6 +25,8 @@ TURN_SPREAD_RAD = 0.25
 SHIFT_SPREAD_M = 0.05
 DEPTH_SPREAD = 0.05
 """How far the network's answer may be off: turns of limbs, sideways shift, logarithm of the distance."""
+HALF_CROP = np.array([0.375, 0.5], np.float32)
+"""Half a crop's width and height, in crop heights."""
 NEAREST_M = 0.1
 """Joints nearer to the camera than this have no place in the picture."""
 
@@ -62,23 +64,29 @@ def fit_to_keypoints(
     transl_m: Floats,
     keypoints_px: Floats,
     confidence: Floats,
+    centre_px: Floats,
     crop_px: Floats,
     intrinsics: Intrinsics,
 ) -> tuple[Floats, Floats]:
     """Pose and translation of N bodies, moved towards their keypoints; what came in is left as it is.
 
     pose: (N,24,3,3), root relative to the camera. joints_rest: (N,24,3) of the rest pose, m. transl_m: (N,3), camera
-    frame. keypoints_px: (N,24,2) px in the picture. confidence: (N,24), 0..1. crop_px: (N,) height of each person's
-    crop, px in the picture.
+    frame. keypoints_px: (N,24,2) px in the picture. confidence: (N,24), 0..1. centre_px, crop_px: (N,2), (N,) middle
+    and height of each person's crop, px in the picture: of a joint that the network puts outside it, a heat map can
+    say nothing.
     """
     pose, transl = pose.astype(np.float32), transl_m.astype(np.float32)
     scale = (1 / crop_px[:, None]).astype(np.float32)
     so_far = np.zeros((len(pose), _UNKNOWNS), np.float32)
+    believed: Floats | None = None
     for _ in range(STEPS if len(pose) else 0):
         turns, places = forward_kinematics(pose, joints_rest)
         places = places + transl[:, None]
         off, by_place = _residuals(places, keypoints_px, intrinsics, scale)
-        usable = confidence * (places[..., 2] > NEAREST_M)
+        if believed is None:  # by the network's own answer
+            from_centre = (keypoints_px - centre_px[:, None]) * scale[..., None] - off
+            believed = confidence * (np.abs(from_centre) < HALF_CROP).all(axis=-1)
+        usable = believed * (places[..., 2] > NEAREST_M)
         doubt = 1 + np.square(off / OUTLIER).sum(axis=-1)
         weight = (usable / KEYPOINT_SPREAD**2 / doubt).astype(np.float32)
         jacobian = by_place @ _place_jacobian(places, transl)

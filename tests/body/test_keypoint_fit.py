@@ -11,7 +11,7 @@ from hmr.body.keypoint_fit import LIMBS, fit_to_keypoints
 from hmr.geometry.camera import Intrinsics, project_intrinsics
 from hmr.geometry.rotations import axis_angle_to_matrix
 
-WH, CROP_PX = (1280, 720), 600.0
+WH, CROP_PX = (1280, 720), 1100.0
 CAMERA = Intrinsics.default(WH)
 SEEN = np.ones((1, 24), np.float32)
 FACING = axis_angle_to_matrix(np.array([np.pi, 0, 0], np.float32))
@@ -33,6 +33,7 @@ class Person:
         self.pose = (axis_angle_to_matrix(off) @ self.true_pose).astype(np.float32)
         self.place = (self.true_place + rng.normal(0, [0.03, 0.03, 0.1], (count, 3))).astype(np.float32)
         self.keypoints = self.pixels(self.true_pose, self.true_place)
+        self.centre_px = project_intrinsics(self.place, CAMERA).astype(np.float32)
         self.crop_px = np.full(count, CROP_PX, np.float32)
 
     def joints(self, pose: np.ndarray, place: np.ndarray) -> np.ndarray:
@@ -43,7 +44,9 @@ class Person:
 
     def fit(self, confidence: np.ndarray, keypoints: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         wanted = self.keypoints if keypoints is None else keypoints
-        return fit_to_keypoints(self.pose, self.rest, self.place, wanted, confidence, self.crop_px, CAMERA)
+        return fit_to_keypoints(
+            self.pose, self.rest, self.place, wanted, confidence, self.centre_px, self.crop_px, CAMERA
+        )
 
     def off_px(self, pose: np.ndarray, place: np.ndarray) -> float:
         return float(np.linalg.norm(self.pixels(pose, place) - self.keypoints, axis=-1).mean())
@@ -101,14 +104,22 @@ def test_a_keypoint_on_somebody_else_is_not_followed() -> None:
     assert followed[0, Joint.LEFT_WRIST] > 0.25 * np.hypot(0.04, 0.04) * CROP_PX
 
 
+def test_a_joint_outside_the_crop_is_not_seen() -> None:
+    person = Person()
+    person.centre_px = person.pixels(person.pose, person.place)[:, Joint.HEAD] - [0, 0.45 * CROP_PX]
+    pose, _ = person.fit(SEEN)  # the crop ends below the head
+    hips_and_knees = list(LIMBS[:4])
+    np.testing.assert_allclose(pose[:, hips_and_knees], person.pose[:, hips_and_knees], atol=1e-6)
+
+
 def test_rows_do_not_depend_on_each_other() -> None:
     people = Person(count=3, seed=5)
     together = people.fit(np.ones((3, 24), np.float32))
     for row in range(3):
         one = slice(row, row + 1)
         alone = fit_to_keypoints(
-            people.pose[one], people.rest[one], people.place[one], people.keypoints[one], SEEN, people.crop_px[one],
-            CAMERA,
+            people.pose[one], people.rest[one], people.place[one], people.keypoints[one], SEEN,
+            people.centre_px[one], people.crop_px[one], CAMERA,
         )  # fmt: skip
         for found, expected in zip(alone, together, strict=True):
             np.testing.assert_allclose(found, expected[one], atol=2e-5)
