@@ -18,7 +18,8 @@ class Preset:
 
 
 PRESETS: dict[PresetName, Preset] = {
-    "lite": Preset("hmr-swin-t-s2-lite", NetworkConfig(), PeopleConfig(detect_every=0.5), MotionConfig()),
+    # Its heat maps are too coarse: limbs moved onto them come out no better (docs/models.md).
+    "lite": Preset("hmr-swin-t-s2-lite", NetworkConfig(fit=False), PeopleConfig(detect_every=0.5), MotionConfig()),
     "fast": Preset("hmr-swin-t-s3", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
     "balanced": Preset("hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig()),
     "quality": Preset(

@@ -83,6 +83,7 @@ def test_mirror_images_are_a_flag_and_a_presets_default() -> None:
     assert parsed("--preset", "balanced").network.mirror
     assert not parsed("--preset", "balanced", "--no-mirror").network.mirror
     assert parsed().network.fit and not parsed("--no-fit").network.fit
+    assert not parsed("--preset", "lite").network.fit and parsed("--preset", "lite", "--fit").network.fit
 
 
 def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
