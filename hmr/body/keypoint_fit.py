@@ -22,8 +22,8 @@ KEYPOINT_SPREAD = 1 / 32
 OUTLIER = 20 / 256
 """Crop heights from which a keypoint is believed ever less (weights of Cauchy)."""
 TURN_SPREAD_RAD = 0.25
-SHIFT_SPREAD_M = 0.05
-DEPTH_SPREAD = 0.05
+SHIFT_SPREAD_M = 0.02
+DEPTH_SPREAD = 0.02
 """How far the network's answer may be off: turns of limbs, sideways shift, logarithm of the distance."""
 HALF_CROP = np.array([0.375, 0.5], np.float32)
 """Half a crop's width and height, in crop heights."""
