@@ -46,9 +46,10 @@ def mean_with_mirror(outputs: Tensors, crop_height: int) -> Tensors:
 def _mean_keypoints(seen: F32, other: F32, crop_height: int) -> F32:
     """Of (N, 24, 3) x, y, confidence; `other` with left and right in order, but still where the mirror shows them."""
     back = other * _SIGNS - np.array([1 / crop_height, 0, 0], np.float32)
-    weights = np.maximum(np.stack([seen, back])[..., 2:], 1e-6)
-    places = (np.stack([seen, back])[..., :2] * weights).sum(0) / weights.sum(0)
-    return np.concatenate([places, (seen + back)[..., 2:] / 2], axis=-1).astype(np.float32)
+    both = np.stack([seen, back])
+    weights = np.maximum(both[..., 2:], 1e-6)
+    places = (both[..., :2] * weights).sum(0) / weights.sum(0)
+    return np.concatenate([places, both[..., 2:].mean(0)], axis=-1).astype(np.float32)
 
 
 def _orthogonal(matrices: F32) -> F32:
