@@ -46,13 +46,16 @@ class Estimator:
         *,
         threads: int | None = None,
         mirror: bool = False,
+        closer: float = 1.0,
         fit: bool = True,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
         engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
-        answer the mean, unless the package's graph does that by itself. fit: move limbs onto the joints that the
-        network's heat maps show (`hmr.body.keypoint_fit`), where the package gives them and its body is the embedded.
+        answer the mean, unless the package's graph does that by itself. closer: share of the crop's side that the
+        mirror image shows; below 1 it is better in given boxes, and worse in a box that follows the mesh, which then
+        loses feet. fit: move limbs onto the joints that the network's heat maps show (`hmr.body.keypoint_fit`), where
+        the package gives them and its body is the embedded.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
@@ -63,6 +66,7 @@ class Estimator:
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._mirrors = mirror and not package.info.arguments.get("mirror", False)
+        self._closer = closer
         self._rows_left_out = self._empty_answers = 0
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
@@ -129,7 +133,7 @@ class Estimator:
             inputs["box_info"] = box_info.astype(np.float32)
         try:
             if self._mirrors:
-                outputs = mean_with_mirror(self._engine.run(with_mirror_images(inputs)), self._input_hw[0])
+                outputs = mean_with_mirror(self._engine.run(with_mirror_images(inputs, self._closer)), self._closer)
             else:
                 outputs = self._engine.run(inputs)
         except EngineError as error:

@@ -1,13 +1,16 @@
 """Every crop and its mirror image, answered together: `--mirror`, at about twice the engine's time.
 
-The numpy counterpart of hmr/networks/mirroring.py, for packages whose graph looks at the crop alone.
+The numpy counterpart of hmr/networks/mirroring.py, for packages whose graph looks at the crop alone. The mirror image
+may be looked at from closer: a network errs differently about a mirrored person, and differently again about one that
+fills more of the crop.
 """
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 
-from app.records import F32
+from app.records import F32, U8
 from engines.package import Tensor, Tensors
 from hmr.body.joints import MIRROR
 from hmr.geometry.rotations import rotation_6d_to_matrix
@@ -15,41 +18,53 @@ from hmr.geometry.rotations import rotation_6d_to_matrix
 _SIGNS = np.array([-1, 1, 1], np.float32)
 
 
-def with_mirror_images(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`crops` (N, h, w, 3), and `box_info` (N, 3) where it is, -> 2N rows: themselves, then their mirror images."""
+def with_mirror_images(inputs: dict[str, Tensor], closer: float = 1.0) -> dict[str, Tensor]:
+    """`crops` (N, h, w, 3) uint8, and `box_info` (N, 3) where it is, -> 2N rows: themselves, then their mirror images.
+
+    closer: share of the crop's side, about its centre, that fills the mirror image.
+    """
     crops = inputs["crops"]
-    both = {"crops": np.concatenate([crops, crops[:, :, ::-1]])}
+    mirrored = np.stack([_mirror_image(np.asarray(crop, np.uint8), closer) for crop in crops])
+    both: dict[str, Tensor] = {"crops": np.concatenate([crops, mirrored])}
     if "box_info" in inputs:
-        both["box_info"] = np.concatenate([inputs["box_info"], inputs["box_info"] * _SIGNS])
+        signs = np.array([-1, 1, closer], np.float32)
+        both["box_info"] = np.concatenate([inputs["box_info"], inputs["box_info"] * signs])
     return both
 
 
-def mean_with_mirror(outputs: Tensors, crop_height: int) -> Tensors:
+def _mirror_image(crop: U8, closer: float) -> U8:
+    """Mirrored at the column w/2, on which the crop's centre lies (hmr/geometry/crop.py), and enlarged about it."""
+    height, width = crop.shape[:2]
+    to_crop = np.array([[-closer, 0, width * (1 + closer) / 2], [0, closer, height * (1 - closer) / 2]])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    image = cv2.warpAffine(crop, to_crop, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(image, np.uint8)
+
+
+def mean_with_mirror(outputs: Tensors, closer: float = 1.0) -> Tensors:
     """N answers from those to N crops and, behind them, to their mirror images; `pose` (2N, 24, 3, 3), `camera`
-    (2N, 3) (s, tx, ty), `keypoints` (2N, 24, 3) where they are, anything else as it is.
+    (2N, 3) (s, tx, ty), `keypoints` (2N, 24, 3) where they are, anything else as it is. closer: as the mirror images
+    were made.
 
     Rotations: mean matrices made orthogonal, the y axis first: it is what two answers that take a front for a back
-    agree on. Camera: a crop's centre lies on pixel w/2 and the mirror takes pixel u to w - 1 - u, hence a shift by one
-    pixel of `crop_height`. Keypoints: means by confidence. Everything else: means.
+    agree on. Keypoints: means by confidence. Everything else: means.
     """
     seen = {name: array[: len(array) // 2].astype(np.float32) for name, array in outputs.items()}
     other = {name: array[len(array) // 2 :].astype(np.float32) for name, array in outputs.items()}
     other["pose"] = (other["pose"][:, MIRROR] * (_SIGNS[:, None] * _SIGNS)).astype(np.float32)
-    s, tx, ty = other["camera"].T
-    other["camera"] = np.stack([s, -tx - 2 / (crop_height * np.maximum(s, 1e-2)), ty], axis=1).astype(np.float32)
+    other["camera"] = other["camera"] * np.array([closer, -1, 1], np.float32)
     mean = {name: ((seen[name] + other[name]) / 2).astype(np.float32) for name in outputs}
     if "keypoints" in outputs:
-        mean["keypoints"] = _mean_keypoints(seen["keypoints"], other["keypoints"][:, MIRROR], crop_height)
+        back = other["keypoints"][:, MIRROR] * np.array([-closer, closer, 1], np.float32)
+        mean["keypoints"] = _mean_keypoints(np.stack([seen["keypoints"], back]))
     return mean | {"pose": _orthogonal(mean["pose"])}
 
 
-def _mean_keypoints(seen: F32, other: F32, crop_height: int) -> F32:
-    """Of (N, 24, 3) x, y, confidence; `other` with left and right in order, but still where the mirror shows them."""
-    back = other * _SIGNS - np.array([1 / crop_height, 0, 0], np.float32)
-    both = np.stack([seen, back])
-    weights = np.maximum(both[..., 2:], 1e-6)
-    places = (both[..., :2] * weights).sum(0) / weights.sum(0)
-    return np.concatenate([places, both[..., 2:].mean(0)], axis=-1).astype(np.float32)
+def _mean_keypoints(looks: F32) -> F32:
+    """(N, 24, 3) of (looks, N, 24, 3) x, y, confidence."""
+    weights = np.maximum(looks[..., 2:], 1e-6)
+    places = (looks[..., :2] * weights).sum(0) / weights.sum(0)
+    return np.concatenate([places, looks[..., 2:].mean(0)], axis=-1).astype(np.float32)
 
 
 def _orthogonal(matrices: F32) -> F32:

@@ -48,6 +48,8 @@ from training.datasets.coco import CocoLabels, LabelledImage, find_pictures, rea
 from training.datasets.errors import DatasetError
 from training.datasets.pictures import Picture
 
+CLOSER = 0.85
+"""Side of the mirror image over the crop's, where boxes are given: docs/models.md has what it brings."""
 CROP_ARRAYS = ("pixels", "centre_px", "size_px", "focal_px", "image_wh")
 
 
@@ -210,7 +212,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
     parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=True,
-                        help="look at each crop's mirror image too and take the mean (default: yes)")  # fmt: skip
+                        help="look at each crop's mirror image too, closer; take the mean (default: yes)")  # fmt: skip
     parser.add_argument("--fit", action=argparse.BooleanOptionalAction, default=True,
                         help="move limbs onto the joints that the network sees (default: yes)")  # fmt: skip
     parser.add_argument("--body", default="auto", help="body file, for packages of another body than the embedded one")
@@ -245,7 +247,13 @@ def run(args: argparse.Namespace) -> None:
     rule = CameraRule(args.focal_px, args.fov_deg)
     labels, pictures, notes = _labels(args) if args.coco is not None else (None, {}, [])
     estimator = Estimator(
-        args.package, args.engine, args.device, threads=args.threads, mirror=args.mirror, fit=args.fit
+        args.package,
+        args.engine,
+        args.device,
+        threads=args.threads,
+        mirror=args.mirror,
+        closer=CLOSER,
+        fit=args.fit,
     )
     try:
         body = load_body(args.body, estimator.body_name, args.pose_only)

@@ -1,4 +1,4 @@
-"""`--mirror`: the numpy mean is the network's own, and a mirrored crop gets the mirrored body."""
+"""`--mirror`: the numpy mean is the network's own, and a mirrored crop gets the mirrored body, from closer as well."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 from app.estimator import Estimator
 from app.mirrored import mean_with_mirror, with_mirror_images
 from app.records import CropBatch
+from hmr.body.joints import MIRROR
 from hmr.geometry.camera import Intrinsics
 from hmr.geometry.crop import CropTransform
 from hmr.networks.decoders.smpl_transformer import SmplPrediction
@@ -35,21 +36,51 @@ def _answers(rows: int) -> SmplPrediction:
 
 
 def test_the_mean_is_the_networks_own() -> None:
-    both = _answers(6)
+    """But for the mirror: within a graph it turns a crop's columns round, which moves its centre by a pixel."""
+    both, rows = _answers(6), 3
     expected = torch_mean(both, HW[0])
     names = {"pose": "rotmat"} | {n: n for n in ("betas", "camera", "score", "token", "keypoints")}
-    ours = mean_with_mirror({name: getattr(both, field).numpy() for name, field in names.items()}, HW[0])
+    answers = {name: getattr(both, field).numpy().copy() for name, field in names.items()}
+    answers["keypoints"][rows:, :, 0] += 1 / HW[0]
+    answers["camera"][rows:, 1] += 2 / (HW[0] * answers["camera"][rows:, 0])
+    ours = mean_with_mirror(answers)
     for name, field in names.items():
         np.testing.assert_allclose(ours[name], getattr(expected, field).numpy(), atol=2e-6, err_msg=name)
 
 
-def test_crops_and_boxes_are_mirrored() -> None:
-    crops = np.arange(2 * 4 * 3 * 3, dtype=np.uint8).reshape(2, 4, 3, 3)
-    box_info = np.array([[0.1, 0.2, 0.3], [-0.1, 0.0, 0.5]], np.float32)
-    both = with_mirror_images({"crops": crops, "box_info": box_info})
-    np.testing.assert_array_equal(both["crops"][:2], crops)
-    np.testing.assert_array_equal(both["crops"][2:, :, 0], crops[:, :, -1])
-    np.testing.assert_allclose(both["box_info"][2:], [[-0.1, 0.2, 0.3], [0.1, 0.0, 0.5]])
+@pytest.mark.parametrize("closer", [1.0, 0.8])
+def test_a_mirror_image_is_undone(closer: float) -> None:
+    """What a perfect network answers about a crop and its mirror image has the crop's answer as its mean."""
+    generator = np.random.default_rng(5)
+    places = generator.uniform(-0.4, 0.4, (2, 24, 2)).astype(np.float32)
+    sure = np.ones((2, 24, 1), np.float32)
+    in_mirror = places[:, MIRROR] * np.array([-1, 1], np.float32) / closer
+    camera = np.array([[0.9, 0.1, -0.2], [0.6, 0.0, 0.1]], np.float32)
+    answers = {
+        "pose": np.tile(np.eye(3, dtype=np.float32), (4, 24, 1, 1)),
+        "camera": np.concatenate([camera, camera * np.array([1 / closer, -1, 1], np.float32)]),
+        "keypoints": np.concatenate(
+            [np.concatenate([places, sure], axis=-1), np.concatenate([in_mirror, sure], axis=-1)]
+        ),
+    }
+    mean = mean_with_mirror(answers, closer)
+    np.testing.assert_allclose(mean["camera"], camera, atol=1e-6)
+    np.testing.assert_allclose(mean["keypoints"][..., :2], places, atol=1e-6)
+
+
+@pytest.mark.parametrize("closer", [1.0, 0.8])
+def test_crops_and_boxes_are_mirrored(closer: float) -> None:
+    """A bright spot right of the middle and above it: left of it in the mirror, and further off from closer."""
+    crops = np.zeros((1, 64, 48, 3), np.uint8)
+    crops[0, 32 - 8, 24 + 10] = 255
+    box_info = np.array([[0.1, 0.2, 0.3]], np.float32)
+    both = with_mirror_images({"crops": crops, "box_info": box_info}, closer)
+    np.testing.assert_array_equal(both["crops"][:1], crops)
+    bright = both["crops"][1, ..., 0].astype(np.float64)
+    rows, columns = np.mgrid[0:64, 0:48]
+    spot = np.array([(columns * bright).sum(), (rows * bright).sum()]) / bright.sum()
+    np.testing.assert_allclose(spot - (24, 32), np.array([-10, -8]) / closer, atol=0.3)
+    np.testing.assert_allclose(both["box_info"], [[0.1, 0.2, 0.3], [-0.1, 0.2, 0.3 * closer]], rtol=1e-6)
 
 
 def _one_crop(pixels: np.ndarray) -> CropBatch:
@@ -65,7 +96,7 @@ def test_both_images_reach_the_network(tmp_path: Path, mirror: bool) -> None:
     bodies = opened.estimate(_one_crop(np.zeros((*HW, 3), np.uint8)), Intrinsics.default(WH), WH)
     opened.close()
     assert len(bodies) == 1
-    across = -1 / (HW[0] * 0.8) if mirror else 0.1  # half a pixel: the crop's centre lies on pixel w / 2
+    across = 0.0 if mirror else 0.1
     depth = float(bodies.transl_m[0, 2])
     assert bodies.transl_m[0, 0] == pytest.approx(across, abs=1e-5 * depth)
 
