@@ -61,6 +61,32 @@ def test_another_network_is_found_out(exported: tuple[Tiny, bytes]) -> None:
         check_parity(model, other, [pixels(3)], ["y", "sum"], 1e-3)
 
 
+class Points(nn.Module):
+    """Keypoints (N, 4, 3), the same in every row."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.points = nn.Parameter(torch.arange(12.0).reshape(1, 4, 3) / 12)
+
+    def forward(self, pixels: Tensor) -> tuple[Tensor]:
+        return (self.points + 0 * pixels.float().sum(dim=1)[:, None, None],)
+
+
+@pytest.mark.parametrize(
+    ("joints", "part", "refused"), [((2,), 0, False), ((1, 2), 0, True), ((2,), 2, True)], ids=["tie", "two", "height"]
+)
+def test_one_keypoint_may_lie_elsewhere_where_cells_tie(joints: tuple[int, ...], part: int, refused: bool) -> None:
+    module = Points()
+    model = to_onnx(module, pixels(2), ["pixels"], ["keypoints"])
+    with torch.no_grad():
+        module.points[0, list(joints), part] += 0.1
+    if refused:
+        with pytest.raises(ParityError, match="keypoints: ONNX Runtime and torch differ by 1"):
+            check_parity(model, module, [pixels(3)], ["keypoints"], 1e-4)
+    else:
+        assert check_parity(model, module, [pixels(3)], ["keypoints"], 1e-4)["keypoints"] < 1e-4
+
+
 def test_nothing_of_the_machine_is_left(exported: tuple[Tiny, bytes]) -> None:
     for trace in (b"site-packages", b".py", b"test_onnx_graph", __file__.encode()):
         assert trace not in exported[1]
