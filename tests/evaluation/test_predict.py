@@ -17,7 +17,7 @@ from app.cropper import crop_people
 from app.estimator import Estimator
 from app.pipeline.inference import pose_bodies
 from app.records import Frame, Tracks
-from evaluation.predict import main
+from evaluation.predict import CLOSER, main
 from evaluation.predictions import read_predictions
 from hmr.body.body_model import BodyModel
 from hmr.geometry.camera import Intrinsics
@@ -50,7 +50,8 @@ def predict(folder: Path, labels: Path, *flags: str, code: int = 0) -> Path:
     return out
 
 
-def test_it_is_the_live_programs_estimator_row_by_row(tmp_path: Path) -> None:
+@pytest.mark.parametrize("mirror", [False, True])
+def test_it_is_the_live_programs_estimator_row_by_row(mirror: bool, tmp_path: Path) -> None:
     images = [picture(seed) for seed in range(3)]
     for index, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{index}.png"), image)
@@ -61,11 +62,12 @@ def test_it_is_the_live_programs_estimator_row_by_row(tmp_path: Path) -> None:
         [{"id": index, "file_name": f"{index}.png"} for index in range(3)],
         [person(100 + row, owner[row], box) for row, box in enumerate(boxes)],
     )
-    got = read_predictions(predict(tmp_path, labels, "--batch", "3"))
+    got = read_predictions(predict(tmp_path, labels, "--batch", "3", *([] if mirror else ["--no-mirror"])))
     assert got.annotation_id.tolist() == [100, 101, 102, 103] and got.image_id.tolist() == owner
     assert got.valid.all() and got.meta["package"] == PACKAGE
     np.testing.assert_allclose(got.bbox, boxes)
-    body, estimator = BodyModel.load(), Estimator(PACKAGE, "onnxruntime", "cpu", threads=1)
+    body = BodyModel.load()
+    estimator = Estimator(PACKAGE, "onnxruntime", "cpu", threads=1, mirror=mirror, closer=CLOSER)
     camera = Intrinsics.default(WH)
     for row, (x, y, w, h) in enumerate(boxes):
         tracks = Tracks(np.array([1], np.int32), np.array([[x, y, x + w, y + h]], np.float32), np.zeros(1))
