@@ -17,12 +17,10 @@ from torch import Tensor, nn
 from hmr.networks.decoders.joint_queries import JointQueryDecoder
 from hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
 from hmr.networks.heads.cliff_regressor import CliffRegressor
+from hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
 from hmr.networks.merging.mask_token_merging import TokenMergingVit
 from hmr.networks.mirroring import mean_with_mirror, mirrored_boxes_too, mirrored_too
-
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class HmrNet(nn.Module):

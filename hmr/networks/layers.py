@@ -5,6 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+"""Of the pixels 0..1, RGB: what all encoders' images are normalised with."""
+
 
 class Mlp(nn.Module):
     """Linear, GELU, Linear over the last axis (`fc1`, `fc2`: key names of HMR2.0, Swin and VMamba)."""
