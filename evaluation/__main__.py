@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("evaluation.predict", "bodies for the labelled boxes of pictures, saved to be scored"),
     "boxes": ("evaluation.boxes", "the people of a paper's protocol as COCO-format boxes, for predict"),
     "score": ("evaluation.score", "errors of saved predictions, by COCO labels, true motion or a paper's protocol"),
+    "score-real3d": ("evaluation.score_real3d", "MPJPE and PA-MPJPE on photographs with triangulated joints"),
     "detect": ("evaluation.detect", "how many labelled people a detector finds, and boxes on nobody"),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "smooth": ("evaluation.smooth", "smoothers on motion clips: error, shaking, delay, foot slide, time"),
