@@ -1,0 +1,1 @@
+"""Photographs of people that nobody has labelled: teachers' keypoints as labels, and crops to learn from."""
