@@ -9,6 +9,10 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from engines.no_telemetry import switch_off
+
+switch_off()  # before any library: a test may import one without a package of ours
+
 # How long an example takes depends on who else uses the machine: it is no property of the code.
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
