@@ -37,7 +37,7 @@ DTYPES = ("uint8", "int32", "int64", "float16", "float32")
 PRECISIONS = ("fp32", "fp16", "int8")
 NORMALISATIONS = ("in-graph", "none")
 CROP_RULES = ("hmr2-square", "padded", "udp", "letterbox", "none")
-"""padded: the box grown to the input's aspect, then 1.25 times as large (hmr/geometry/crop.py)."""
+"""padded: the box grown to the input's aspect, enlarged, black beyond the box's surroundings (hmr/geometry/crop.py)."""
 FOCAL_CONVENTIONS = ("weak-perspective-crop", "none")
 ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
 """What the root rotation is relative to: the ray through the crop's centre, or the camera (HMR2.0's convention)."""

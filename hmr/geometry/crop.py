@@ -17,6 +17,10 @@ from numpy.typing import ArrayLike, NDArray
 from hmr.geometry.arrays import FloatArray, as_float, require_last_axes
 
 HMR_CROP_HW = (256, 192)
+PADDING = 1.15
+"""Crop over box, of networks that find keypoints: limbs outside the box stay in sight."""
+ROOM = 0.1
+"""What such a network sees around the box, in the box's longer sides; beyond lies somebody else and is blackened."""
 _ASPECT_WH = (192.0, 256.0)
 
 
@@ -103,6 +107,41 @@ def crop_transforms(xyxy: ArrayLike, crop_hw: tuple[int, int] = HMR_CROP_HW) -> 
         CropTransform((float(centre[0]), float(centre[1])), float(side), crop_hw)
         for centre, side in zip(centres, sides, strict=True)
     )
+
+
+def padded_transforms(xyxy: ArrayLike, crop_hw: tuple[int, int]) -> tuple[CropTransform, ...]:
+    """Crops for keypoint networks ("padded"): boxes (N, 4) grown to the input's aspect, then PADDING times as large.
+
+    A box without area raises ValueError.
+    """
+    boxes = np.reshape(as_float(xyxy), (-1, 4))
+    size = boxes[:, 2:] - boxes[:, :2]
+    if np.any(~(size > 0)):
+        raise ValueError("every box needs x1 > x0 and y1 > y0")
+    centres = 0.5 * (boxes[:, 2:] + boxes[:, :2])
+    heights = PADDING * np.maximum(size[:, 1], size[:, 0] * (crop_hw[0] / crop_hw[1]))
+    return tuple(
+        CropTransform((float(centre[0]), float(centre[1])), float(height), crop_hw)
+        for centre, height in zip(centres, heights, strict=True)
+    )
+
+
+def seen_part(transform: CropTransform, xyxy: ArrayLike) -> tuple[int, int, int, int]:
+    """Left, top, right, bottom (exclusive) of the crop pixels that a padded crop shows of its box (4,) and ROOM."""
+    box = as_float(xyxy)
+    room = ROOM * float(np.max(box[2:] - box[:2]))
+    height, width = transform.crop_hw
+    corners = transform.to_crop(np.array([box[:2] - room, box[2:] + room]))
+    low = np.clip(np.floor(corners[0]), 0, (width, height)).astype(int)
+    high = np.clip(np.ceil(corners[1]) + 1, low, (width, height)).astype(int)
+    return int(low[0]), int(low[1]), int(high[0]), int(high[1])
+
+
+def blackened(pixels: NDArray[np.uint8], part: tuple[int, int, int, int]) -> None:
+    """Make a crop (h, w, C) black outside `seen_part`, in place."""
+    left, top, right, bottom = part
+    pixels[:top], pixels[bottom:] = 0, 0
+    pixels[:, :left], pixels[:, right:] = 0, 0
 
 
 def stack_crops(transforms: Sequence[CropTransform]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from hmr.networks.encoders.mobile_net_v2 import FeaturePyramid, MobileNetV2, SameConv, Separable
 
@@ -20,19 +21,19 @@ STRIDE = 4
 PIXEL_SCALE = 0.00784302
 """From 0..255 to 0..2: 1 / 127.5 in half precision, as the published graph has it."""
 NEARNESS = 1.8
-"""Cells added to a distance before a map is divided by it: the nearest to the middle, or to the regressed place, wins."""
+"""Cells added to a distance before a map is divided by it: what is nearest to the middle or the expected place wins."""
 
 
 class MoveNetMaps(NamedTuple):
     """All at a quarter of the crop: centre (B, 1, h, w) and heatmaps (B, 17, h, w) in 0..1, regression (B, 34, h, w)
-    and offsets (B, 34, h, w) in cells, y before x for each keypoint; finest (B, C, h, w), the map that the heads
-    read."""
+    and offsets (B, 34, h, w) in cells, y before x for each keypoint. deep: maps (B, C, h, w) of the encoder and the
+    pyramid, coarse to fine, for whoever reads features."""
 
     centre: Tensor
     heatmaps: Tensor
     regression: Tensor
     offsets: Tensor
-    finest: Tensor
+    deep: tuple[Tensor, ...]
 
 
 class _Head(nn.Module):
@@ -63,13 +64,15 @@ class MoveNet(nn.Module):
 
     def forward(self, images: Tensor) -> MoveNetMaps:
         """See the class."""
-        finest = self.pyramid(self.backbone.maps(images))[-1]
+        maps = self.backbone.maps(images)
+        merged = self.pyramid(maps)
+        finest = merged[-1]
         return MoveNetMaps(
             self.centre(finest).sigmoid(),
             self.heatmaps(finest).sigmoid(),
             self.regression(finest),
             self.offsets(finest),
-            finest,
+            (maps[3], maps[2], *merged),
         )
 
 
@@ -122,3 +125,31 @@ def in_crop_heights(decoded: Tensor, image_hw: tuple[int, int]) -> Tensor:
     y = decoded[..., 0] - 0.5 - 0.5 / height
     x = (decoded[..., 1] - 0.5) * (width / height) - 0.5 / height
     return torch.stack([x, y, decoded[..., 2]], dim=2)
+
+
+def sampled(maps: MoveNetMaps, decoded: Tensor) -> Tensor:
+    """Features (B, 17, C) of all `deep` maps at the keypoints of `decode`, bilinear between cells, one after the
+    other."""
+    grid = decoded[:, None, :, [1, 0]] * 2 - 1
+    parts = [
+        F.grid_sample(one, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
+        for one in maps.deep
+    ]
+    return torch.cat(parts, dim=1).transpose(1, 2)
+
+
+class ExportedMoveNet(nn.Module):
+    """What goes into a package: uint8 crops (N, H, W, 3) RGB -> keypoints (N, 17, 3) in crop heights from the crop's
+    centre with confidences, and where `features` is set their features (N, 17, C)."""
+
+    def __init__(self, net: MoveNet, features: bool = True) -> None:
+        super().__init__()
+        self.net = net
+        self.features = features
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        """See the class."""
+        maps = self.net(normalised(crops))
+        decoded = decode(maps)
+        keypoints = in_crop_heights(decoded, self.net.image_hw)
+        return (keypoints, sampled(maps, decoded)) if self.features else (keypoints,)

@@ -114,7 +114,7 @@ class Studio:
         squares, scenes, backgrounds, bad, props = [], [], [], [], []
         for shot, others in shots:
             bad.append(rng.random() < BAD_SHARE)
-            squares.append(missed(rng, shot) if bad[-1] else followed_square(rng, shot))
+            squares.append(self.square(rng, shot, bad[-1]))
             backgrounds.append(self._background(rng))
             company = self._company(rng, shot, others)
             scene, prop = self._scene(rng, shot, company, squares[-1], backgrounds[-1])
@@ -132,6 +132,10 @@ class Studio:
             label = crop_label(shot.placed(), shot.camera, centre, size)
             rows.append(label.as_row(pixels, part, float(not bad[k] and (part > 0).mean() > 0.02)))
         return {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+    def square(self, rng: Rng, shot: Shot, bad: bool) -> tuple[F32, float]:
+        """Centre and side of a shot's crop, px; bad: one that misses its person."""
+        return missed(rng, shot) if bad else followed_square(rng, shot)
 
     def _engage(self, number: int) -> None:
         """Make cast `number`, and choose the photographs that hang on walls and lie on things."""

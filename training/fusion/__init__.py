@@ -1,0 +1,1 @@
+"""Training of the keypoint fusion network (hmr/networks/keypoint_fusion.py)."""

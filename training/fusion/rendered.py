@@ -1,0 +1,112 @@
+"""Rendered people seen by real keypoint networks: `python -m training.fusion.rendered OUT --pack PACK --count 20000`.
+
+Every crop is drawn by the studio of the synthetic people (docs/synthetic_people.md), cut as the program cuts crops for
+keypoints (`hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. What is kept is what the networks
+answer, not the pictures: keypoints, the features at the keypoints, and the exact body. The set is a folder of .npy
+arrays; it may be made in parts (`--first`) and by several processes (one folder each).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from hmr.checkpoints.movenet_onnx import read_movenet
+from hmr.geometry.crop import PADDING, CropTransform, blackened, seen_part
+from hmr.networks.move_net import ExportedMoveNet
+from training.synthetic.chunk import CHUNK
+from training.synthetic.pack import open_pack
+from training.synthetic.scene import Rng
+from training.synthetic.studio import Shot, Studio
+
+F32 = NDArray[np.float32]
+LABELS = ("pose", "betas", "camera", "joints", "centre_px", "size_px", "focal_px", "image_wh", "score", "seen")
+
+
+class PaddedStudio(Studio):
+    """Square crops with room around the person, as keypoint networks take them."""
+
+    hw = (256, 256)
+
+    def square(self, rng: Rng, shot: Shot, bad: bool) -> tuple[F32, float]:
+        """Centre and side in px: the jitter of a followed box, then the padding."""
+        centre, side = super().square(rng, shot, bad)
+        width, height = shot.box[2:] - shot.box[:2]
+        longer = max(width, height)
+        self._shapes.append(None if bad else (width / longer, height / longer))
+        return centre, side * longer / max(height, width * 4 / 3) * PADDING
+
+    def chunk(self, number: int) -> dict[str, NDArray[np.generic]]:
+        """As `Studio.chunk`; black outside the surroundings of each box."""
+        self._shapes: list[tuple[float, float] | None] = []
+        chunk = super().chunk(number)
+        transform = CropTransform((0.0, 0.0), PADDING, self.hw)
+        for pixels, shape in zip(chunk["pixels"], self._shapes, strict=True):
+            if shape is not None:
+                half = np.array(shape) / 2
+                blackened(pixels, seen_part(transform, np.concatenate([-half, half])))
+        return chunk
+
+
+def look(chunk: dict[str, NDArray[np.generic]], net: ExportedMoveNet) -> dict[str, NDArray[np.generic]]:
+    """Keypoints (B, 17, 3) and features (B, 17, C) half precision of a chunk's pictures."""
+    height, width = net.net.image_hw
+    pixels = np.asarray(chunk["pixels"], np.uint8)
+    if pixels.shape[1:3] != (height, width):
+        pixels = np.stack([cv2.resize(one, (width, height), interpolation=cv2.INTER_AREA) for one in pixels])
+    with torch.inference_mode():
+        keypoints, features = net(torch.from_numpy(pixels))
+    return {"keypoints": keypoints.numpy(), "features": features.numpy().astype(np.float16)}
+
+
+def make(out: Path, pack: Path, split: str, seed: int, first: int, count: int, weights: dict[str, Path]) -> None:
+    """Write chunks `first` to `first + count` (32 crops each); those that are there already are left."""
+    out.mkdir(parents=True, exist_ok=True)
+    studio = PaddedStudio(open_pack(pack, split), seed)
+    nets = {name: ExportedMoveNet(read_movenet(path)).eval() for name, path in weights.items()}
+    began = time.monotonic()
+    for number in range(first, first + count):
+        path = out / f"{number:05d}.npz"
+        if path.is_file():
+            continue
+        chunk = studio.chunk(number)
+        chunk["seen"] = (np.asarray(chunk["parts"]) > 0).mean((1, 2)).astype(np.float32)
+        kept = {name: chunk[name] for name in LABELS}
+        for name, net in nets.items():
+            kept |= {f"{name}_{key}": value for key, value in look(chunk, net).items()}
+        partial = path.with_suffix(".part")
+        with partial.open("wb") as file:
+            np.savez(file, **kept)
+        partial.rename(path)
+        rate = (number - first + 1) * CHUNK / (time.monotonic() - began)
+        print(f"chunk {number}: {rate:.1f} crops/s", flush=True)
+    (out / "meta.json").write_text(json.dumps({"split": split, "seed": seed, "pack": pack.name}))
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--pack", type=Path, required=True, help="folder made by training.synthetic.pack")
+    parser.add_argument("--split", choices=("train", "test"), default="train")
+    parser.add_argument("--seed", type=int, default=18)
+    parser.add_argument("--first", type=int, default=0, help="number of the first chunk of 32 crops")
+    parser.add_argument("--chunks", type=int, default=600)
+    parser.add_argument("--weights", nargs="+", metavar="NAME=FILE.onnx", required=True)
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
+    cv2.setNumThreads(1)
+    weights = {name: Path(path) for name, path in (item.split("=", 1) for item in args.weights)}
+    make(args.out, args.pack, args.split, args.seed, args.first, args.chunks, weights)
+
+
+if __name__ == "__main__":
+    main()
