@@ -1,9 +1,9 @@
 """Rendered people seen by real keypoint networks: `python -m training.fusion.rendered OUT --pack PACK --count 20000`.
 
 Every crop is drawn by the studio of the synthetic people (docs/synthetic_people.md), cut as the program cuts crops for
-keypoints (`hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. What is kept is what the networks
-answer, not the pictures: keypoints, the features at the keypoints, and the exact body. The set is a folder of .npy
-arrays; it may be made in parts (`--first`) and by several processes (one folder each).
+keypoints (`hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. Kept are the networks' answers
+(keypoints, features at the keypoints), the exact body, and the picture as JPEG for networks that come later. The set is
+a folder of .npz files of 32 crops; it may be made in parts (`--first`) and by several processes.
 """
 
 from __future__ import annotations
@@ -66,6 +66,13 @@ def look(chunk: dict[str, NDArray[np.generic]], net: ExportedMoveNet) -> dict[st
     return {"keypoints": keypoints.numpy(), "features": features.numpy().astype(np.float16)}
 
 
+def encoded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """JPEG bytes of an RGB picture."""
+    good, code = cv2.imencode(".jpg", cv2.cvtColor(picture, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, 92])
+    assert good, "OpenCV encodes every picture of this size"
+    return np.asarray(code, np.uint8).reshape(-1)
+
+
 def make(out: Path, pack: Path, split: str, seed: int, first: int, count: int, weights: dict[str, Path]) -> None:
     """Write chunks `first` to `first + count` (32 crops each); those that are there already are left."""
     out.mkdir(parents=True, exist_ok=True)
@@ -81,6 +88,8 @@ def make(out: Path, pack: Path, split: str, seed: int, first: int, count: int, w
         kept = {name: chunk[name] for name in LABELS}
         for name, net in nets.items():
             kept |= {f"{name}_{key}": value for key, value in look(chunk, net).items()}
+        coded = [encoded(picture) for picture in chunk["pixels"]]
+        kept |= {"jpeg": np.concatenate(coded), "jpeg_bytes": np.array([len(code) for code in coded])}
         partial = path.with_suffix(".part")
         with partial.open("wb") as file:
             np.savez(file, **kept)
