@@ -201,6 +201,16 @@ class Simulation:
 
 
 def error_rows(keypoints: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
-    """Errors for `Simulation` from answers (R, 17, 3) about people whose points (R, 17, 2) are known, crop heights."""
-    spread = ((truth - truth.mean(1, keepdim=True)) ** 2).sum((1, 2)).div(17).sqrt().clamp(0.03, 0.6)
-    return (keypoints[..., :2] - truth) / spread[:, None, None], keypoints[..., 2]
+    """Errors for `Simulation` from answers (R, 17, 3) about people whose points (R, 17, 3) are known: crop heights, and
+    whether the picture shows them. A point that it does not show gets the error of another person's that is shown.
+    """
+    places, shown = truth[..., :2], truth[..., 2] > 0
+    spread = ((places - places.mean(1, keepdim=True)) ** 2).sum((1, 2)).div(17).sqrt().clamp(0.03, 0.6)
+    offsets = (keypoints[..., :2] - places) / spread[:, None, None]
+    confidence = keypoints[..., 2].clone()
+    generator = torch.Generator().manual_seed(0)
+    for point in range(places.shape[1]):
+        there, missing = torch.flatnonzero(shown[:, point]), torch.flatnonzero(~shown[:, point])
+        taken = there[torch.randint(len(there), (len(missing),), generator=generator)]
+        offsets[missing, point], confidence[missing, point] = offsets[taken, point], confidence[taken, point]
+    return offsets, confidence

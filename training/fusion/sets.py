@@ -1,0 +1,67 @@
+"""The sets of rendered people that `training.fusion.rendered` writes, as tensors for the fusion's training."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from hmr.geometry.camera import cam_crop_to_full
+from training.fusion.simulate import CocoBody, People, ray_rotation
+
+Arrays = dict[str, NDArray[Any]]
+LEAST_SEEN = 0.02
+
+
+def load_rendered(folder: Path, network: str, limit: int | None = None, skip: int = 0) -> Arrays:
+    """All finished chunks of a set: labels, and keypoints and features of one keypoint network.
+
+    Raises: ValueError where there is none.
+    """
+    files = sorted(folder.glob("*.npz"))[skip:limit]
+    if not files:
+        raise ValueError(f"{folder}: no rendered people; python -m training.fusion.rendered makes them")
+    wanted = ("pose", "betas", "camera", "joints", "centre_px", "size_px", "focal_px", "image_wh", "score", "seen")
+    names = {name: name for name in wanted} | {"keypoints": f"{network}_keypoints", "features": f"{network}_features"}
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
+    for file in files:
+        with np.load(file) as arrays:
+            for name, stored in names.items():
+                parts[name].append(arrays[stored])
+    return {name: np.concatenate(part) for name, part in parts.items()}
+
+
+class Rendered:
+    """Rendered people as `People`, with the features of the keypoint network and whether the crop shows a person."""
+
+    def __init__(self, arrays: Arrays, body: CocoBody) -> None:
+        self.score = torch.from_numpy(arrays["score"])
+        self.features = torch.from_numpy(arrays["features"])
+        size, focal = torch.from_numpy(arrays["size_px"]), torch.from_numpy(arrays["focal_px"])
+        centre, wh = torch.from_numpy(arrays["centre_px"]), torch.from_numpy(arrays["image_wh"])
+        ray = torch.cat([(centre - wh / 2) / focal[:, None], torch.ones(len(size), 1)], dim=1)
+        pose, betas = torch.from_numpy(arrays["pose"]), torch.from_numpy(arrays["betas"])
+        transl = cam_crop_to_full(
+            arrays["camera"], arrays["centre_px"], arrays["size_px"], arrays["image_wh"], arrays["focal_px"]
+        )
+        joints, points = body.pose(pose, betas)
+        pelvis = torch.from_numpy(transl.astype(np.float32)) + body.body.joints(betas)[:, 0]
+        placed = (ray_rotation(ray)[:, None] @ points[..., None])[..., 0] + pelvis[:, None]
+        pixels = placed[..., :2] / placed[..., 2:].clamp(min=0.08) * focal[:, None, None] + wh[:, None] / 2
+        inside = ((pixels >= 0) & (pixels < wh[:, None])).all(-1) & (placed[..., 2] > 0.1)
+        points = torch.cat([(pixels - centre[:, None]) / size[:, None, None], inside[..., None].float()], dim=2)
+        geometry = torch.cat([ray[:, :2], (size / focal)[:, None]], dim=1)
+        keypoints = torch.from_numpy(arrays["keypoints"].astype(np.float32))
+        self.people = People(keypoints, geometry, pose, betas, joints, points, pelvis, self.score.clone())
+
+    def __len__(self) -> int:
+        return len(self.score)
+
+    def take(self, rows: Tensor) -> tuple[People, Tensor, Tensor]:
+        """People, features (B, 17, C) float32 and score (B,) of some rows."""
+        people = People(*(array[rows] for array in self.people))
+        return people, self.features[rows].float(), self.score[rows]

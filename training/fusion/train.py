@@ -1,0 +1,189 @@
+"""`python -m training.fusion.train --bank BANK.npz --rendered SET --network thunder --minutes 20 --out DIR`.
+
+Teaches `KeypointFusion`: half of a batch are people without pictures (training/fusion/simulate.py), half rendered
+people with the real keypoint network's answers and features (training/fusion/sets.py). Writes last.pt, to go on from, and at
+the end keypoint-fusion.pt (averaged weights). The last tenth of the rendered set is held out and printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hmr.geometry.procrustes import fit_similarity
+from hmr.networks.keypoint_fusion import FusedBody, KeypointFusion
+from training.fusion.loss import fusion_loss
+from training.fusion.sets import Rendered, load_rendered
+from training.fusion.simulate import CocoBody, People, Simulation, error_rows
+
+
+@dataclass(frozen=True)
+class FusionRun:
+    """What is taught, where, and how long; minutes of its own work, resumed runs counted in."""
+
+    bank: Path
+    rendered: Path
+    out: Path
+    network: str = "thunder"
+    minutes: float = 20.0
+    features: bool = True
+    width: int = 768
+    depth: int = 3
+    dropout: float = 0.1
+    batch: int = 256
+    rendered_batch: int = 128
+    rate: float = 1e-3
+    decay: float = 0.02
+    blind: float = 0.3
+    threads: int = 1
+    seed: int = 0
+
+
+class FusionTraining:
+    """One run."""
+
+    def __init__(self, run: FusionRun) -> None:
+        torch.set_num_threads(run.threads)
+        torch.manual_seed(run.seed)
+        self.run_options = run
+        run.out.mkdir(parents=True, exist_ok=True)
+        self.body = CocoBody.load()
+        arrays = load_rendered(run.rendered, run.network)
+        held = max(1, len(arrays["score"]) // 10)
+        self.rendered = Rendered({name: array[:-held] for name, array in arrays.items()}, self.body)
+        self.held = Rendered({name: array[-held:] for name, array in arrays.items()}, self.body)
+        people = self.rendered.people
+        good = (people.weight > 0) & (people.points[..., 2].mean(1) > 0.3)
+        errors = error_rows(people.keypoints[good], people.points[good])
+        self.simulation = Simulation(run.bank, errors, run.seed)
+        self.arguments = {
+            "features": int(arrays["features"].shape[2]) if run.features else 0,
+            "width": run.width, "depth": run.depth, "dropout": run.dropout,
+        }  # fmt: skip
+        self.net = KeypointFusion(**self.arguments)
+        self.average = copy.deepcopy(self.net).eval()
+        self.optimiser = torch.optim.AdamW(self.net.parameters(), run.rate, (0.9, 0.98), weight_decay=run.decay)
+        self.spent_s, self.steps = 0.0, 0
+        self._resume()
+
+    def _resume(self) -> None:
+        path = self.run_options.out / "last.pt"
+        if path.is_file():
+            state = torch.load(path, weights_only=True)
+            self.net.load_state_dict(state["net"])
+            self.average.load_state_dict(state["average"])
+            self.optimiser.load_state_dict(state["optimiser"])
+            self.spent_s, self.steps = state["spent_s"], state["steps"]
+
+    def _save(self) -> None:
+        state = {
+            "net": self.net.state_dict(), "average": self.average.state_dict(),
+            "optimiser": self.optimiser.state_dict(), "spent_s": self.spent_s, "steps": self.steps,
+        }  # fmt: skip
+        partial = self.run_options.out / "last.part"
+        torch.save(state, partial)
+        partial.rename(self.run_options.out / "last.pt")
+
+    def _batch(self) -> tuple[People, Tensor | None, Tensor]:
+        run = self.run_options
+        drawn = self.simulation.draw(run.batch)
+        rows = torch.randint(len(self.rendered), (run.rendered_batch,))
+        seen, features, score = self.rendered.take(rows)
+        people = People(*(torch.cat(pair) for pair in zip(drawn, seen, strict=True)))
+        score = torch.cat([torch.ones(len(drawn.weight)), score])
+        if not run.features:
+            return people, None, score
+        blind = torch.rand(len(features)) < run.blind
+        features = torch.where(blind[:, None, None], torch.zeros(()), features)
+        nothing = torch.zeros(len(drawn.weight), *features.shape[1:])
+        return people, torch.cat([nothing, features]), score
+
+    def train(self) -> None:
+        """Until the minutes are spent."""
+        run = self.run_options
+        began = time.monotonic() - self.spent_s
+        budget_s = run.minutes * 60
+        shown_s = saved_s = self.spent_s
+        while self.spent_s < budget_s:
+            share = self.spent_s / budget_s
+            rate = run.rate * min(1.0, self.steps / 200) * 0.5 * (1 + math.cos(math.pi * share)) + 1e-6
+            for group in self.optimiser.param_groups:
+                group["lr"] = rate
+            people, features, score = self._batch()
+            predicted = self.net(people.keypoints, people.geometry, features)
+            loss, parts = fusion_loss(predicted, people, score, self.body)
+            self.optimiser.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+            self.optimiser.step()
+            self.steps += 1
+            keep = min(0.999, self.steps / (self.steps + 20))
+            with torch.no_grad():
+                for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
+                    mean.lerp_(now, 1 - keep)
+            self.spent_s = time.monotonic() - began
+            if self.spent_s - shown_s > 60 or self.spent_s >= budget_s:
+                shown_s = self.spent_s
+                line = {"minute": round(self.spent_s / 60, 1), "step": self.steps, "loss": float(loss.detach())}
+                line |= parts | self.measure()
+                print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
+                with (run.out / "log.jsonl").open("a") as log:
+                    log.write(json.dumps(line) + "\n")
+            if self.spent_s - saved_s > 120:
+                saved_s = self.spent_s
+                self._save()
+        self._save()
+        self._publish()
+
+    def measure(self) -> dict[str, float]:
+        """On held-out rendered people: MPJPE and PA-MPJPE, mm, with features and blind."""
+        rows = torch.flatnonzero(self.held.people.weight > 0)
+        people, features, _ = self.held.take(rows)
+        figures: dict[str, float] = {}
+        for name, given in (("", features if self.run_options.features else None), ("blind_", None)):
+            if name and not self.run_options.features:
+                continue
+            with torch.inference_mode():
+                seen = torch.zeros_like(features) if name else given
+                body: FusedBody = self.average(people.keypoints, people.geometry, seen)
+                joints, _ = self.body.pose(body.rotmat, body.betas)
+            off = (joints - people.joints).norm(dim=2).mean().item() * 1000
+            aligned = fit_similarity(joints.numpy(), people.joints.numpy()).apply(joints.numpy())
+            figures[f"{name}mpjpe_mm"] = off
+            figures[f"{name}pa_mm"] = float(np.linalg.norm(aligned - people.joints.numpy(), axis=2).mean() * 1000)
+        return figures
+
+    def _publish(self) -> None:
+        run = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self.run_options).items()}
+        torch.save(
+            {"model": "keypoint-fusion", "arguments": self.arguments, "run": run, "weights": self.average.state_dict()},
+            self.run_options.out / "keypoint-fusion.pt",
+        )
+
+
+def main() -> None:
+    """The command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--bank", type=Path, required=True, help="made by training.fusion.pose_bank")
+    parser.add_argument("--rendered", type=Path, required=True, help="made by training.fusion.rendered")
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--network", default="thunder")
+    parser.add_argument("--features", action=argparse.BooleanOptionalAction, default=True)
+    for name in ("minutes", "dropout", "rate", "blind", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
+        default = getattr(FusionRun, name)
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=type(default), default=default, help=f"default {default}")
+    FusionTraining(FusionRun(**vars(parser.parse_args()))).train()
+
+
+if __name__ == "__main__":
+    main()
