@@ -34,6 +34,10 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--train", type=Path, nargs="+", default=None, help="crop sets to learn from")
     data.add_argument("--test", type=Path, default=None, help=f"crop set to score on (default {TEST}, or rendered)")
     data.add_argument(
+        "--photos", type=Path, default=None, help="people of `python -m training.photos.label` beside them"
+    )
+    data.add_argument("--photo-share", type=float, default=0.5, help="of every batch (default 0.5)")
+    data.add_argument(
         "--stream", type=Path, default=None, metavar="PACK", help="render crops from a pack while training"
     )
     data.add_argument("--workers", type=int, default=None, help="processes that render (default: the cores but two)")
@@ -107,6 +111,8 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
         init=read_init(args.init, names),
         teacher=args.teacher,
         test_crops=args.test_crops,
+        photos=args.photos,
+        photo_share=args.photo_share,
         deliver=args.deliver,
         steps=args.steps,
     )
@@ -115,6 +121,7 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
 def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input, 1 where a network failed or the renderer did."""
     args = parser().parse_args(argv)
+    from app.errors import UsageError
     from training import distributed
     from training.config import load_recipe
     from training.loop import Training
@@ -122,7 +129,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         recipes = [load_recipe(name) for name in args.recipe]
         training = Training(recipes, _options(args, [recipe.name for recipe in recipes]))
-    except (ValueError, OSError) as error:
+    except (ValueError, OSError, UsageError) as error:
         print(error, file=sys.stderr)
         return 2
     except RuntimeError as error:  # the renderer, or a device that is not there

@@ -73,6 +73,7 @@ class Recipe:
     helper: bool = True  # heat maps and parts on the encoder's map, thrown away afterwards
     needs_init: bool = False  # fine-tuning: nothing good comes of random weights
     needs_teacher: bool = False  # learns another network's map beside the labels (`weights.features`)
+    needs_photos: bool = False  # learns from labelled photographs beside the crops (`training.photos`)
     schedule: tuple[int, ...] = ()  # tokens that Mask-ToMe merges in each of the first blocks
     merge_tolerance_mm: float = 0.1  # ECLM: what merging a window of layers may cost; 0 merges none
     merge_keep: float = 0.75  # share of the layers that stay at least: FastHMR keeps 26 and 28 of 32

@@ -11,7 +11,6 @@ from typing import Any
 
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-from torch import Tensor
 
 from training import distributed
 from training.batch import Batch
@@ -20,12 +19,12 @@ from training.crop_set import Crops, CropSet, mean_parameters
 from training.initialise import helper_from, weights_from
 from training.logbook import Entry, Logbook
 from training.losses import Truth
+from training.photos.photo_source import PhotoCrops, WithPhotos
+from training.running_means import RunningMeans
 from training.sources import BatchFeed, SetSource, Source, StreamSource, crops_from_stream
 from training.teacher import load_teacher
 from training.trainee import Trainee, save
 from training.validate import good_batches
-
-SMOOTHING = 0.98
 
 
 @dataclass(frozen=True)
@@ -35,6 +34,7 @@ class RunOptions:
     train: folders of crops; or stream: a pack that `workers` processes render from, of which the device keeps the
     latest `pool` crops. test: folder of crops, or None to render `test_crops` from the pack. init: checkpoint for all
     recipes, or for each by its name. teacher: checkpoint of a network whose maps are learned (`training.teacher`).
+    photos: labelled photographs (`training.photos.label`) that are `photo_share` of every batch.
     deliver: folder that also gets the results in parts of at most 15 MB. steps: stop after so many, if the time allows.
     """
 
@@ -57,6 +57,8 @@ class RunOptions:
     init: dict[str, Path] = field(default_factory=dict)
     teacher: Path | None = None
     test_crops: int = 512
+    photos: Path | None = None
+    photo_share: float = 0.5
     deliver: Path | None = None
     steps: int | None = None
 
@@ -69,39 +71,6 @@ def phase_at(recipe: Recipe, fraction: float) -> tuple[Phase, float]:
             return phase, min(1.0, max(0.0, (fraction - start) / phase.share))
         start += phase.share
     raise AssertionError("a recipe has at least one phase")
-
-
-class RunningMeans:
-    """Smoothed loss terms of one network, kept on its device: nothing waits for them until they are read."""
-
-    def __init__(self) -> None:
-        self._names: list[str] = []
-        self._values: Tensor | None = None
-        self._count = 0
-
-    @torch.no_grad()
-    def add(self, terms: dict[str, Tensor]) -> None:
-        """The terms of one step."""
-        values = torch.stack([value.float() for value in terms.values()])
-        if self._names != list(terms) or self._values is None:
-            self._names, self._values, self._count = list(terms), values, 1
-            return
-        self._count += 1
-        # A plain mean at first: the first step of all would stay in sight for hundreds of others.
-        weight = max(1 - SMOOTHING, 1 / self._count)
-        before = self._values.to(values.device)
-        # Single bad steps (see FlatGradients.clip) must not stay in the mean.
-        self._values = before.lerp(values, weight).where(torch.isfinite(values), before)
-
-    def restore(self, values: dict[str, float]) -> None:
-        """Go on from what `read` gave."""
-        if values:
-            self._names, self._values = list(values), torch.tensor(list(values.values()))
-            self._count = round(1 / (1 - SMOOTHING))
-
-    def read(self) -> dict[str, float]:
-        """Waits for the device."""
-        return {} if self._values is None else dict(zip(self._names, self._values.tolist(), strict=True))
 
 
 class Training:
@@ -140,7 +109,7 @@ class Training:
         seed = recipes[0].seed + self.trainees[0].steps + 7919 * distributed.rank()
         if isinstance(self.source, SetSource):
             self.source.seed = seed
-        self.feed = BatchFeed(self.source, self.device, options.augmentation, seed, recipes[0].flip)
+        self.feed = BatchFeed(self._beside_photos(seed), self.device, options.augmentation, seed, recipes[0].flip)
 
     def _open_data(self) -> tuple[Source, Crops]:
         """Where crops to learn from come from, and the crops to score on."""
@@ -164,6 +133,15 @@ class Training:
         at_least = max(512, 2 * self._largest_batch())
         return StreamSource(stream.arrays(64), self.device, options.pool, seed, stream.close, at_least), test
 
+    def _beside_photos(self, seed: int) -> Source:
+        """The source of crops, with photographs in its batches where there are some."""
+        if self.options.photos is None:
+            return self.source
+        height = max(phase.image_hw[0] for recipe in self.recipes for phase in recipe.phases)
+        return WithPhotos(
+            self.source, PhotoCrops(self.options.photos, self.device, seed, height), self.options.photo_share
+        )
+
     def _largest_batch(self) -> int:
         return max(self.options.batch or phase.batch for recipe in self.recipes for phase in recipe.phases)
 
@@ -179,6 +157,8 @@ class Training:
                 print(f"{name}: {words}", flush=True)
             elif trainee.recipe.needs_init and not (self.options.resume and self._checkpoint.is_file()):
                 raise ValueError(f"recipe {name} goes on from trained weights: give --init {name}=CHECKPOINT")
+            if trainee.recipe.needs_photos and self.options.photos is None:
+                raise ValueError(f"recipe {name} learns from labelled photographs too: give --photos FILE")
             if trainee.recipe.needs_teacher and self.options.teacher is None:
                 raise ValueError(f"recipe {name} learns from another network: give --teacher CHECKPOINT")
             if trainee.recipe.needs_teacher:

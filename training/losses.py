@@ -112,14 +112,18 @@ class Labels(nn.Module):
         turn, good = ray_rotation(batch), batch.score
         joints = (batch.joints - batch.joints[:, :1]) @ turn  # rows: turn^T applied to each joint
         known = batch.known
+        placed = in_crop(places @ turn.transpose(1, 2) + batch.joints[:, :1], batch)
         if known is None:
-            placed = places @ turn.transpose(1, 2) + batch.joints[:, :1]
-            points, ones = in_crop(placed, batch), torch.ones_like(places[..., 0]) * good[:, None]
-            return Truth(surface, joints, points.clamp(-FAR, FAR), *[good] * 5, ones[:, :NUM_JOINTS], ones)
+            ones = torch.ones_like(places[..., 0]) * good[:, None]
+            return Truth(surface, joints, placed.clamp(-FAR, FAR), *[good] * 5, ones[:, :NUM_JOINTS], ones)
+        # Where the whole body is known and placed, so are its nose, eyes, ears and feet.
+        whole = (known.pose * known.betas * known.camera)[:, None] * (known.points[:, NUM_JOINTS:] == 0)
+        derived = torch.cat([torch.zeros_like(known.points[:, :NUM_JOINTS]), whole], dim=1)
+        points = torch.where(derived[..., None] > 0, placed, known.points_2d)
         return Truth(
-            surface, joints, known.points_2d.clamp(-FAR, FAR), good * known.pose, good * known.betas,
+            surface, joints, points.clamp(-FAR, FAR), good * known.pose, good * known.betas,
             good * known.camera, good * known.parts, good * known.pose * known.betas,
-            good[:, None] * known.joints, good[:, None] * known.points,
+            good[:, None] * known.joints, good[:, None] * (known.points + derived),
         )  # fmt: skip
 
 
