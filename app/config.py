@@ -37,7 +37,11 @@ class NetworkConfig:
     """The network that recovers the bodies, and the body."""
 
     model: str = "auto"
-    """Model package: a folder or the name of an installed one; auto: the preset's."""
+    """HMR model package: a folder or the name of an installed one; none: keypoints alone; auto: the preset's."""
+
+    keypoints: str = "auto"
+    """Keypoint network: a package, a YOLO-pose .pt file, or none; auto: the preset's, none beside a --model of one's
+    own."""
 
     engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "tensorrt", "tensorrt-rtx", "torch"] = "auto"
     """What runs the network; auto: the fastest that works here."""
@@ -46,16 +50,20 @@ class NetworkConfig:
     """Where it runs; auto: the GPU where it works, else the CPU."""
 
     mirror: bool = False
-    """Look at each crop's mirror image too and take the mean: a little better, at about twice the network's time."""
+    """Flip test: look at each crop's mirror image too and take the mean, at about twice the networks' time."""
 
     fit: bool = True
-    """Move arms, legs and place of each body onto the joints that the network sees, where it says them."""
+    """Keypoint refinement: move each body onto the keypoints that the network sees."""
 
     body: str = "auto"
     """Body file, .npz or SMPL's .pkl; auto: the embedded body, if the model belongs to it."""
 
     pose_only: tyro.conf.FlagCreatePairsOff[bool] = False
     """Use a model with a body that it does not belong to: its poses are kept, its shapes become the average."""
+
+    def __post_init__(self) -> None:
+        if self.model == "none" and self.keypoints == "none":
+            raise UsageError("--model none and --keypoints none leave nothing that finds bodies: give one of them")
 
 
 @dataclass(frozen=True)

@@ -7,16 +7,17 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.cropper import crop_people
 from app.errors import RunError, UsageError
 from app.mirrored import mean_with_mirror, with_mirror_images
 from app.model_packages import find_package
-from app.records import F32, BodyEstimates, CropBatch
+from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
 from engines.base import Engine
 from engines.errors import EngineError
-from engines.package import BATCH, ModelPackage, PackageInfo, Tensor, shape_text
+from engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
 from engines.registry import open_engine
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.keypoint_fit import fit_to_keypoints
+from hmr.body.keypoint_refinement import SMPL_REFINEMENT, Seen, refine
 from hmr.geometry.camera import Intrinsics, cam_crop_to_full
 from hmr.geometry.crop import stack_crops
 from hmr.geometry.crop_ray import crop_ray_rotation
@@ -54,8 +55,9 @@ class Estimator:
         engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
         answer the mean, unless the package's graph does that by itself. closer: share of the crop's side that the
         mirror image shows; below 1 it is better in given boxes, and worse in a box that follows the mesh, which then
-        loses feet. fit: move limbs onto the joints that the network's heat maps show (`hmr.body.keypoint_fit`), where
-        the package gives them and its body is the embedded.
+        loses feet. fit: move limbs onto the joints that the network's heat maps show
+        (`hmr.body.keypoint_refinement`),
+        where the package gives them and its body is the embedded.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
@@ -127,17 +129,8 @@ class Estimator:
             raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
         centre_px, size_px = stack_crops(crops.transforms)
         focal_px, principal_px = intrinsics.focal_px, np.array([intrinsics.cx, intrinsics.cy])
-        inputs: dict[str, Tensor] = {"crops": crops.pixels}
-        if self._takes_box_info:
-            box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
-            inputs["box_info"] = box_info.astype(np.float32)
-        try:
-            if self._mirrors:
-                outputs = mean_with_mirror(self._engine.run(with_mirror_images(inputs, self._closer)), self._closer)
-            else:
-                outputs = self._engine.run(inputs)
-        except EngineError as error:
-            raise RunError(str(error)) from error
+        box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
+        outputs = self.raw(crops, box_info.astype(np.float32))
         finite = self._finite_rows(outputs)
         person_id = crops.id[finite]
         if len(person_id) < len(crops):
@@ -154,9 +147,8 @@ class Estimator:
             seen = _f32(outputs["keypoints"])
             seen_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
             rest = self._skeleton.joints(betas)
-            pose, transl_m = fit_to_keypoints(
-                pose, rest, _f32(transl_m), seen_px, seen[..., 2], _f32(centre_px), _f32(size_px), intrinsics
-            )
+            shown = Seen(seen_px, seen[..., 2], _f32(centre_px), _f32(size_px))
+            pose, transl_m = refine(pose, rest, _f32(transl_m), None, shown, intrinsics, SMPL_REFINEMENT)
         return BodyEstimates(
             id=person_id,
             pose=pose,
@@ -165,6 +157,27 @@ class Estimator:
             score=score,
             token=_f32(outputs["token"]) if self._has_token else np.zeros((len(person_id), 0), np.float32),
         )
+
+    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
+        """HMR2.0's crops of all tracks, at the network's size or another."""
+        return crop_people(frame, tracks, input_hw or self._input_hw)
+
+    def raw(self, crops: CropBatch, box_info: F32 | None = None) -> Tensors:
+        """The network's own outputs for crops, by name. box_info (N,3): for networks that take it.
+
+        Raises: RunError where the engine fails; UsageError where the network wants box_info and has none.
+        """
+        inputs: dict[str, Tensor] = {"crops": crops.pixels}
+        if self._takes_box_info:
+            if box_info is None:
+                raise UsageError(f"{self.package.folder}: a network that takes box_info cannot be fused with keypoints")
+            inputs["box_info"] = box_info
+        try:
+            if not self._mirrors:
+                return self._engine.run(inputs)
+            return mean_with_mirror(self._engine.run(with_mirror_images(inputs, self._closer)), self._closer)
+        except EngineError as error:
+            raise RunError(str(error)) from error
 
     @property
     def warnings(self) -> tuple[str, ...]:

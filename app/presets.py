@@ -6,26 +6,49 @@ from dataclasses import dataclass, replace
 
 from app.config import MotionConfig, NetworkConfig, PeopleConfig, PresetName, RunConfig
 
+HMR_ALONE = "hmr-swin-t-s3"
+"""What runs where keypoints are turned off and no model is named."""
+
 
 @dataclass(frozen=True, slots=True)
 class Preset:
-    """`model`: the package that `--model auto` stands for. `network`, `people`, `motion`: defaults of those flags."""
+    """`model`, `keypoints`: the packages that `--model auto` and `--keypoints auto` stand for, or "none". `network`,
+    `people`, `motion`: defaults of those flags."""
 
     model: str
+    keypoints: str
     network: NetworkConfig
     people: PeopleConfig
     motion: MotionConfig
 
 
+# Points on the edge of the table of accuracy against time in docs/models.md.
 PRESETS: dict[PresetName, Preset] = {
-    # Its heat maps are too coarse: limbs moved onto them come out no better (docs/models.md).
-    "lite": Preset("hmr-swin-t-s2-lite", NetworkConfig(fit=False), PeopleConfig(detect_every=0.5), MotionConfig()),
-    "fast": Preset("hmr-swin-t-s3", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
-    "balanced": Preset("hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig()),
+    "lite": Preset("none", "pose-lightning", NetworkConfig(), PeopleConfig(detect_every=0.5), MotionConfig()),
+    "fast": Preset("none", "pose-thunder", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
+    "balanced": Preset(
+        "none", "pose-thunder", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig()
+    ),
     "quality": Preset(
-        "hmr-swin-t-s3", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig(smoother="diffusion")
+        "none",
+        "pose-thunder",
+        NetworkConfig(mirror=True),
+        PeopleConfig(detect_every=0.25),
+        MotionConfig(smoother="diffusion"),
     ),
 }
+
+
+def networks_of(config: RunConfig) -> tuple[str, str]:
+    """The HMR package and the keypoint package of a run, "none" where it goes without one."""
+    preset, network = PRESETS[config.preset], config.network
+    model = preset.model if network.model == "auto" else network.model
+    keypoints = network.keypoints
+    if keypoints == "auto":  # a network of one's own runs alone: no fusion has seen its bodies
+        keypoints = preset.keypoints if network.model in ("auto", "none") else "none"
+    if network.model == "auto" and keypoints == "none":
+        model = HMR_ALONE
+    return model, keypoints
 
 
 def preset_defaults(name: PresetName) -> RunConfig:

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.cropper import crop_people
 from app.pipeline.inference import pose_bodies
 from app.records import U8, BodyEstimates, CropBatch, Frame, Tracks
 from hmr.body.body_model import BodyModel
@@ -28,6 +27,8 @@ class EstimatesBodies(Protocol):
 
     @property
     def input_hw(self) -> tuple[int, int]: ...
+
+    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch: ...
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates: ...
 
@@ -56,10 +57,10 @@ class RowPredictor:
         """rows: where the answers go; image (H,W,3) uint8 BGR; xyxy (N,4) px with area."""
         count = len(rows)
         tracks = Tracks(np.arange(1, count + 1, dtype=np.int32), xyxy.astype(np.float32), np.zeros(count))
-        crops = crop_people(Frame(image, 0, 0.0), tracks, self._estimator.input_hw)
+        crops = self._estimator.crop(Frame(image, 0, 0.0), tracks)
         waiting = self._waiting.setdefault(intrinsics, [])
         for number, row in enumerate(rows):
-            waiting.append((row, _one(crops, number)))
+            waiting.append((row, crops.one(number)))
         while len(waiting) >= self._batch:
             self._run(intrinsics, waiting[: self._batch])
             del waiting[: self._batch]
@@ -76,20 +77,11 @@ class RowPredictor:
 
     def _run(self, intrinsics: Intrinsics, waiting: Sequence[tuple[int, CropBatch]]) -> None:
         rows = np.array([row for row, _ in waiting])
-        batch = CropBatch(
-            np.concatenate([crop.pixels for _, crop in waiting]),
-            tuple(transform for _, crop in waiting for transform in crop.transforms),
-            np.arange(1, len(rows) + 1, dtype=np.int32),
-        )
+        batch = CropBatch.joined([crop for _, crop in waiting], np.arange(1, len(rows) + 1, dtype=np.int32))
         estimates = self._estimator.estimate(batch, intrinsics, intrinsics.image_wh)
         # Bodies that are no numbers are left out by the estimator: their rows stay invalid.
         write_estimates(self._columns, rows[estimates.id - 1], estimates, self._body, intrinsics)
         self._done(len(rows))
-
-
-def _one(crops: CropBatch, number: int) -> CropBatch:
-    only = slice(number, number + 1)
-    return CropBatch(crops.pixels[only], crops.transforms[only], crops.id[only])
 
 
 def write_estimates(

@@ -16,8 +16,8 @@ from app.errors import UsageError
 from app.followed_person import FollowOptions
 from app.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
 from app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
-from app.presets import PRESETS
-from app.records import BodyEstimates, CropBatch
+from app.presets import networks_of
+from app.records import BodyEstimates, CropBatch, Frame, Tracks
 from app.renderers.base import Renderer
 from app.run_report import PartsReport, ReportFile, jsonable
 from app.sinks.base import Sink
@@ -30,6 +30,7 @@ from hmr.geometry.camera import Intrinsics
 
 if TYPE_CHECKING:
     from app.estimator import Estimator
+    from app.fused_estimator import FusedEstimator
     from app.sources.threaded import ThreadedSource
 
 DEMO_OUTPUT = Path("out") / "demo"
@@ -62,7 +63,7 @@ def build_run(config: RunConfig) -> BuiltRun:
 
         source = open_source(config.source, config.capture)
         opened.callback(source.close)
-        estimator = _open_estimator(config)
+        estimator = open_estimator(config)
         opened.callback(estimator.close)
         body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
         if config.motion.offline and source.info.live:
@@ -80,13 +81,11 @@ def build_run(config: RunConfig) -> BuiltRun:
         report = ReportFile(output, configuration, parts)
         sinks = _SinkMaker(report, config, source, parts)
         looked_at = config.results.window or (output is not None and config.results.renderer != "none")
-        from app.cropper import crop_people
-
         stages = Stages(
             source=source,
             detector=detector,
             tracker=tracker,
-            crop=crop_people,
+            crop=estimator.crop,
             estimator=PoseOnly(estimator) if notes else estimator,
             body=body,
             smoother=smoother,
@@ -100,7 +99,7 @@ def build_run(config: RunConfig) -> BuiltRun:
 
 
 def _parts_report(
-    source: SourceInfo, estimator: Estimator, body: BodyModel, detector: Detector, smoother: Smoother
+    source: SourceInfo, estimator: Estimator | FusedEstimator, body: BodyModel, detector: Detector, smoother: Smoother
 ) -> PartsReport:
     return PartsReport(
         package=estimator.package.info.name,
@@ -175,6 +174,10 @@ class PoseOnly:
         """Height and width of the crops."""
         return self._estimator.input_hw
 
+    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
+        """The estimator's own crops."""
+        return self._estimator.crop(frame, tracks, input_hw)
+
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """The estimates with zero betas."""
         estimates = self._estimator.estimate(crops, intrinsics, image_wh)
@@ -195,12 +198,40 @@ def _pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
     return (f"--pose-only: shapes of {network_body!r} mean nothing on {body!r}; everybody has the average shape",)
 
 
-def _open_estimator(config: RunConfig) -> Estimator:
+def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator | FusedEstimator:
+    """The networks of a run, opened. Raises: UsageError."""
     from app.estimator import Estimator
 
-    package = PRESETS[config.preset].model if config.network.model == "auto" else config.network.model
     network = config.network
-    return Estimator(package, network.engine, network.device, mirror=network.mirror, fit=network.fit)
+    model, keypoints = networks_of(config)
+    if keypoints == "none":
+        return Estimator(model, network.engine, network.device, threads=threads, mirror=network.mirror, fit=network.fit)
+    from app.fused_estimator import FusedEstimator
+    from app.keypoints import KeypointNetwork
+
+    with ExitStack() as opened:
+        engine, device = network.engine, network.device
+        seen = KeypointNetwork(keypoint_package(keypoints), engine, device, threads=threads, flip=network.mirror)
+        opened.callback(seen.close)
+        hmr = None
+        if model != "none":
+            hmr = Estimator(model, engine, device, threads=threads, mirror=network.mirror, fit=False)
+            opened.callback(hmr.close)
+        fused = FusedEstimator(seen, None, hmr, device=device, threads=threads, fit=network.fit)
+        opened.pop_all()
+    return fused
+
+
+def keypoint_package(spec: str) -> Path | str:
+    """A package's folder or name; of a YOLO-pose weight file the package that it is converted to, once.
+
+    Raises: UsageError.
+    """
+    if not spec.endswith(".pt"):
+        return spec
+    from app.yolo_pose import yolo_pose_package
+
+    return yolo_pose_package(Path(spec))
 
 
 def _check_display() -> None:

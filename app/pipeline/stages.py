@@ -26,6 +26,10 @@ class EstimatesBodies(Protocol):
         """Height and width of the crops that it takes."""
         ...
 
+    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
+        """Crops of all tracks as it takes them."""
+        ...
+
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """One body per crop, in their order and with their ids; a crop whose answer is not finite has no row."""
         ...

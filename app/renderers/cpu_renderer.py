@@ -186,4 +186,4 @@ def _cover(
     first = low[block][local]
     pixel = (first[:, 1] + row[inside]) * width + first[:, 0] + column[inside]
     inverse_z = a[local, 2] + u * ab[local, 2] + v * ac[local, 2]
-    return pixel, local + block.start, u, v, inverse_z
+    return pixel, local + block.start, u, v, cast(F32, inverse_z)

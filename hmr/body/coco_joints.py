@@ -27,28 +27,25 @@ _LEFT: dict[str, tuple[Joint, Joint, tuple[float, float, float]]] = {
 _FACE = ("nose", "left_eye", "right_eye", "left_ear", "right_ear")
 
 
-def _tables() -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    joints, carriers, offsets = [], [], []
-    for name in COCO_JOINT_NAMES:
-        if name in _FACE:
-            joints.append(Joint.HEAD)
-            carriers.append(Joint.HEAD)
-            offsets.append((0.0, 0.0, 0.0))
-            continue
-        joint, carrier, (x, y, z) = _LEFT[name.replace("right", "left")]
-        right = name.startswith("right")
-        joints.append(_other_side(joint) if right else joint)
-        carriers.append(_other_side(carrier) if right else carrier)
-        offsets.append((-x if right else x, y, z))
-    return np.array(joints, np.intp), np.array(carriers, np.intp), np.array(offsets, np.float32)
+def _placed(name: str) -> tuple[Joint, Joint, tuple[float, float, float]]:
+    if name in _FACE:
+        return Joint.HEAD, Joint.HEAD, (0.0, 0.0, 0.0)
+    if name.startswith("left"):
+        return _LEFT[name]
+    joint, carrier, (x, y, z) = _LEFT[name.replace("right", "left")]
+    return _other_side(joint), _other_side(carrier), (-x, y, z)
 
 
 def _other_side(joint: Joint) -> Joint:
     return Joint[joint.name.replace("LEFT", "RIGHT")]
 
 
-COCO_JOINT, COCO_CARRIER, _OFFSETS = _tables()
-"""(17,) SMPL joint to which each keypoint is fixed, and the joint whose rotation carries its offset."""
+_ROWS = tuple(_placed(name) for name in COCO_JOINT_NAMES)
+COCO_JOINT: NDArray[np.intp] = np.array([int(joint) for joint, _, _ in _ROWS], np.intp)
+"""(17,) SMPL joint to which each keypoint is fixed."""
+COCO_CARRIER: NDArray[np.intp] = np.array([int(carrier) for _, carrier, _ in _ROWS], np.intp)
+"""(17,) the joint whose rotation carries its offset."""
+_OFFSETS = np.array([offset for _, _, offset in _ROWS], np.float32)
 
 
 def coco_offsets(body: BodyModel) -> Floats:

@@ -16,7 +16,7 @@ from app.records import BodyEstimates, CropBatch, Frame, Tracks
 from engines.package import TensorSpec
 from hmr.body.body_model import BodyModel
 from hmr.body.joints import Joint
-from hmr.body.keypoint_fit import LIMBS
+from hmr.body.keypoint_refinement import LIMBS
 from hmr.geometry.camera import Intrinsics, project_intrinsics
 from hmr.geometry.crop import CropTransform
 from tests.tiny_packages import TOKEN_WIDTH, affine_model, affine_package, hmr_info, hmr_package
