@@ -17,6 +17,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "score": ("evaluation.score", "errors of saved predictions, by COCO labels, true motion or a paper's protocol"),
     "score-real3d": ("evaluation.score_real3d", "MPJPE and PA-MPJPE on photographs with triangulated joints"),
     "detect": ("evaluation.detect", "how many labelled people a detector finds, and boxes on nobody"),
+    "detect-photographs": (
+        "evaluation.detect_photographs",
+        "the same on held-out photographs, of people and of nobody",
+    ),
     "motion": ("evaluation.motion_score", "score a recorded motion against ground truth or a MediaPipe track"),
     "smooth": ("evaluation.smooth", "smoothers on motion clips: error, shaking, delay, foot slide, time"),
     "smooth-rates": ("evaluation.smooth_rates", "whether the diffusion smoother answers alike at every frame rate"),

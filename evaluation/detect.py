@@ -114,7 +114,7 @@ def measure(spec: str, labelled: Sequence[tuple[U8, F64]], iou: float) -> Found:
             times.append(1e3 * (perf_counter() - start))
             overlap = iou_matrix(boxes.astype(np.float64), known)
             people += len(known)
-            found += _one_to_one(overlap, iou)
+            found += one_to_one(overlap, iou)
             nobody += int((overlap.max(axis=1, initial=0.0) < ON_NOBODY_IOU).sum())
     finally:
         detector.close()
@@ -123,7 +123,7 @@ def measure(spec: str, labelled: Sequence[tuple[U8, F64]], iou: float) -> Found:
     return Found(spec, len(labelled), people, 100 * found / max(people, 1), 100 * nobody / pictures, median)
 
 
-def _one_to_one(overlap: F64, least: float) -> int:
+def one_to_one(overlap: F64, least: float) -> int:
     """How many columns get a row of their own, the best first."""
     overlap, count = overlap.copy(), 0
     while overlap.max(initial=0.0) >= least:

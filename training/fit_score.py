@@ -27,7 +27,8 @@ from hmr.geometry.crop import HMR_CROP_HW, crop_transforms
 from hmr.geometry.suppression import non_maximum_suppression
 from hmr.networks.hmr_net import HmrNet
 from training.crop_set import CropSet, normalise
-from training.detector.train import SAME_IOU, letterboxed
+from training.detector.scoring import SAME_IOU
+from training.detector.sets import letterboxed
 from training.network import finished_network
 from training.synthetic.pack import open_pack
 

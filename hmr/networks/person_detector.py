@@ -1,19 +1,24 @@
 """A small person detector: where the middles of people's visible boxes are, and how far their sides.
 
 One map of centres at an eighth of the picture (Zhou et al. 2019, "Objects as Points", arXiv 1904.07850) and four
-distances a cell (Tian et al. 2019, FCOS, arXiv 1904.01355), on a plain residual network with a feature pyramid (Lin et
-al. 2017, arXiv 1612.03144).
+distances a cell (Tian et al. 2019, FCOS, arXiv 1904.01355), on a feature pyramid (Lin et al. 2017, arXiv 1612.03144) of
+a plain residual network, or of one that can begin with published numbers: MobileNetV2 with MoveNet's, a CSPNet with
+NanoDet's.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from hmr.networks.encoders.csp_net import CspNet
+from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
+
+Backbone = Literal["residual", "mobilenet-v2", "csp"]
 STRIDE = 8
 LONGEST_LOG = 4.0
 """Largest natural logarithm of a distance in strides: 437 px."""
@@ -37,28 +42,35 @@ class PersonDetector(nn.Module):
 
     def __init__(
         self,
-        image_hw: tuple[int, int] = (192, 320),
+        image_hw: tuple[int, int] = (256, 448),
+        backbone: Backbone = "mobilenet-v2",
         widths: Sequence[int] = (16, 32, 64, 96, 160),
         depths: Sequence[int] = (0, 1, 2, 3, 2),
         neck: int = 64,
+        head: int = 64,
     ) -> None:
-        """widths, depths: channels and residual blocks at strides 2 to 32. Raises: ValueError."""
+        """widths, depths: channels and residual blocks at strides 2 to 32 of the residual backbone. neck, head:
+        channels of the pyramid and of the convolutions after it. Raises: ValueError."""
         super().__init__()
         if any(side % 32 or side <= 0 for side in image_hw):
             raise ValueError(f"image_hw: expected multiples of 32, got {image_hw[0]}x{image_hw[1]}")
-        if len(widths) != 5 or len(depths) != 5:
-            raise ValueError(f"widths and depths: expected one for each of 5 strides, got {widths} and {depths}")
         self.image_hw = image_hw
         self.register_buffer("calibration", torch.tensor([1.0, 0.0]))
-        stages, channels = [], 3
-        for width, depth in zip(widths, depths, strict=True):
-            stages.append(nn.Sequential(_conv(channels, width, 3, 2), *(_Residual(width) for _ in range(depth))))
-            channels = width
-        self.stages = nn.ModuleList(stages)
-        self.around = nn.Linear(channels, channels)
-        self.lateral = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in widths[2:])
-        self.smooth = nn.Sequential(_conv(neck, neck, 3), _conv(neck, neck, 3))
-        self.head = nn.Sequential(_conv(neck, neck, 3), nn.Conv2d(neck, 5, 1))
+        if backbone == "mobilenet-v2":
+            self.backbone = MobileNetV2(image_hw=tuple(image_hw))
+            channels = [count for count, _ in self.backbone.feature_info[1:]]
+        elif backbone == "csp":
+            self.backbone = CspNet()
+            channels = [count for count, _ in self.backbone.feature_info[1:]]
+        elif backbone == "residual":
+            self.backbone = _ResidualBackbone(widths, depths)
+            channels = list(widths[2:])
+        else:
+            raise ValueError(f"backbone: expected residual, mobilenet-v2 or csp, got {backbone!r}")
+        self.around = nn.Linear(channels[-1], neck)
+        self.lateral = nn.ModuleList(nn.Conv2d(width, neck, 1) for width in channels)
+        self.smooth = nn.Sequential(_conv(neck, head, 3), _conv(head, head, 3))
+        self.head = nn.Sequential(_conv(head, head, 3), nn.Conv2d(head, 5, 1))
         last = self.head[-1]
         assert isinstance(last, nn.Conv2d) and last.bias is not None
         nn.init.normal_(last.weight, std=0.01)
@@ -67,18 +79,18 @@ class PersonDetector(nn.Module):
 
     def forward(self, images: Tensor) -> DetectorMaps:
         """See the class."""
-        maps: list[Tensor] = []
-        for stage in self.stages:
-            images = stage(images)
-            maps.append(images)
+        fine, middle, top = self.features(images)
         # What the whole picture shows tells a close-up from a crowd.
-        top = maps[4] + self.around(maps[4].mean((2, 3)))[:, :, None, None]
-        merged = self.lateral[2](top)
-        for lateral, fine in zip((self.lateral[1], self.lateral[0]), (maps[3], maps[2]), strict=True):
-            merged = lateral(fine) + F.interpolate(merged, scale_factor=2.0, mode="nearest")
+        merged = self.lateral[2](top) + self.around(top.mean((2, 3)))[:, :, None, None]
+        for lateral, maps in zip((self.lateral[1], self.lateral[0]), (middle, fine), strict=True):
+            merged = lateral(maps) + F.interpolate(merged, scale_factor=2.0, mode="bilinear")
         out = self.head(self.smooth(merged))
         sides = STRIDE * torch.exp(out[:, 1:].float().clamp(-LONGEST_LOG, LONGEST_LOG))
         return DetectorMaps(out[:, 0].float(), sides)
+
+    def features(self, images: Tensor) -> Sequence[Tensor]:
+        """Maps (N, C, h, w) at an eighth, a sixteenth and a thirty-second of the pictures."""
+        return self.backbone(images)[-3:]
 
     def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """boxes (N, K, 4) xyxy px and scores (N, K), calibrated; see `boxes_of`."""
@@ -107,6 +119,27 @@ def _conv(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Sequent
     return nn.Sequential(
         nn.Conv2d(channels, width, kernel, stride, kernel // 2, bias=False), nn.BatchNorm2d(width), nn.ReLU(True)
     )
+
+
+class _ResidualBackbone(nn.Module):
+    """Pictures -> maps at strides 2 to 32."""
+
+    def __init__(self, widths: Sequence[int], depths: Sequence[int]) -> None:
+        super().__init__()
+        if len(widths) != 5 or len(depths) != 5:
+            raise ValueError(f"widths and depths: expected one for each of 5 strides, got {widths} and {depths}")
+        stages, channels = [], 3
+        for width, depth in zip(widths, depths, strict=True):
+            stages.append(nn.Sequential(_conv(channels, width, 3, 2), *(_Residual(width) for _ in range(depth))))
+            channels = width
+        self.stages = nn.ModuleList(stages)
+
+    def forward(self, images: Tensor) -> list[Tensor]:
+        maps: list[Tensor] = []
+        for stage in self.stages:
+            images = stage(images)
+            maps.append(images)
+        return maps
 
 
 class _Residual(nn.Module):

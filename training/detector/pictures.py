@@ -1,7 +1,7 @@
 """Whole pictures of nobody, somebody or several people, letterboxed, with a box for everybody who can be seen.
 
 The synthetic people of the crops (training/synthetic/studio.py), seen by the whole camera. `python -m
-training.detector.pictures OUT --pack PACK --count 40000` writes a set: `pixels.npy` (N,192,320,3) uint8 RGB and
+training.detector.pictures OUT --pack PACK --count 40000` writes a set: `pixels.npy` (N,256,448,3) uint8 RGB and
 `boxes.npy` (N,4,5) float32: xyxy px in the letterboxed picture, and 1 for a person, 0 for one who is mostly hidden
 (nothing is asked there), -1 for no row.
 """
@@ -31,7 +31,7 @@ from training.synthetic.studio import Actor, Studio
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
-PICTURE_HW = (192, 320)
+PICTURE_HW = (256, 448)
 MOST_PEOPLE = 4
 EMPTY_SHARE = 0.12
 FAR_SHARE = 0.35  # of the pictures without a webcam: seen from farther away
@@ -45,7 +45,7 @@ class PictureStudio(Studio):
     hw = PICTURE_HW
 
     def pictures(self, number: int) -> tuple[U8, F32]:
-        """pixels (32,192,320,3) and boxes (32,4,5) of chunk `number`."""
+        """pixels (32,256,448,3) and boxes (32,4,5) of chunk `number`."""
         self._engage(number // CHUNKS_PER_CAST)
         rng = np.random.default_rng([self.seed, SPLIT_SALT[self.pack.split], 3, number])
         scenes, backgrounds, boxes, props, cameras = [], [], [], [], []
