@@ -21,12 +21,16 @@ SIZES: dict[int, tuple[float, int]] = {32: (1.0, 192), 56: (1.75, 256)}
 """Channels of the first convolution -> factor on all channels, side of the crop in pixels."""
 
 
-def read_movenet(path: Path | str) -> MoveNet:
-    """MoveNet lightning or thunder with the numbers of a published ONNX file.
+def read_movenet(path: Path | str, into: MoveNet | None = None) -> MoveNet:
+    """MoveNet lightning or thunder with the numbers of a published ONNX file; `into`: a network of another size, whose
+    graph the file is.
 
     Raises: CheckpointMismatch, one line, where the file is no ONNX graph or not MoveNet's.
     """
     numbers = list(_convolutions(Path(path)))
+    if into is not None:
+        fill(into, numbers, str(path))
+        return into.eval()
     first = numbers[0][0].shape[0] if numbers else 0
     if first not in SIZES:
         raise CheckpointMismatch(f"{path}: no MoveNet singlepose: its first convolution has {first} channels")

@@ -17,6 +17,8 @@ from hmr.networks.decoders.joint_queries import JointQueryDecoder
 from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
 from hmr.networks.encoders.common import MapNorm
 from hmr.networks.encoders.group_mix_former import GroupMixFormer, GroupMixFormerSize, group_mix_former
+from hmr.networks.encoders.mobile_net_v2 import WIDTHS as MOVENET_WIDTHS
+from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
 from hmr.networks.encoders.swin import Swin, SwinSize, swin
 from hmr.networks.encoders.vit import SIZES as VIT_SIZES
 from hmr.networks.encoders.vit import ViT, ViTSize
@@ -24,7 +26,9 @@ from hmr.networks.encoders.vmamba import VMamba, VMambaSize, vmamba
 from hmr.networks.heads.cliff_regressor import CliffRegressor
 from hmr.networks.heads.pose_heatmap import COCO_KEYPOINTS, ClassicHeatmapHead, SimpleHeatmapHead
 from hmr.networks.hmr_net import HmrNet
+from hmr.networks.keypoint_fusion import KeypointFusion
 from hmr.networks.merging.mask_token_merging import TokenMergingVit
+from hmr.networks.move_net import MoveNet
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
@@ -35,9 +39,10 @@ IMAGE_HW = (256, 192)
 SMALL_DECODER = "d3-a4x16-m128"
 JOINT_QUERIES = "joint-queries"
 HIERARCHICAL_FAMILIES = ("swin", "gmf", "vmamba")
+"""The paper's."""
 DecoderChoice = str | Mapping[str, Any]
 Position = Literal["none", "sincos"]
-HierarchicalSize = str | SwinSize | GroupMixFormerSize | VMambaSize
+HierarchicalSize = str | float | SwinSize | GroupMixFormerSize | VMambaSize
 
 
 def hierarchical_encoder(
@@ -48,7 +53,10 @@ def hierarchical_encoder(
     drop_path: float | None = None,
     norm: MapNorm = "last",
 ) -> nn.Module:
-    """Swin, GroupMixFormer ("gmf") or VMamba, cut after `stages`, with a LayerNorm on its last map or on `all`."""
+    """Swin, GroupMixFormer ("gmf"), VMamba or MoveNet's MobileNetV2 ("movenet"; its size may be a factor on the
+    channels), cut after `stages`, with a LayerNorm on its last map or on `all`."""
+    if family == "movenet":
+        return MobileNetV2(movenet_width(size), stages, image_hw, norm)
     published = {"swin": swin, "gmf": group_mix_former, "vmamba": vmamba}
     if family not in published:
         raise ValueError(f"no encoder family {family!r}; there are {', '.join(published)}")
@@ -63,6 +71,15 @@ def hierarchical_encoder(
         dims = tuple(size.dim * 2**i for i in range(len(size.depths)))
         return VMamba(dims, size.depths, size.ssm_ratio, stages, image_hw, drop_path=rate, norm=norm)
     raise TypeError(f"{type(size).__name__} is no size of the family {family!r}")
+
+
+def movenet_width(size: HierarchicalSize) -> float:
+    """MoveNet's factor on the channels, by name or as it is. Raises: ValueError."""
+    if isinstance(size, str) and size in MOVENET_WIDTHS:
+        return MOVENET_WIDTHS[size]
+    if isinstance(size, int | float):
+        return float(size)
+    raise ValueError(f"no MoveNet size {size!r}; there are {', '.join(MOVENET_WIDTHS)}")
 
 
 def flat_encoder(
@@ -257,6 +274,16 @@ def build_hierarchical_pose(
     """Heat-map head on a truncated hierarchical encoder (TH); heat maps of stride 4 from any cut."""
     encoder = hierarchical_encoder(family, size, stages, image_hw, drop_path)
     return PoseNet(encoder, _heatmap_head(head, *encoder.feature_info[-1], keypoints))
+
+
+def build_movenet(size: str | float = "lightning", image_hw: tuple[int, int] = (192, 192)) -> MoveNet:
+    """MoveNet singlepose: "lightning", "thunder", or a factor on the channels."""
+    return MoveNet(movenet_width(size), image_hw)
+
+
+def build_keypoint_fusion(**sizes: Any) -> KeypointFusion:
+    """The learned fusion; sizes as in `KeypointFusion`."""
+    return KeypointFusion(**sizes)
 
 
 def build_motion_vae(**sizes: Any) -> MotionVae:

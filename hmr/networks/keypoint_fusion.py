@@ -85,15 +85,16 @@ class KeypointFusion(nn.Module):
         nn.init.zeros_(self.leave.bias)
         self.register_buffer("mean_6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(JOINTS))
 
-    def forward(
-        self, keypoints: Tensor, geometry: Tensor, features: Tensor | None = None, body: Tensor | None = None
-    ) -> FusedBody:
-        """Fuse.
+    def forward(self, keypoints: Tensor, geometry: Tensor, *further: Tensor | None) -> FusedBody:
+        """Fuse. further: features, where it reads them, then the engine's body, where it takes one.
 
         keypoints: x and y in crop heights from the crop's centre, confidence 0..1. geometry: the crop's centre from the
         principal point and its height, over the focal length. body: the engine's body, then 1; zeros where there is
         none.
         """
+        given = list(further) + [None] * (2 - len(further))
+        features = given.pop(0) if self.features else None
+        body = given.pop(0)
         middle, size = frame_of(keypoints)
         confidence = keypoints[..., 2:]
         at = (keypoints[..., :2] - middle[:, None]) / size[:, None, None]
@@ -104,14 +105,26 @@ class KeypointFusion(nn.Module):
         if self.narrow is not None and self.norm_features is not None:
             if features is None:
                 raise ValueError("this fusion reads the keypoint network's features")
-            parts.append(self.narrow(self.norm_features(features)).flatten(1))
+            parts.append(self._read(features, len(at)))
         x = self.enter(torch.cat(parts, dim=1))
         if self.enter_body is not None and body is not None:
             x = x + self.enter_body(body)
         out = self.leave(self.norm(self.blocks(x)))
         turns, betas, camera, spread, score = out.split([6 * JOINTS, BETAS, 3, JOINTS, 1], dim=1)
         rotmat = rotmat_from_6d((turns + self.mean_6d).reshape(-1, 6)).reshape(-1, JOINTS, 3, 3)
-        return FusedBody(rotmat, betas, _camera(camera, middle, size), 0.05 * torch.exp(spread), score[:, 0])
+        return FusedBody(
+            rotmat, betas, _camera(camera, middle, size), 0.05 * torch.exp(spread.clamp(-3, 3)), score[:, 0]
+        )
+
+    def _read(self, features: Tensor, count: int) -> Tensor:
+        """(count, K * feature_width) of features (B, K, C), B <= count: the rows before them have none, which zeros say
+        (in training, where most people have no picture)."""
+        assert self.narrow is not None and self.norm_features is not None
+        read = self.narrow(self.norm_features(features)).flatten(1)
+        if len(features) == count:
+            return read
+        none = self.narrow(self.norm_features(torch.zeros_like(features[:1]))).flatten(1)
+        return torch.cat([none.expand(count - len(features), -1), read])
 
 
 def frame_of(keypoints: Tensor) -> tuple[Tensor, Tensor]:
@@ -133,3 +146,13 @@ def _camera(raw: Tensor, middle: Tensor, size: Tensor) -> Tensor:
     scale = torch.exp(raw[:, :1].clamp(-3, 3)) * 4 * size[:, None]
     place = middle + raw[:, 1:] * size[:, None]
     return torch.cat([scale, 2 * place / scale], dim=1)
+
+
+def example_keypoints(net: KeypointFusion, batch: int) -> tuple[Tensor, ...]:
+    """Random inputs of `net`, in the order of `forward`."""
+    inputs = [torch.rand(batch, net.keypoints, 3) - torch.tensor([0.5, 0.5, 0]), torch.rand(batch, 3) * 0.3 + 0.1]
+    if net.features:
+        inputs.append(torch.randn(batch, net.keypoints, net.features))
+    if net.body:
+        inputs.append(torch.randn(batch, BODY_WIDTH + 1))
+    return tuple(inputs)

@@ -67,13 +67,10 @@ class MoveNet(nn.Module):
         maps = self.backbone.maps(images)
         merged = self.pyramid(maps)
         finest = merged[-1]
-        return MoveNetMaps(
-            self.centre(finest).sigmoid(),
-            self.heatmaps(finest).sigmoid(),
-            self.regression(finest),
-            self.offsets(finest),
-            (maps[3], maps[2], *merged),
-        )
+        # In the order of the published graph.
+        regression, offsets = self.regression(finest), self.offsets(finest)
+        heatmaps, centre = self.heatmaps(finest).sigmoid(), self.centre(finest).sigmoid()
+        return MoveNetMaps(centre, heatmaps, regression, offsets, (maps[3], maps[2], *merged))
 
 
 def normalised(pixels: Tensor) -> Tensor:

@@ -24,14 +24,16 @@ from hmr.networks import builders
 from hmr.networks.builders import HIERARCHICAL_FAMILIES, SMALL_DECODER
 from hmr.networks.encoders.vit import SIZES as VIT_SIZES
 from hmr.networks.hmr_net import HmrNet
+from hmr.networks.keypoint_fusion import KeypointFusion, example_keypoints
 from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
+from hmr.networks.move_net import MoveNet
 from hmr.networks.person_detector import PersonDetector
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
 from hmr.networks.temporal.motion_vae import MotionVae
 from hmr.networks.temporal.window_smoother import WindowSmoother, example_window
 
-Kind = Literal["hmr", "pose", "temporal", "detector"]
+Kind = Literal["hmr", "pose", "fusion", "temporal", "detector"]
 CUTS = (2, 3, 4)
 FASTHMR_BLOCKS = {"hmr2": 28, "camerahmr": 26}
 """Blocks of ViT-H's 32 that FastHMR's layer merging leaves; which ones it merges is not printed."""
@@ -51,7 +53,8 @@ class PaperFigures:
 class ModelSpec:
     """One registered network: how to build it and what its paper prints about it.
 
-    kind: "hmr" (crop -> body), "pose" (crop -> heat maps), "temporal" (clip -> motion), "detector" (picture -> boxes).
+    kind: "hmr" (crop -> body), "pose" (crop -> heat maps), "fusion" (keypoints -> body), "temporal" (clip -> motion),
+    "detector" (picture -> boxes).
     """
 
     name: str
@@ -131,6 +134,22 @@ def _vitpose_specs() -> Iterator[ModelSpec]:
             yield ModelSpec(f"pose-vit-{size}{suffix}", "pose", builders.build_flat_pose, arguments, paper)
 
 
+def _movenet_specs() -> Iterator[ModelSpec]:
+    """MoveNet, and its encoder cut after each stage under the decoders of the hierarchical networks (TH's idea)."""
+    for name, side in (("lightning", 192), ("thunder", 256)):
+        paper = PaperFigures("MoveNet singlepose v4, Google")
+        yield ModelSpec(
+            f"movenet-{name}", "pose", builders.build_movenet, {"size": name, "image_hw": (side, side)}, paper
+        )
+        for stages in CUTS:
+            arguments = {"family": "movenet", "size": name, "stages": stages}
+            yield ModelSpec(f"mobile-{name}-s{stages}", "hmr", builders.build_hierarchical, arguments)
+
+
+def _fusion_specs() -> Iterator[ModelSpec]:
+    yield ModelSpec("keypoint-fusion", "fusion", builders.build_keypoint_fusion, {})
+
+
 def _temporal_specs() -> Iterator[ModelSpec]:
     vae = PaperFigures("FH", None, None, "AMASS reconstruction 3.6 mm")
     yield ModelSpec("motion-vae", "temporal", builders.build_motion_vae, {}, vae)
@@ -147,7 +166,8 @@ def _detector_specs() -> Iterator[ModelSpec]:
 
 def registry() -> dict[str, ModelSpec]:
     """All registered networks by name, in a stable order."""
-    groups = (_flat_specs, _decoder_specs, _hierarchical_specs, _vitpose_specs, _temporal_specs, _detector_specs)
+    people = (_flat_specs, _decoder_specs, _hierarchical_specs, _vitpose_specs, _movenet_specs)
+    groups = (*people, _fusion_specs, _temporal_specs, _detector_specs)
     return {spec.name: spec for group in groups for spec in group()}
 
 
@@ -176,7 +196,9 @@ def build(name: str, **overrides: Any) -> nn.Module:
 
 def example_inputs(model: nn.Module, batch: int = 1) -> tuple[Tensor, ...]:
     """Random inputs of the right shapes for a registered network, on the current default device."""
-    if isinstance(model, HmrNet | PoseNet | PersonDetector):
+    if isinstance(model, KeypointFusion):
+        return example_keypoints(model, batch)
+    if isinstance(model, HmrNet | PoseNet | MoveNet | PersonDetector):
         images = torch.randn(batch, 3, *model.image_hw)
         box = isinstance(model, HmrNet) and model.takes_box_info
         return (images, torch.randn(batch, 3)) if box else (images,)

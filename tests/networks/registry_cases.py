@@ -75,6 +75,9 @@ TINY: dict[str, dict[str, Any]] = {
     "pose-swin-t-s2": {"size": SWIN},
     "pose-gmf-t-s3": {"size": GMF},
     "pose-vmamba-t-s4": {"size": VMAMBA},
+    "movenet-lightning": {"size": 0.25, "image_hw": (64, 64)},
+    "mobile-lightning-s2": {"size": 0.25, "decoder": DECODER},
+    "keypoint-fusion": {"width": 16, "depth": 1, "features": 5, "feature_width": 3},
     "motion-vae": SKIP | {"encoder_layers": 3, "decoder_layers": 1},
     "motion-vae-all-encoder": SKIP | {"encoder_layers": 3, "decoder_layers": 3},
     "diffusion-decoder": SKIP | CLIP | {"denoiser_layers": 3, "vae_encoder_layers": 1, "vae_decoder_layers": 3},
@@ -86,7 +89,7 @@ def tiny(name: str) -> nn.Module:
     """The registered network at tiny widths, 64x48 crops where it takes any, seeded."""
     torch.manual_seed(0)
     crops = {"image_hw": IMAGE_HW} if find(name).kind in ("hmr", "pose") else {}
-    return build(name, **crops, **TINY[name])
+    return build(name, **(crops | TINY[name]))
 
 
 def architecture(spec: ModelSpec) -> tuple[Any, ...]:

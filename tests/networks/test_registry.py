@@ -21,7 +21,8 @@ def test_the_27_truncated_models_are_there():
     truncated = [f"{f}-{s}-s{c}" for f in ("swin", "gmf", "vmamba") for s in "tsb" for c in (2, 3, 4)]
     assert len(truncated) == 27 and set(truncated) <= set(names("hmr"))
     assert {f"pose-{name}" for name in truncated} <= set(names("pose"))
-    assert set(names("hmr") + names("pose") + names("temporal") + names("detector")) == set(registry())
+    kinds = ("hmr", "pose", "fusion", "temporal", "detector")
+    assert {name for kind in kinds for name in names(kind)} == set(registry())
 
 
 def test_every_architecture_that_is_registered_has_a_tiny_network_here():

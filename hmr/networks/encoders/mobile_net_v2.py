@@ -76,7 +76,7 @@ class MobileNetV2(nn.Module):
     Args:
         width: factor on the channels: 1 in MoveNet lightning, 1.75 in thunder.
         stages: how many stages to keep; their strides are 4, 8, 16, 32.
-        image_hw: input height and width in pixels, multiples of 32.
+        image_hw: input height and width in pixels, multiples of the last stride.
         norm: which maps get a LayerNorm over their channels (`none`, `last`, `all`); MoveNet has none.
 
     Attributes:
@@ -97,8 +97,9 @@ class MobileNetV2(nn.Module):
     ) -> None:
         super().__init__()
         check_cut(stages, len(STAGES))
-        if any(side % 32 or side <= 0 for side in image_hw):
-            raise ValueError(f"image_hw: expected multiples of 32, got {image_hw[0]}x{image_hw[1]}")
+        least = 2 ** (stages + 1)
+        if any(side % least or side <= 0 for side in image_hw):
+            raise ValueError(f"image_hw: expected multiples of {least}, got {image_hw[0]}x{image_hw[1]}")
         self.image_hw = image_hw
         mean, std = torch.tensor(IMAGENET_MEAN), torch.tensor(IMAGENET_STD)
         self.register_buffer("scale", (2 * std).view(3, 1, 1), persistent=False)
