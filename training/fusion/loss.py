@@ -49,7 +49,8 @@ def fusion_loss(predicted: FusedBody, people: People, score: Tensor, body: CocoB
     depth = ((pelvis[:, 2].log() - people.transl[:, 2].clamp(min=0.1).log()).abs() * weight).sum() / total
     shape = ((predicted.betas - people.betas).square().mean(1) * weight).sum() / total
     spread = predicted.spread_m
-    doubt = ((off.detach() / spread + spread.log()).mean(1) * weight).sum() / total
+    # The pelvis is the origin: it is never off.
+    doubt = ((off.detach() / spread + spread.log())[:, 1:].mean(1) * weight).sum() / total
     likely = F.binary_cross_entropy_with_logits(predicted.score, score)
     parts = {"rotation": rotation, "space": space, "picture": picture, "depth": depth, "shape": shape}
     weights = {"rotation": 1.0, "space": 6.0, "picture": 4.0, "depth": 0.5, "shape": 0.05}

@@ -1,21 +1,40 @@
 """Poses for the fusion: `python -m training.fusion.pose_bank OUT.npz --pack PACK --count 120000`.
 
-Drawn from the pool of the synthetic people (motion capture, gestures, MakeHuman's poses, mixed and perturbed), for
-cameras in rooms and before webcams, with limbs out of the body; half-float rotation vectors.
+Drawn from the pool of the synthetic people (motion capture, gestures, MakeHuman's poses) for cameras in rooms and
+before webcams, as half-float rotation vectors. Most are frames as they were captured, mirrored half of the time and
+turned a little: what limbs do together is what tells near from far in keypoints. The rest is mixed and perturbed as for
+pictures.
 """
 
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-from hmr.geometry.rotations import matrix_to_axis_angle
+from hmr.body.body_model import mirror_pose
+from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.synthetic.pack import open_pack
+from training.synthetic.pose_pool import F32, PosePool, Rng, unusual_root
 
-WEBCAMS = 0.3
+WEBCAMS = 0.25
 CHUNK = 500
+TURN_RAD = 0.06
+"""One standard deviation of the turn of every joint, about each axis."""
+
+
+def captured(pool: PosePool, rng: Rng, webcam: bool) -> F32:
+    """(24, 3, 3) a frame, mirrored half of the time, lying or leaning sometimes, every joint turned a little."""
+    pose = pool.take(rng, webcam).copy()
+    if rng.random() < 0.5:
+        pose = mirror_pose(pose)
+    if not webcam:
+        pose[0] = unusual_root(rng) @ pose[0]
+    turns = rng.normal(0, TURN_RAD, (24, 3)).astype(np.float32)
+    turns[0] = 0
+    return (pose @ axis_angle_to_matrix(turns)).astype(np.float32)
 
 
 def main() -> None:
@@ -25,15 +44,19 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, required=True)
     parser.add_argument("--split", choices=("train", "test"), default="train")
     parser.add_argument("--count", type=int, default=120_000)
+    parser.add_argument("--captured", type=float, default=0.7, help="share of the poses that are frames as captured")
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     pack = open_pack(args.pack, args.split)
     rng = np.random.default_rng(args.seed)
+    pool = replace(pack.poses, own_limbs=0.2, lively=0.2)
     rest = np.repeat(pack.body.joints(np.zeros((1, 10), np.float32)), CHUNK, axis=0)
     parts, webcams = [], []
     for _ in range(-(-args.count // CHUNK)):
         webcam = [bool(x) for x in rng.random(CHUNK) < WEBCAMS]
-        poses, _, _ = pack.poses.sample_clear(rng, webcam, rest)
+        poses, _, _ = pool.sample_clear(rng, webcam, rest)
+        for row in np.flatnonzero(rng.random(CHUNK) < args.captured):
+            poses[row] = captured(pool, rng, webcam[row])
         parts.append(matrix_to_axis_angle(poses).astype(np.float16))
         webcams.append(np.array(webcam))
     np.savez(args.out, axis_angle=np.concatenate(parts), webcam=np.concatenate(webcams))

@@ -1,8 +1,8 @@
 """`python -m training.fusion.train --bank BANK.npz --rendered SET --network thunder --minutes 20 --out DIR`.
 
 Teaches `KeypointFusion`: half of a batch are people without pictures (training/fusion/simulate.py), half rendered
-people with the real keypoint network's answers and features (training/fusion/sets.py). Writes last.pt, to go on from, and at
-the end keypoint-fusion.pt (averaged weights). The last tenth of the rendered set is held out and printed.
+people with the answers and features of the real network (training/fusion/sets.py). Writes last.pt, to go on from, and
+at the end keypoint-fusion.pt (averaged weights). The last tenth of the rendered set is held out and printed.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import copy
 import json
 import math
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +46,7 @@ class FusionRun:
     blind: float = 0.3
     threads: int = 1
     seed: int = 0
+    init: Path | None = None
 
 
 class FusionTraining:
@@ -67,16 +68,20 @@ class FusionTraining:
         self.simulation = Simulation(run.bank, errors, run.seed)
         self.arguments = {
             "features": int(arrays["features"].shape[2]) if run.features else 0,
-            "width": run.width, "depth": run.depth, "dropout": run.dropout,
+            "body": False, "width": run.width, "depth": run.depth, "dropout": run.dropout,
         }  # fmt: skip
         self.net = KeypointFusion(**self.arguments)
         self.average = copy.deepcopy(self.net).eval()
         self.optimiser = torch.optim.AdamW(self.net.parameters(), run.rate, (0.9, 0.98), weight_decay=run.decay)
-        self.spent_s, self.steps = 0.0, 0
+        self.spent_s, self.steps, self.skipped = 0.0, 0, 0
         self._resume()
 
     def _resume(self) -> None:
-        path = self.run_options.out / "last.pt"
+        path, init = self.run_options.out / "last.pt", self.run_options.init
+        if init is not None and not path.is_file():
+            weights = torch.load(init, weights_only=True)["state_dict"]
+            self.net.load_state_dict(weights)
+            self.average.load_state_dict(weights)
         if path.is_file():
             state = torch.load(path, weights_only=True)
             self.net.load_state_dict(state["net"])
@@ -104,8 +109,7 @@ class FusionTraining:
             return people, None, score
         blind = torch.rand(len(features)) < run.blind
         features = torch.where(blind[:, None, None], torch.zeros(()), features)
-        nothing = torch.zeros(len(drawn.weight), *features.shape[1:])
-        return people, torch.cat([nothing, features]), score
+        return people, features, score
 
     def train(self) -> None:
         """Until the minutes are spent."""
@@ -123,9 +127,12 @@ class FusionTraining:
             loss, parts = fusion_loss(predicted, people, score, self.body)
             self.optimiser.zero_grad()
             loss.backward()
-            torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-            self.optimiser.step()
+            length = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
             self.steps += 1
+            if not torch.isfinite(length):
+                self.skipped += 1
+                continue
+            self.optimiser.step()
             keep = min(0.999, self.steps / (self.steps + 20))
             with torch.no_grad():
                 for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
@@ -133,7 +140,12 @@ class FusionTraining:
             self.spent_s = time.monotonic() - began
             if self.spent_s - shown_s > 60 or self.spent_s >= budget_s:
                 shown_s = self.spent_s
-                line = {"minute": round(self.spent_s / 60, 1), "step": self.steps, "loss": float(loss.detach())}
+                line = {
+                    "minute": round(self.spent_s / 60, 1),
+                    "step": self.steps,
+                    "skipped": self.skipped,
+                    "loss": float(loss.detach()),
+                }
                 line |= parts | self.measure()
                 print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
                 with (run.out / "log.jsonl").open("a") as log:
@@ -146,7 +158,7 @@ class FusionTraining:
 
     def measure(self) -> dict[str, float]:
         """On held-out rendered people: MPJPE and PA-MPJPE, mm, with features and blind."""
-        rows = torch.flatnonzero(self.held.people.weight > 0)
+        rows = torch.nonzero(self.held.people.weight > 0)[:, 0]
         people, features, _ = self.held.take(rows)
         figures: dict[str, float] = {}
         for name, given in (("", features if self.run_options.features else None), ("blind_", None)):
@@ -163,11 +175,18 @@ class FusionTraining:
         return figures
 
     def _publish(self) -> None:
-        run = {key: str(value) if isinstance(value, Path) else value for key, value in asdict(self.run_options).items()}
-        torch.save(
-            {"model": "keypoint-fusion", "arguments": self.arguments, "run": run, "weights": self.average.state_dict()},
-            self.run_options.out / "keypoint-fusion.pt",
+        run = self.run_options
+        training = (
+            f"poses of motion capture (CMU, MakeHuman) and gestures with simulated keypoints, {len(self.rendered)} "
+            f"rendered people seen by MoveNet {run.network}; {self.steps} steps"
         )
+        torch.save(
+            {
+                "model": "keypoint-fusion", "arguments": self.arguments, "state_dict": self.average.state_dict(),
+                "metrics": self.measure(), "training": training,
+            },
+            run.out / "keypoint-fusion.pt",
+        )  # fmt: skip
 
 
 def main() -> None:
@@ -177,6 +196,7 @@ def main() -> None:
     parser.add_argument("--rendered", type=Path, required=True, help="made by training.fusion.rendered")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--network", default="thunder")
+    parser.add_argument("--init", type=Path, help="a fusion to begin with")
     parser.add_argument("--features", action=argparse.BooleanOptionalAction, default=True)
     for name in ("minutes", "dropout", "rate", "blind", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
         default = getattr(FusionRun, name)

@@ -63,13 +63,13 @@ class PosePool:
 
     def sample(self, rng: Rng, webcam: bool) -> F32:
         """(24, 3, 3): a pose with a chance of other limbs, a mirror image, lying down, and small turns."""
-        pose = self._take(rng, webcam).copy()
+        pose = self.take(rng, webcam).copy()
         if rng.random() < 0.25:  # another upper body on these legs
-            pose[list(UPPER_BODY)] = self._take(rng, webcam)[list(UPPER_BODY)]
+            pose[list(UPPER_BODY)] = self.take(rng, webcam)[list(UPPER_BODY)]
         if rng.random() < self.own_limbs:
             for limb in LIMB_CHAINS[: 2 if webcam else 4]:
                 if rng.random() < 0.6:
-                    pose[list(limb)] = self._take(rng, webcam)[list(limb)]
+                    pose[list(limb)] = self.take(rng, webcam)[list(limb)]
         if rng.random() < 0.12:
             pose = seated(pose, rng)
         if rng.random() < 0.5:
@@ -81,7 +81,8 @@ class PosePool:
         size = rng.choice([0.0, 1.0, 2.2], p=[0.25, 0.6, 0.15])
         return (pose @ axis_angle_to_matrix(turns * np.float32(size))).astype(np.float32)
 
-    def _take(self, rng: Rng, webcam: bool) -> F32:
+    def take(self, rng: Rng, webcam: bool) -> F32:
+        """(24, 3, 3) a pose as it is in the pool."""
         shares = SHARES[webcam]
         for _ in range(4):
             rows = self.rows_of(Kind(rng.choice(list(shares), p=list(shares.values()))))
