@@ -9,7 +9,7 @@ import numpy as np
 
 from app.errors import RunError, UsageError
 from app.estimator import Estimator
-from app.keypoints import KeypointNetwork, Keypoints
+from app.keypoints import KeypointNetwork
 from app.model_packages import find_package, installed_packages
 from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
 from engines.errors import EngineError
@@ -54,7 +54,7 @@ class FusedEstimator:
         Raises: UsageError where the fusion or the device cannot be used.
         """
         package = fusion or find_fusion(keypoints)
-        _check_fusion(package, keypoints)
+        _check_fusion(package)
         try:
             # A few matrix products: one thread, and not worth a race of engines.
             self._engine = open_engine(package, "onnxruntime", device, threads=threads or 1)
@@ -126,7 +126,7 @@ class FusedEstimator:
         finite = self._finite_rows(outputs, seen)
         if not finite.all():
             outputs = {name: array[finite] for name, array in outputs.items()}
-            seen = Keypoints(seen.at[finite], None)
+            seen = seen[finite]
             centre_px, size_px = centre_px[finite], size_px[finite]
         camera = _f32(outputs["camera"]).copy()
         score = np.where(camera[:, 0] < MIN_SCALE, 0, np.clip(_f32(outputs["score"]), 0, 1)).astype(np.float32)
@@ -139,17 +139,14 @@ class FusedEstimator:
         rest = self._body.joints(betas)
         transl_m = transl_m - rest[:, 0]
         if self._fit and len(pose):
-            at_px = _f32(centre_px[:, None] + seen.at[..., :2] * size_px[:, None, None])
-            shown = Seen(at_px, seen.at[..., 2], _f32(centre_px), _f32(size_px))
+            at_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
+            shown = Seen(at_px, seen[..., 2], _f32(centre_px), _f32(size_px))
             pose, transl_m = refine(pose, rest, transl_m, self._offsets, shown, intrinsics, COCO_REFINEMENT)
         token = np.zeros((len(pose), 0), np.float32)
         return BodyEstimates(crops.id[finite], pose, betas, _f32(transl_m), score, token)
 
-    def _fuse(self, seen: Keypoints, geometry: F32, crops: CropBatch) -> Tensors:
-        inputs: dict[str, Tensor] = {"keypoints": seen.at, "geometry": geometry}
-        if "features" in self._inputs:
-            assert seen.features is not None, "checked when it was opened"
-            inputs["features"] = seen.features
+    def _fuse(self, seen: F32, geometry: F32, crops: CropBatch) -> Tensors:
+        inputs: dict[str, Tensor] = {"keypoints": seen, "geometry": geometry}
         if "body" in self._inputs:
             inputs["body"] = self._hmr_bodies(crops)
         try:
@@ -173,9 +170,9 @@ class FusedEstimator:
         body[~np.isfinite(body).all(axis=1)] = 0
         return body
 
-    def _finite_rows(self, outputs: Tensors, seen: Keypoints) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
+    def _finite_rows(self, outputs: Tensors, seen: F32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
         """(N,) which rows are finite in every output and keypoint."""
-        arrays = [*outputs.values(), seen.at]
+        arrays = [*outputs.values(), seen]
         finite = np.logical_and.reduce([np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays])
         self._rows_left_out += int((~finite).sum())
         self._empty_answers = 0 if finite.any() else self._empty_answers + 1
@@ -195,7 +192,7 @@ class FusedEstimator:
 
 
 def find_fusion(keypoints: KeypointNetwork) -> ModelPackage:
-    """The installed fusion made for a keypoint network: one that reads its features, else one that reads none.
+    """The installed fusion for a keypoint network: the one that learned with it, else the one for any.
 
     Raises: UsageError where there is none.
     """
@@ -216,18 +213,13 @@ def _f32(array: Tensor) -> F32:
     return array.astype(np.float32, copy=False)
 
 
-def _check_fusion(package: ModelPackage, keypoints: KeypointNetwork) -> None:
+def _check_fusion(package: ModelPackage) -> None:
     info, where = package.info, package.folder
     inputs = {spec.name: spec for spec in info.inputs}
     if info.orientation_frame != "crop-ray" or info.joint_set != "coco-17":
         raise UsageError(f"{where}: expected a fusion of COCO's 17 keypoints in the crop's ray frame")
-    if not {"keypoints", "geometry"} <= set(inputs) or set(inputs) - {"keypoints", "geometry", "features", "body"}:
+    if not {"keypoints", "geometry"} <= set(inputs) or set(inputs) - {"keypoints", "geometry", "body"}:
         raise UsageError(f"{where}: a fusion takes keypoints and geometry, this one takes {', '.join(inputs)}")
-    if "features" in inputs and inputs["features"].shape[2] != keypoints.feature_width:
-        raise UsageError(
-            f"{where}: reads features of width {inputs['features'].shape[2]}, {keypoints.package.info.name} gives "
-            f"{keypoints.feature_width or 'none'}"
-        )
     outputs = {spec.name: spec.shape for spec in info.outputs}
     for name, shape in _OUTPUTS.items():
         if outputs.get(name) != shape:

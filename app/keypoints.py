@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -33,15 +32,6 @@ _MIRROR = np.array(
         for name in COCO_JOINT_NAMES
     ]
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Keypoints:
-    """COCO's 17 keypoints of N people: `at` (N,17,3) x, y in crop heights from the crop's centre, confidence 0..1;
-    `features` (N,17,C) of the network at them, or None."""
-
-    at: F32
-    features: F32 | None
 
 
 class KeypointNetwork:
@@ -85,12 +75,6 @@ class KeypointNetwork:
         """The engine in use."""
         return self._engine
 
-    @property
-    def feature_width(self) -> int:
-        """C of the features at the keypoints; 0 where the package gives none."""
-        widths = [int(spec.shape[2]) for spec in self.package.info.outputs if spec.name == "features"]
-        return widths[0] if widths else 0
-
     def describe(self) -> str:
         """One line for people."""
         return self._engine.describe() + (", flip test" if self._flip else "")
@@ -104,8 +88,9 @@ class KeypointNetwork:
             blackened(pixels[row], seen_part(transform, tracks.xyxy[row]))
         return CropBatch(pixels, transforms, tracks.id)
 
-    def look(self, pixels: U8) -> Keypoints:
-        """Keypoints in crops (N, h, w, 3) uint8 RGB. Raises: RunError where the engine fails."""
+    def look(self, pixels: U8) -> F32:
+        """COCO's 17 keypoints (N,17,3) in crops (N, h, w, 3) uint8 RGB: x, y in crop heights from the crop's centre,
+        confidence 0..1. Raises: RunError where the engine fails."""
         both = np.concatenate([pixels, pixels[:, :, ::-1]]) if self._flip else pixels
         try:
             outputs = self._engine.run({"crops": np.ascontiguousarray(both)})
@@ -113,7 +98,7 @@ class KeypointNetwork:
             raise RunError(str(error)) from error
         return self._answer(outputs, len(pixels))
 
-    def _answer(self, outputs: Tensors, count: int) -> Keypoints:
+    def _answer(self, outputs: Tensors, count: int) -> F32:
         found = outputs["keypoints"][:, self._rows].astype(np.float32)
         at = found[:count]
         if self._flip:
@@ -121,8 +106,7 @@ class KeypointNetwork:
             back = found[count:, _MIRROR] * np.array([-1, 1, 1], np.float32)
             back[..., 0] -= 1 / self._input_hw[0]
             at = _mean_keypoints(at, back)
-        features = outputs["features"][:count].astype(np.float32) if "features" in outputs else None
-        return Keypoints(at, features)
+        return at
 
     def close(self) -> None:
         """Release the engine. May be called twice."""

@@ -2,9 +2,9 @@
 
 Keypoints from networks that know real people are better in the picture than any body that a small network regresses;
 lifting them to 3D needs no picture at all (Martinez et al. 2017, "A simple yet effective baseline for 3d human pose
-estimation", arXiv 1705.03098, whose residual blocks these are). What a body network or the keypoint network's own
-features know beyond the keypoints (facing, depth order) goes in beside them; both may be absent. Every joint's
-uncertainty comes out with it (a Laplace scale, Kendall and Gal 2017, arXiv 1703.04977).
+estimation", arXiv 1705.03098, whose residual blocks these are). What a body network knows beyond the keypoints goes in
+beside them, where there is one. Every joint's uncertainty comes out with it (a Laplace scale, Kendall and Gal 2017,
+arXiv 1703.04977).
 """
 
 from __future__ import annotations
@@ -51,11 +51,10 @@ class _Block(nn.Module):
 
 
 class KeypointFusion(nn.Module):
-    """Keypoints (B, K, 3), geometry (B, 3), and perhaps features (B, K, C) and an engine's body (B, BODY_WIDTH + 1).
+    """Keypoints (B, K, 3), geometry (B, 3), and perhaps an engine's body (B, BODY_WIDTH + 1).
 
     Args:
-        keypoints: K. features: C of the keypoint network's features at the keypoints, 0 for none. feature_width: to how
-            many numbers each keypoint's features are narrowed. body: whether it takes an engine's body.
+        keypoints: K. body: whether it takes an engine's body.
         width, depth, dropout: of the residual blocks.
     """
 
@@ -64,19 +63,14 @@ class KeypointFusion(nn.Module):
     def __init__(
         self,
         keypoints: int = 17,
-        features: int = 0,
-        feature_width: int = 24,
         body: bool = True,
         width: int = 768,
         depth: int = 3,
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.keypoints, self.features, self.body = keypoints, features, body
-        self.narrow = nn.Linear(features, feature_width) if features else None
-        self.norm_features = nn.LayerNorm(features) if features else None
-        inputs = 3 * keypoints + 6 + (keypoints * feature_width if features else 0)
-        self.enter = nn.Linear(inputs, width)
+        self.keypoints, self.body = keypoints, body
+        self.enter = nn.Linear(3 * keypoints + 6, width)
         self.enter_body = nn.Linear(BODY_WIDTH + 1, width, bias=False) if body else None
         self.blocks = nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
@@ -85,16 +79,13 @@ class KeypointFusion(nn.Module):
         nn.init.zeros_(self.leave.bias)
         self.register_buffer("mean_6d", torch.tensor([1.0, 0, 0, 0, 1, 0]).repeat(JOINTS))
 
-    def forward(self, keypoints: Tensor, geometry: Tensor, *further: Tensor | None) -> FusedBody:
-        """Fuse. further: features, where it reads them, then the engine's body, where it takes one.
+    def forward(self, keypoints: Tensor, geometry: Tensor, body: Tensor | None = None) -> FusedBody:
+        """Fuse.
 
         keypoints: x and y in crop heights from the crop's centre, confidence 0..1. geometry: the crop's centre from the
         principal point and its height, over the focal length. body: the engine's body, then 1; zeros where there is
         none.
         """
-        given = list(further) + [None] * (2 - len(further))
-        features = given.pop(0) if self.features else None
-        body = given.pop(0)
         middle, size = frame_of(keypoints)
         confidence = keypoints[..., 2:]
         at = (keypoints[..., :2] - middle[:, None]) / size[:, None, None]
@@ -102,10 +93,6 @@ class KeypointFusion(nn.Module):
         at = at * (confidence / (confidence + CONFIDENT))
         parts = [at.flatten(1), confidence.flatten(1), middle, size[:, None].log(), geometry]
         parts = [part.to(at.dtype) for part in parts]
-        if self.narrow is not None and self.norm_features is not None:
-            if features is None:
-                raise ValueError("this fusion reads the keypoint network's features")
-            parts.append(self._read(features, len(at)))
         x = self.enter(torch.cat(parts, dim=1))
         if self.enter_body is not None and body is not None:
             x = x + self.enter_body(body)
@@ -115,16 +102,6 @@ class KeypointFusion(nn.Module):
         return FusedBody(
             rotmat, betas, _camera(camera, middle, size), 0.05 * torch.exp(spread.clamp(-3, 3)), score[:, 0]
         )
-
-    def _read(self, features: Tensor, count: int) -> Tensor:
-        """(count, K * feature_width) of features (B, K, C), B <= count: the rows before them have none, which zeros say
-        (in training, where most people have no picture)."""
-        assert self.narrow is not None and self.norm_features is not None
-        read = self.narrow(self.norm_features(features)).flatten(1)
-        if len(features) == count:
-            return read
-        none = self.narrow(self.norm_features(torch.zeros_like(features[:1]))).flatten(1)
-        return torch.cat([none.expand(count - len(features), -1), read])
 
 
 def frame_of(keypoints: Tensor) -> tuple[Tensor, Tensor]:
@@ -151,8 +128,6 @@ def _camera(raw: Tensor, middle: Tensor, size: Tensor) -> Tensor:
 def example_keypoints(net: KeypointFusion, batch: int) -> tuple[Tensor, ...]:
     """Random inputs of `net`, in the order of `forward`."""
     inputs = [torch.rand(batch, net.keypoints, 3) - torch.tensor([0.5, 0.5, 0]), torch.rand(batch, 3) * 0.3 + 0.1]
-    if net.features:
-        inputs.append(torch.randn(batch, net.keypoints, net.features))
     if net.body:
         inputs.append(torch.randn(batch, BODY_WIDTH + 1))
     return tuple(inputs)

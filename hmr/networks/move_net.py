@@ -11,7 +11,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from hmr.networks.encoders.mobile_net_v2 import FeaturePyramid, MobileNetV2, SameConv, Separable
 
@@ -26,14 +25,12 @@ NEARNESS = 1.8
 
 class MoveNetMaps(NamedTuple):
     """All at a quarter of the crop: centre (B, 1, h, w) and heatmaps (B, 17, h, w) in 0..1, regression (B, 34, h, w)
-    and offsets (B, 34, h, w) in cells, y before x for each keypoint. deep: maps (B, C, h, w) of the encoder and the
-    pyramid, coarse to fine, for whoever reads features."""
+    and offsets (B, 34, h, w) in cells, y before x for each keypoint."""
 
     centre: Tensor
     heatmaps: Tensor
     regression: Tensor
     offsets: Tensor
-    deep: tuple[Tensor, ...]
 
 
 class _Head(nn.Module):
@@ -64,13 +61,11 @@ class MoveNet(nn.Module):
 
     def forward(self, images: Tensor) -> MoveNetMaps:
         """See the class."""
-        maps = self.backbone.maps(images)
-        merged = self.pyramid(maps)
-        finest = merged[-1]
+        finest = self.pyramid(self.backbone.maps(images))
         # In the order of the published graph.
         regression, offsets = self.regression(finest), self.offsets(finest)
         heatmaps, centre = self.heatmaps(finest).sigmoid(), self.centre(finest).sigmoid()
-        return MoveNetMaps(centre, heatmaps, regression, offsets, (maps[3], maps[2], *merged))
+        return MoveNetMaps(centre, heatmaps, regression, offsets)
 
 
 def normalised(pixels: Tensor) -> Tensor:
@@ -124,29 +119,14 @@ def in_crop_heights(decoded: Tensor, image_hw: tuple[int, int]) -> Tensor:
     return torch.stack([x, y, decoded[..., 2]], dim=2)
 
 
-def sampled(maps: MoveNetMaps, decoded: Tensor) -> Tensor:
-    """Features (B, 17, C) of all `deep` maps at the keypoints of `decode`, bilinear between cells, one after the
-    other."""
-    grid = decoded[:, None, :, [1, 0]] * 2 - 1
-    parts = [
-        F.grid_sample(one, grid, mode="bilinear", padding_mode="border", align_corners=False)[:, :, 0]
-        for one in maps.deep
-    ]
-    return torch.cat(parts, dim=1).transpose(1, 2)
-
-
 class ExportedMoveNet(nn.Module):
     """What goes into a package: uint8 crops (N, H, W, 3) RGB -> keypoints (N, 17, 3) in crop heights from the crop's
-    centre with confidences, and where `features` is set their features (N, 17, C)."""
+    centre, with confidences."""
 
-    def __init__(self, net: MoveNet, features: bool = True) -> None:
+    def __init__(self, net: MoveNet) -> None:
         super().__init__()
         self.net = net
-        self.features = features
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+    def forward(self, crops: Tensor) -> tuple[Tensor]:
         """See the class."""
-        maps = self.net(normalised(crops))
-        decoded = decode(maps)
-        keypoints = in_crop_heights(decoded, self.net.image_hw)
-        return (keypoints, sampled(maps, decoded)) if self.features else (keypoints,)
+        return (in_crop_heights(decode(self.net(normalised(crops))), self.net.image_hw),)

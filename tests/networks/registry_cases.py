@@ -77,7 +77,7 @@ TINY: dict[str, dict[str, Any]] = {
     "pose-vmamba-t-s4": {"size": VMAMBA},
     "movenet-lightning": {"size": 0.25, "image_hw": (64, 64)},
     "mobile-lightning-s2": {"size": 0.25, "decoder": DECODER},
-    "keypoint-fusion": {"width": 16, "depth": 1, "features": 5, "feature_width": 3},
+    "keypoint-fusion": {"width": 16, "depth": 1},
     "motion-vae": SKIP | {"encoder_layers": 3, "decoder_layers": 1},
     "motion-vae-all-encoder": SKIP | {"encoder_layers": 3, "decoder_layers": 3},
     "diffusion-decoder": SKIP | CLIP | {"denoiser_layers": 3, "vae_encoder_layers": 1, "vae_decoder_layers": 3},

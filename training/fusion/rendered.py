@@ -1,9 +1,9 @@
 """Rendered people seen by real keypoint networks: `python -m training.fusion.rendered OUT --pack PACK --count 20000`.
 
 Every crop is drawn by the studio of the synthetic people (docs/synthetic_people.md), cut as the program cuts crops for
-keypoints (`hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. Kept are the networks' answers
-(keypoints, features at the keypoints), the exact body, and the picture as JPEG for networks that come later. The set is
-a folder of .npz files of 32 crops; it may be made in parts (`--first`) and by several processes.
+keypoints (`hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. Kept are the networks'
+keypoints, the exact body, and the picture as JPEG for networks that come later. The set is a folder of .npz files of 32
+crops; it may be made in parts (`--first`) and by several processes.
 """
 
 from __future__ import annotations
@@ -67,12 +67,11 @@ class Looker:
         settings = {"INFERENCE_NUM_THREADS": 1, "INFERENCE_PRECISION_HINT": "f32"}
         self._run = openvino.compile_model(model, "CPU", settings)
 
-    def __call__(self, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.generic]]:
-        """Keypoints (B, 17, 3) and features (B, 17, C), half precision, of pictures (B, 256, 256, 3)."""
+    def __call__(self, pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Keypoints (B, 17, 3) of pictures (B, 256, 256, 3)."""
         if pixels.shape[1:3] != self.hw:
             pixels = np.stack([cv2.resize(one, self.hw[::-1], interpolation=cv2.INTER_AREA) for one in pixels])
-        answer = self._run(np.ascontiguousarray(pixels))
-        return {"keypoints": answer[0].copy(), "features": answer[1].astype(np.float16)}
+        return np.array(self._run(np.ascontiguousarray(pixels))[0], np.float32)
 
 
 def encoded(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -96,7 +95,7 @@ def make(out: Path, pack: Path, split: str, seed: int, first: int, count: int, w
         chunk["seen"] = (np.asarray(chunk["parts"]) > 0).mean((1, 2)).astype(np.float32)
         kept = {name: chunk[name] for name in LABELS}
         for name, net in nets.items():
-            kept |= {f"{name}_{key}": value for key, value in net(np.asarray(chunk["pixels"], np.uint8)).items()}
+            kept[f"{name}_keypoints"] = net(np.asarray(chunk["pixels"], np.uint8))
         coded = [encoded(picture) for picture in chunk["pixels"]]
         kept |= {"jpeg": np.concatenate(coded), "jpeg_bytes": np.array([len(code) for code in coded])}
         partial = path.with_suffix(".part")

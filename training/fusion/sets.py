@@ -18,7 +18,7 @@ LEAST_SEEN = 0.02
 
 
 def load_rendered(folder: Path, network: str, limit: int | None = None, skip: int = 0) -> Arrays:
-    """All finished chunks of a set: labels, and keypoints and features of one keypoint network.
+    """All finished chunks of a set: labels, and the keypoints of one network.
 
     Raises: ValueError where there is none.
     """
@@ -26,7 +26,7 @@ def load_rendered(folder: Path, network: str, limit: int | None = None, skip: in
     if not files:
         raise ValueError(f"{folder}: no rendered people; python -m training.fusion.rendered makes them")
     wanted = ("pose", "betas", "camera", "joints", "centre_px", "size_px", "focal_px", "image_wh", "score", "seen")
-    names = {name: name for name in wanted} | {"keypoints": f"{network}_keypoints", "features": f"{network}_features"}
+    names = {name: name for name in wanted} | {"keypoints": f"{network}_keypoints"}
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
     for file in files:
         with np.load(file) as arrays:
@@ -36,11 +36,10 @@ def load_rendered(folder: Path, network: str, limit: int | None = None, skip: in
 
 
 class Rendered:
-    """Rendered people as `People`, with the features of the keypoint network and whether the crop shows a person."""
+    """Rendered people as `People`, and whether the crop shows a person."""
 
     def __init__(self, arrays: Arrays, body: CocoBody) -> None:
         self.score = torch.from_numpy(arrays["score"])
-        self.features = torch.from_numpy(arrays["features"])
         size, focal = torch.from_numpy(arrays["size_px"]), torch.from_numpy(arrays["focal_px"])
         centre, wh = torch.from_numpy(arrays["centre_px"]), torch.from_numpy(arrays["image_wh"])
         ray = torch.cat([(centre - wh / 2) / focal[:, None], torch.ones(len(size), 1)], dim=1)
@@ -61,7 +60,6 @@ class Rendered:
     def __len__(self) -> int:
         return len(self.score)
 
-    def take(self, rows: Tensor) -> tuple[People, Tensor, Tensor]:
-        """People, features (B, 17, C) float32 and score (B,) of some rows."""
-        people = People(*(array[rows] for array in self.people))
-        return people, self.features[rows].float(), self.score[rows]
+    def take(self, rows: Tensor) -> tuple[People, Tensor]:
+        """People and score (B,) of some rows."""
+        return People(*(array[rows] for array in self.people)), self.score[rows]

@@ -1,7 +1,7 @@
 """`python -m training.fusion.train --bank BANK.npz --rendered SET --network thunder --minutes 20 --out DIR`.
 
 Teaches `KeypointFusion`: half of a batch are people without pictures (training/fusion/simulate.py), half rendered
-people with the answers and features of the real network (training/fusion/sets.py). Writes last.pt, to go on from, and
+people with the answers of the real network (training/fusion/sets.py). Writes last.pt, to go on from, and
 at the end keypoint-fusion.pt (averaged weights). The last tenth of the rendered set is held out and printed.
 """
 
@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hmr.geometry.procrustes import fit_similarity
-from hmr.networks.keypoint_fusion import FusedBody, KeypointFusion
+from hmr.networks.keypoint_fusion import KeypointFusion
 from training.fusion.loss import fusion_loss
 from training.fusion.sets import Rendered, load_rendered
 from training.fusion.simulate import CocoBody, People, Simulation, error_rows
@@ -35,7 +35,6 @@ class FusionRun:
     out: Path
     network: str = "thunder"
     minutes: float = 20.0
-    features: bool = True
     width: int = 768
     depth: int = 3
     dropout: float = 0.1
@@ -43,7 +42,6 @@ class FusionRun:
     rendered_batch: int = 128
     rate: float = 1e-3
     decay: float = 0.02
-    blind: float = 0.3
     threads: int = 1
     seed: int = 0
     init: Path | None = None
@@ -67,7 +65,6 @@ class FusionTraining:
         errors = error_rows(people.keypoints[good], people.points[good])
         self.simulation = Simulation(run.bank, errors, run.seed)
         self.arguments = {
-            "features": int(arrays["features"].shape[2]) if run.features else 0,
             "body": False, "width": run.width, "depth": run.depth, "dropout": run.dropout,
         }  # fmt: skip
         self.net = KeypointFusion(**self.arguments)
@@ -98,18 +95,12 @@ class FusionTraining:
         torch.save(state, partial)
         partial.rename(self.run_options.out / "last.pt")
 
-    def _batch(self) -> tuple[People, Tensor | None, Tensor]:
+    def _batch(self) -> tuple[People, Tensor]:
         run = self.run_options
         drawn = self.simulation.draw(run.batch)
-        rows = torch.randint(len(self.rendered), (run.rendered_batch,))
-        seen, features, score = self.rendered.take(rows)
+        seen, score = self.rendered.take(torch.randint(len(self.rendered), (run.rendered_batch,)))
         people = People(*(torch.cat(pair) for pair in zip(drawn, seen, strict=True)))
-        score = torch.cat([torch.ones(len(drawn.weight)), score])
-        if not run.features:
-            return people, None, score
-        blind = torch.rand(len(features)) < run.blind
-        features = torch.where(blind[:, None, None], torch.zeros(()), features)
-        return people, features, score
+        return people, torch.cat([torch.ones(len(drawn.weight)), score])
 
     def train(self) -> None:
         """Until the minutes are spent."""
@@ -122,8 +113,8 @@ class FusionTraining:
             rate = run.rate * min(1.0, self.steps / 200) * 0.5 * (1 + math.cos(math.pi * share)) + 1e-6
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            people, features, score = self._batch()
-            predicted = self.net(people.keypoints, people.geometry, features)
+            people, score = self._batch()
+            predicted = self.net(people.keypoints, people.geometry)
             loss, parts = fusion_loss(predicted, people, score, self.body)
             self.optimiser.zero_grad()
             loss.backward()
@@ -157,22 +148,15 @@ class FusionTraining:
         self._publish()
 
     def measure(self) -> dict[str, float]:
-        """On held-out rendered people: MPJPE and PA-MPJPE, mm, with features and blind."""
-        rows = torch.nonzero(self.held.people.weight > 0)[:, 0]
-        people, features, _ = self.held.take(rows)
-        figures: dict[str, float] = {}
-        for name, given in (("", features if self.run_options.features else None), ("blind_", None)):
-            if name and not self.run_options.features:
-                continue
-            with torch.inference_mode():
-                seen = torch.zeros_like(features) if name else given
-                body: FusedBody = self.average(people.keypoints, people.geometry, seen)
-                joints, _ = self.body.pose(body.rotmat, body.betas)
-            off = (joints - people.joints).norm(dim=2).mean().item() * 1000
-            aligned = fit_similarity(joints.numpy(), people.joints.numpy()).apply(joints.numpy())
-            figures[f"{name}mpjpe_mm"] = off
-            figures[f"{name}pa_mm"] = float(np.linalg.norm(aligned - people.joints.numpy(), axis=2).mean() * 1000)
-        return figures
+        """On held-out rendered people: MPJPE and PA-MPJPE, mm."""
+        people, _ = self.held.take(torch.nonzero(self.held.people.weight > 0)[:, 0])
+        with torch.inference_mode():
+            body = self.average(people.keypoints, people.geometry)
+            joints = self.body.pose(body.rotmat, body.betas)[0].numpy()
+        truth = people.joints.numpy()
+        aligned = fit_similarity(joints, truth).apply(joints)
+        errors = {"mpjpe_mm": joints, "pa_mpjpe_mm": aligned}
+        return {name: float(1000 * np.linalg.norm(at - truth, axis=2).mean()) for name, at in errors.items()}
 
     def _publish(self) -> None:
         run = self.run_options
@@ -197,8 +181,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--network", default="thunder")
     parser.add_argument("--init", type=Path, help="a fusion to begin with")
-    parser.add_argument("--features", action=argparse.BooleanOptionalAction, default=True)
-    for name in ("minutes", "dropout", "rate", "blind", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
+    for name in ("minutes", "dropout", "rate", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
         default = getattr(FusionRun, name)
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=type(default), default=default, help=f"default {default}")

@@ -172,12 +172,10 @@ class FeaturePyramid(nn.Module):
         outputs = (*lateral[1:], finest)
         self.smooth = nn.ModuleList(Separable(lateral[i], outputs[i]) for i in range(3))
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Four maps, fine to coarse -> three merged maps at strides 16, 8 and 4."""
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Four maps, fine to coarse -> the merged map (B, finest, H / 4, W / 4)."""
         merged = self.top(maps[3])
-        out: list[Tensor] = []
         for i, (lateral, smooth) in enumerate(zip(self.lateral, self.smooth, strict=True)):
             above = F.interpolate(merged, scale_factor=2.0, mode="bilinear", align_corners=False)
             merged = smooth(above + lateral(maps[2 - i]))
-            out.append(merged)
-        return out
+        return merged
