@@ -1,8 +1,9 @@
 """How many labelled people a detector finds, and how many boxes it puts on nobody.
 
 Pictures with COCO-format boxes (`--images DIR --coco FILE`), or a film whose people are known by a motion.npz or a
-MediaPipe track (`--film F --boxes FILE`). A person counts as found where a box overlaps his by --iou; a box that
-overlaps nobody's by 0.2 is on nobody, or on somebody without a label.
+MediaPipe track, or were drawn by hand (`--film F --boxes FILE`; `evaluation/two_people_outdoors.json` is for that film
+of Sports2D). A person counts as found where a box overlaps theirs by --iou; a box that overlaps nobody's by 0.2 is on
+nobody, or on somebody without a label.
 """
 
 from __future__ import annotations
@@ -69,8 +70,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--images", type=Path, help="folder of the pictures")
     parser.add_argument("--coco", type=Path, help="COCO-format label file with the boxes")
     parser.add_argument("--film", type=Path, help="a film, instead of --images; needs --boxes")
-    parser.add_argument("--boxes", type=Path, help="motion.npz with truth, or a MediaPipe track, of the film")
-    parser.add_argument("--every", type=int, default=10, help="one frame of so many (default 10)")
+    boxes = "motion.npz with truth, a MediaPipe track, or boxes drawn by hand (.json), of the film"
+    parser.add_argument("--boxes", type=Path, help=boxes)
+    every = "one frame of so many (default 10); of boxes drawn by hand, the frames that have some"
+    parser.add_argument("--every", type=int, default=10, help=every)
     parser.add_argument("--iou", type=float, default=0.5, help="overlap from which a person is found (default 0.5)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures there")
     return parser
@@ -87,19 +90,37 @@ def _labelled(options: argparse.Namespace) -> Iterator[tuple[U8, F64]]:
             known = [a.xyxy for a in labels.annotations if a.image_id == image_id and a.xyxy is not None]
             yield Picture(path, labelled_wh=labels.images[image_id].wh).read(), np.array(known).reshape(-1, 4)
     elif options.film and options.boxes and not (options.images or options.coco):
-        if options.every < 1:
-            raise UsageError("--every: expected 1 or more")
-        boxes = read_boxes(options.boxes)
-        source = open_video_file(options.film)
-        try:
-            for frame in source:
-                if frame.index % options.every == 0:
-                    known = boxes.xyxy[boxes.frame == frame.index].astype(np.float64)
-                    yield frame.image, clip(known, frame.image_wh).astype(np.float64)
-        finally:
-            source.close()
+        yield from _film(options)
     else:
         raise UsageError("give --images and --coco, or --film and --boxes")
+
+
+def _film(options: argparse.Namespace) -> Iterator[tuple[U8, F64]]:
+    if options.every < 1:
+        raise UsageError("--every: expected 1 or more")
+    drawn = options.boxes.suffix == ".json"
+    if drawn:
+        boxes = _drawn(options.boxes)
+    else:
+        track = read_boxes(options.boxes)
+        boxes = {int(f): track.xyxy[track.frame == f].astype(np.float64) for f in np.unique(track.frame)}
+    source = open_video_file(options.film)
+    try:
+        for frame in source:
+            if frame.index in boxes if drawn else frame.index % options.every == 0:
+                known = boxes.get(frame.index, np.zeros((0, 4)))
+                yield frame.image, clip(known, frame.image_wh).astype(np.float64)
+    finally:
+        source.close()
+
+
+def _drawn(path: Path) -> dict[int, F64]:
+    """Boxes (P,4) by frame, drawn by hand: `{"frames": {"0": [[x0, y0, x1, y1], ...]}}`. Raises: UsageError."""
+    try:
+        frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
+        return {int(frame): np.array(boxes, np.float64).reshape(-1, 4) for frame, boxes in frames.items()}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise UsageError(f"{path}: no boxes by frame ({error!r})") from error
 
 
 def measure(spec: str, labelled: Sequence[tuple[U8, F64]], iou: float) -> Found:

@@ -80,6 +80,25 @@ def test_a_film(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     assert row["pictures"] == 3 and row["people"] >= 3 and row["found_percent"] == 0 == row["nobody"]
 
 
+def test_boxes_drawn_by_hand(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Only the frames that have some are looked at."""
+    demo = Path(__file__).resolve().parents[2] / "assets" / "demo" / "demo.mp4"
+    if not demo.is_file():
+        pytest.skip("the demo clip is not in this copy")
+    monkeypatch.setattr(detect, "open_detector", lambda spec: Fixed([[0, 0, 100, 100]]))
+    boxes, out = tmp_path / "boxes.json", tmp_path / "out.json"
+    boxes.write_text(json.dumps({"frames": {"0": [[0, 0, 100, 90], [300, 0, 350, 90]], "7": []}}))
+    arguments = ["fixed", "--film", str(demo), "--boxes", str(boxes), "--json", str(out)]
+    assert detect.main(arguments) == 0
+    row = json.loads(out.read_text())[0]
+    assert (row["pictures"], row["people"], row["found_percent"], row["nobody"]) == (2, 2, 50, 50)
+    boxes.write_text("[]")
+    assert detect.main(arguments) == 2
+    assert "no boxes by frame" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("arguments", [[], ["--film", "x.mp4"], ["--images", ".", "--film", "x.mp4"]])
 def test_wrong_sources(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert detect.main(arguments) == 2

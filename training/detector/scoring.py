@@ -81,7 +81,7 @@ def calibrate(net: PersonDetector, sets: list[Pictures], count: int) -> None:
         asked = hit | ~unasked
         chance.append(scores[asked])
         right.append(hit[asked])
-    hits = np.concatenate(right)
+    hits = np.concatenate(right) if right else np.zeros(0, bool)
     if min(int(hits.sum()), int((~hits).sum())) < 20:
         return
     logit = torch.logit(torch.from_numpy(np.concatenate(chance)).double(), 1e-4)

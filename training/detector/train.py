@@ -45,8 +45,10 @@ SHARES = {"people": 0.55, "rendered": 0.25, "nobody": 0.2}
 is taken for a person."""
 CALIBRATION = {"people": 150, "nobody": 60}
 """Photographs of the training part, kept for the calibration alone: what was learned gets higher scores."""
-MEAN_STEPS = 400
+MEAN_STEPS = 500
 """Steps that the moving average reaches back, about."""
+SMALL_HW = (192, 320)
+"""Size of the pictures at first: half the time a step."""
 
 
 @dataclass(frozen=True)
@@ -238,6 +240,15 @@ def scores(net: PersonDetector, material: Material, count: int | None) -> dict[s
     return out
 
 
+def stream(args: argparse.Namespace, material: Material, hw: tuple[int, int], step: int) -> Iterator[Any]:
+    """Batches of pictures of hw, without end; `step`: of the run, so that it does not see the same ones again."""
+    loader = DataLoader(
+        Batches(material, hw, args.batch, args.seed + step), batch_size=None, num_workers=args.workers,
+        pin_memory=args.device != "cpu",
+    )  # fmt: skip
+    return iter(loader)
+
+
 def train(args: argparse.Namespace) -> dict[str, float]:
     """The whole run; gives the final figures. Raises: ValueError."""
     torch.set_num_threads(args.threads)
@@ -247,16 +258,16 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     hw = cast("tuple[int, int]", tuple(run.net.image_hw))
     material = gather(args, hw)
     pictures = sum(map(len, material.sources))
-    loader = DataLoader(
-        Batches(material, hw, args.batch, args.seed + run.steps), batch_size=None, num_workers=args.workers,
-        pin_memory=args.device != "cpu", persistent_workers=args.workers > 0,
-    )  # fmt: skip
     run.begin = time.monotonic() - 60 * run.minutes
+    small = run.done() < args.small
+    batches = stream(args, material, SMALL_HW if small else hw, run.steps)
     shown, sums = run.minutes, np.zeros(3)
     with (args.out / "log.jsonl").open("a" if args.resume else "w") as log:
-        for images, wanted in loader:
-            sums += [*run.step(images, wanted), 1]
+        while True:
+            sums += [*run.step(*next(batches)), 1]
             done = run.done()
+            if small and done >= args.small:
+                small, batches = False, stream(args, material, hw, run.steps)
             if run.minutes - shown < args.report_every and done < 1:
                 continue
             entry = {"minutes": run.minutes, "steps": run.steps, "centre": sums[0] / sums[2], "box": sums[1] / sums[2]}
@@ -290,8 +301,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=60)
     parser.add_argument("--steps", type=int, help="so many steps instead of minutes")
     parser.add_argument("--warm-up", type=int, default=100, help="steps in which the rate rises")
-    parser.add_argument("--batch", type=int, default=16)
-    parser.add_argument("--lr", type=float, default=1.5e-3)
+    parser.add_argument("--batch", type=int, default=8)
+    parser.add_argument("--small", type=float, default=0.6, help="share of the run with pictures of 320x192")
+    parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--backbone-lr", type=float, default=0.15, help="factor on the rate of a backbone with --start")
     parser.add_argument(
         "--frozen-stages", type=int, choices=range(5), default=1, help="of a backbone with --start, kept as they are"

@@ -180,7 +180,20 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_run_learns_goes_on_and_its_checkpoint_is_a_network(tmp_path: Path, tiny: None) -> None:
     train, test, out = _on_disk(tmp_path / "train", 1), _on_disk(tmp_path / "test", 2), tmp_path / "out"
     arguments = ["--train", str(train), "--test", str(test), "--out", str(out), "--backbone", "residual"]
-    arguments += ["--warm-up", "3", "--batch", "8", "--report-every", "0", "--check", "4", "--lr", "2e-3"]
+    arguments += [
+        "--warm-up",
+        "3",
+        "--batch",
+        "8",
+        "--report-every",
+        "0",
+        "--check",
+        "4",
+        "--lr",
+        "2e-3",
+        "--small",
+        "0",
+    ]
     before = score(PersonDetector(HW, "residual").eval(), Pictures.open(test), 16)
     assert before["found_percent@0.5"] == 0
     assert detector.main([*arguments, "--steps", "20"]) == 0
