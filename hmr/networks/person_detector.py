@@ -43,10 +43,10 @@ class PersonDetector(nn.Module):
     def __init__(
         self,
         image_hw: tuple[int, int] = (256, 448),
-        backbone: Backbone = "mobilenet-v2",
+        backbone: Backbone = "csp",
         widths: Sequence[int] = (16, 32, 64, 96, 160),
         depths: Sequence[int] = (0, 1, 2, 3, 2),
-        neck: int = 64,
+        neck: int = 128,
         head: int = 64,
     ) -> None:
         """widths, depths: channels and residual blocks at strides 2 to 32 of the residual backbone. neck, head:
