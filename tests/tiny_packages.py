@@ -250,3 +250,74 @@ def detector_package(
     model = model_bytes(nodes, inputs, outputs, weights)
     images = np.full((1, *input_hw, 3), 255, np.uint8)
     return write_package(out, detector_info(input_hw, len(boxes), **changes), model, {"images": images}, values)
+
+
+def constant_package(
+    out: Path, inputs: dict[str, np.ndarray[Any, Any]], outputs: dict[str, np.ndarray[Any, Any]], base: PackageInfo
+) -> ModelPackage:
+    """Answers every row with the same `outputs` (1, ...); inputs (2, ...): golden ones, the first decides the batch."""
+    first = next(iter(inputs))
+    kinds = {"uint8": TensorProto.UINT8, "float32": TensorProto.FLOAT}
+    rank = inputs[first].ndim
+    nodes = [
+        helper.make_node("Cast", [first], ["numbers"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["numbers", "others"], ["row"], keepdims=0),
+        helper.make_node("Mul", ["row", "nothing"], ["zero"]),
+    ]
+    weights = {"others": np.arange(1, rank, dtype=np.int64), "nothing": np.array(0, np.float32)}
+    specs = []
+    for name, value in outputs.items():
+        weights[f"{name}_value"] = value.astype(np.float32)
+        weights[f"{name}_shape"] = np.array([-1, *[1] * (value.ndim - 1)], np.int64)
+        nodes.append(helper.make_node("Reshape", ["zero", f"{name}_shape"], [f"{name}_zero"]))
+        nodes.append(helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]))
+        specs.append(TensorSpec(name, "float32", ("N", *value.shape[1:]), "1", name))
+    given = [
+        helper.make_tensor_value_info(name, kinds[str(array.dtype)], ["N", *array.shape[1:]])
+        for name, array in inputs.items()
+    ]
+    answered = [helper.make_tensor_value_info(spec.name, TensorProto.FLOAT, list(spec.shape)) for spec in specs]
+    taken = tuple(
+        TensorSpec(name, str(array.dtype), ("N", *array.shape[1:]), "1", name) for name, array in inputs.items()
+    )
+    golden = {name: np.nan_to_num(np.repeat(value, 2, axis=0)).astype(np.float32) for name, value in outputs.items()}
+    model = model_bytes(nodes, given, answered, weights)
+    return write_package(out, replace(base, inputs=taken, outputs=tuple(specs)), model, inputs, golden)
+
+
+def pose_package(out: Path, keypoints: np.ndarray[Any, Any], side: int = 64, **changes: Any) -> ModelPackage:
+    """Answers every padded crop with keypoints (K, 3)."""
+    base = info(
+        name="tiny-pose", task="pose", architecture="constant", arguments={}, normalisation="in-graph",
+        crop_rule="padded", joint_set="coco-17",
+    )  # fmt: skip
+    crops = np.zeros((2, side, side, 3), np.uint8)
+    return constant_package(out, {"crops": crops}, {"keypoints": keypoints[None]}, replace(base, **changes))
+
+
+def fusion_package(
+    out: Path,
+    pose: np.ndarray[Any, Any] | None = None,
+    camera: tuple[float, float, float] = (0.8, 0.0, 0.0),
+    score: float = 0.9,
+    with_body: bool = False,
+    **changes: Any,
+) -> ModelPackage:
+    """Answers any keypoints with one body: `pose` (24, 3, 3), the rest pose where left out."""
+    base = info(
+        name="tiny-fusion", task="fusion", architecture="constant", arguments={"reads": "any"}, crop_rule="padded",
+        focal_convention="weak-perspective-crop", orientation_frame="crop-ray", body="bodycast-adult",
+        joint_set="coco-17",
+    )  # fmt: skip
+    inputs = {"keypoints": np.full((2, 17, 3), 0.25, np.float32), "geometry": np.full((2, 3), 0.5, np.float32)}
+    if with_body:
+        inputs["body"] = np.zeros((2, 158), np.float32)
+    rest = np.tile(np.eye(3, dtype=np.float32), (24, 1, 1)) if pose is None else pose
+    outputs = {
+        "pose": rest[None],
+        "betas": np.zeros((1, 10), np.float32),
+        "camera": np.array([camera], np.float32),
+        "spread": np.full((1, 24), 0.05, np.float32),
+        "score": np.array([score], np.float32),
+    }
+    return constant_package(out, inputs, outputs, replace(base, **changes))
