@@ -122,9 +122,11 @@ class Simulation:
         kind = self._uniform(count)
         steep = torch.where(kind < 0.68, 0.03, torch.where(kind < 0.88, 0.5, -0.25))
         desk = torch.where(kind < 0.4, -0.24, torch.where(kind < 0.8, 0.04, 0.28))
-        pitch = torch.where(webcam, desk, steep) + self._normal(count, 0, 0.14)
+        pitch = torch.where(webcam, desk, steep) + self._normal(count) * torch.where(webcam, 0.14, 0.22)
+        # Held by hand, or hung up as it went.
+        roll = self._normal(count) * torch.where(self._uniform(count) < 0.3, 0.25, 0.06)
         level = torch.diag(torch.tensor([1.0, -1.0, -1.0]))
-        return about_axis(self._normal(count, 0, 0.06), 2) @ about_axis(pitch.clamp(-0.8, 1.1), 0) @ level @ heading
+        return about_axis(roll, 2) @ about_axis(pitch.clamp(-0.8, 1.1), 0) @ level @ heading
 
     def _place(self, joints: Tensor, webcam: Tensor, focal: Tensor, wh: Tensor) -> Tensor:
         """(B, 3) translation of the pelvis: whole people, people cut by the frame, heads and shoulders."""
