@@ -51,9 +51,13 @@ def _flat(**extra: Any) -> dict[str, Any]:
 # registered name -> overrides that make it tiny
 TINY: dict[str, dict[str, Any]] = {
     "person-detector": {
-        "image_hw": (64, 96), "backbone": "residual", "widths": (4, 4, 6, 8, 8), "depths": (0, 1, 1, 1, 1),
-        "neck": 8, "head": 8,
-    },  # fmt: skip
+        "image_hw": (64, 96),
+        "backbone": "residual",
+        "widths": (4, 4, 6, 8, 8),
+        "depths": (0, 1, 1, 1, 1),
+        "neck": 8,
+        "head": 8,
+    },
     "hmr2-s": _flat(),
     "hmr2-s-fast": _flat(blocks=3, schedule=(3, 2), score=True),
     "camerahmr-h": _flat(),
