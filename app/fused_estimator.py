@@ -48,12 +48,12 @@ class FusedEstimator:
         threads: int | None = None,
         fit: bool = True,
     ) -> None:
-        """keypoints, hmr: opened, and closed with this. fusion: a package; None: the one that fits the keypoints. fit:
+        """keypoints, hmr: opened, and closed with this. fusion: a package; None: the installed one. fit:
         refine the fused body on the keypoints (hmr/body/keypoint_refinement.py).
 
         Raises: UsageError where the fusion or the device cannot be used.
         """
-        package = fusion or find_fusion(keypoints)
+        package = fusion or find_fusion()
         _check_fusion(package)
         try:
             # A few matrix products: one thread, and not worth a race of engines.
@@ -191,22 +191,17 @@ class FusedEstimator:
             self._hmr.close()
 
 
-def find_fusion(keypoints: KeypointNetwork) -> ModelPackage:
-    """The installed fusion for a keypoint network: the one that learned with it, else the one for any.
+def find_fusion(spec: str | Path = "auto") -> ModelPackage:
+    """A fusion package by folder or name; auto: the first that is installed, the user's own before the embedded one.
 
     Raises: UsageError where there is none.
     """
+    if spec != "auto":
+        return find_package(spec, "fusion")
     packages = installed_packages("fusion")
-    made_for = [package for package in packages if package.info.arguments.get("reads") == keypoints.package.info.name]
-    for_any = [package for package in packages if package.info.arguments.get("reads") == "any"]
-    for package in (*made_for, *for_any):
-        return package
-    raise UsageError("no fusion package is installed; --keypoints none goes without keypoints")
-
-
-def open_fusion(spec: str | Path) -> ModelPackage:
-    """A fusion package by folder or name. Raises: UsageError."""
-    return find_package(spec, "fusion")
+    if not packages:
+        raise UsageError("no fusion package is installed; --keypoints none goes without keypoints")
+    return packages[0]
 
 
 def _f32(array: Tensor) -> F32:

@@ -305,7 +305,7 @@ def fusion_package(
 ) -> ModelPackage:
     """Answers any keypoints with one body: `pose` (24, 3, 3), the rest pose where left out."""
     base = info(
-        name="tiny-fusion", task="fusion", architecture="constant", arguments={"reads": "any"}, crop_rule="padded",
+        name="tiny-fusion", task="fusion", architecture="constant", arguments={}, crop_rule="padded",
         focal_convention="weak-perspective-crop", orientation_frame="crop-ray", body="bodycast-adult",
         joint_set="coco-17",
     )  # fmt: skip

@@ -146,15 +146,11 @@ def test_other_fusions_are_refused(tmp_path: Path) -> None:
         FusedEstimator(seen, load_package(short.folder), device="cpu")
 
 
-def test_the_fusion_that_learned_with_the_keypoint_network_goes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_ones_own_fusion_goes_before_the_embedded_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("BODYCAST_HOME", str(tmp_path))
-    keypoints = np.zeros((17, 3), np.float32)
-    seen = KeypointNetwork(pose_package(tmp_path / "p", keypoints, name="mine").folder, "onnxruntime", "cpu")
-    fusion_package(tmp_path / "models" / "a", name="a", arguments={"reads": "any"})
-    fusion_package(tmp_path / "models" / "b", name="b", arguments={"reads": "mine"})
-    assert find_fusion(seen).info.name == "b"
+    fusion_package(tmp_path / "models" / "mine", name="mine")
+    assert find_fusion().info.name == "mine"
+    assert find_fusion(tmp_path / "models" / "mine").info.name == "mine"
 
 
 def test_answers_that_are_no_numbers_are_left_out_and_end_the_run(tmp_path: Path) -> None:

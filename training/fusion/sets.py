@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +18,18 @@ Arrays = dict[str, NDArray[Any]]
 LEAST_SEEN = 0.02
 
 
-def load_rendered(folder: Path, network: str, limit: int | None = None, skip: int = 0) -> Arrays:
-    """All finished chunks of a set: labels, and the keypoints of one network.
+def load_rendered(folder: Path, networks: Sequence[str], limit: int | None = None) -> Arrays:
+    """All finished chunks of a set: labels, and the keypoints of a network; of several: alternately one chunk of each.
 
     Raises: ValueError where there is none.
     """
-    files = sorted(folder.glob("*.npz"))[skip:limit]
+    files = sorted(folder.glob("*.npz"))[:limit]
     if not files:
         raise ValueError(f"{folder}: no rendered people; python -m training.fusion.rendered makes them")
     wanted = ("pose", "betas", "camera", "joints", "centre_px", "size_px", "focal_px", "image_wh", "score", "seen")
-    names = {name: name for name in wanted} | {"keypoints": f"{network}_keypoints"}
-    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in names}
-    for file in files:
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*wanted, "keypoints")}
+    for number, file in enumerate(files):
+        names = {name: name for name in wanted} | {"keypoints": f"{networks[number % len(networks)]}_keypoints"}
         with np.load(file) as arrays:
             for name, stored in names.items():
                 parts[name].append(arrays[stored])

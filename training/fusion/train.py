@@ -1,4 +1,4 @@
-"""`python -m training.fusion.train --bank BANK.npz --rendered SET --network thunder --minutes 20 --out DIR`.
+"""`python -m training.fusion.train --bank BANK.npz --rendered SET --minutes 20 --out DIR`.
 
 Teaches `KeypointFusion`: half of a batch are people without pictures (training/fusion/simulate.py), half rendered
 people with the answers of the real network (training/fusion/sets.py). Writes last.pt, to go on from, and
@@ -33,7 +33,7 @@ class FusionRun:
     bank: Path
     rendered: Path
     out: Path
-    network: str = "thunder"
+    networks: tuple[str, ...] = ("thunder", "lightning")
     minutes: float = 20.0
     width: int = 768
     depth: int = 3
@@ -56,7 +56,7 @@ class FusionTraining:
         self.run_options = run
         run.out.mkdir(parents=True, exist_ok=True)
         self.body = CocoBody.load()
-        arrays = load_rendered(run.rendered, run.network)
+        arrays = load_rendered(run.rendered, run.networks)
         held = max(1, len(arrays["score"]) // 10)
         self.rendered = Rendered({name: array[:-held] for name, array in arrays.items()}, self.body)
         self.held = Rendered({name: array[-held:] for name, array in arrays.items()}, self.body)
@@ -162,7 +162,7 @@ class FusionTraining:
         run = self.run_options
         training = (
             f"poses of motion capture (CMU, MakeHuman) and gestures with simulated keypoints, {len(self.rendered)} "
-            f"rendered people seen by MoveNet {run.network}; {self.steps} steps"
+            f"rendered people seen by MoveNet {' and '.join(run.networks)}; {self.steps} steps"
         )
         torch.save(
             {
@@ -179,7 +179,7 @@ def main() -> None:
     parser.add_argument("--bank", type=Path, required=True, help="made by training.fusion.pose_bank")
     parser.add_argument("--rendered", type=Path, required=True, help="made by training.fusion.rendered")
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--network", default="thunder")
+    parser.add_argument("--networks", nargs="+", default=FusionRun.networks, help="whose keypoints, default both")
     parser.add_argument("--init", type=Path, help="a fusion to begin with")
     for name in ("minutes", "dropout", "rate", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
         default = getattr(FusionRun, name)
