@@ -14,7 +14,7 @@ import numpy as np
 from engines import choices
 from engines.base import Engine
 from engines.devices import cuda_devices
-from engines.errors import EngineError, EngineUnavailableError
+from engines.errors import EngineError, EngineUnavailableError, PackageError
 from engines.package import ModelPackage, load_package
 
 
@@ -143,10 +143,16 @@ def _race(
     best: Engine | None = None
     times_ms: dict[str, float] = {}
     failures: list[str] = []
+    refused: EngineError | None = None
     for name in names:
         try:
             candidate = ENGINES[name].load()(package, device, threads=threads).open()
-        except EngineUnavailableError as error:
+        except PackageError:
+            raise
+        except EngineError as error:
+            # Not here; or it cannot open this graph, which another one may.
+            if not isinstance(error, EngineUnavailableError):
+                refused = refused or error
             said = str(error)
             failures.append(said if said.startswith(name) else f"{name}: {said}")
             continue
@@ -158,7 +164,7 @@ def _race(
         else:
             candidate.close()
     if best is None:
-        raise EngineUnavailableError("; ".join(failures))
+        raise refused or EngineUnavailableError("; ".join(failures))
     reasons = [why]
     if len(times_ms) > 1:
         reasons.append(f"timed here: {', '.join(f'{name} {time_ms:.1f} ms' for name, time_ms in times_ms.items())}")

@@ -141,14 +141,14 @@ def worst(
 
 def spread(package: ModelPackage, measure: str) -> float:
     """How far the answers to different rows are apart: each row against the next, the mean of the measure."""
-    from export.parity import REFERENCE_FILE
+    from export.parity import REFERENCE_FILE, crop_height
     from export.parity_errors import compare
 
     tensors: Tensors = {}
     with np.load(package.folder / REFERENCE_FILE, allow_pickle=False) as archive:
         tensors = {key.partition("/")[2]: archive[key] for key in archive.files if key.startswith("fixed/")}
     turned = {name: np.roll(array, 1, axis=0) for name, array in tensors.items()}
-    return compare(package.info.task, tensors, turned)[measure.replace("_worst", "")]
+    return compare(package.info.task, tensors, turned, crop_height(package.info))[measure.replace("_worst", "")]
 
 
 def _plans(package: ModelPackage, capabilities: Sequence[str]) -> dict[str, dict[str, float] | str]:

@@ -13,6 +13,7 @@ from export.errors import WorkError
 # command -> (module with `main(argv) -> int`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
     "package": ("export.package_command", "a checkpoint, a registered network or a detector to a model package"),
+    "keypoints": ("export.keypoints_command", "a 2D-pose file (RTMPose, ViTPose, MoveNet, YOLO) to a model package"),
     "parity": ("export.parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
     "weights": ("export.weights_command", "a package's weights back to a checkpoint, to train further from"),
     "tensorrt": ("export.tensorrt_command", "a package to TensorRT plans, for this GPU or ahead of time for others"),

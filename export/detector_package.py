@@ -69,7 +69,7 @@ def detector_exportable(weights: Path, input_hw: tuple[int, int] = INPUT_HW) -> 
     """The network of a local ultralytics `.pt` file, people only. Raises: ValueError, see `export_detector_package`."""
     if any(side % 32 or side <= 0 for side in input_hw):
         raise ValueError(f"height and width must be multiples of 32, got {input_hw[0]}x{input_hw[1]}")
-    model = _read(weights)
+    model = read_weights(weights)
     classes: dict[int, str] = model.names
     person = next((index for index, label in classes.items() if label == "person"), None)
     if person is None:
@@ -85,7 +85,7 @@ def detector_exportable(weights: Path, input_hw: tuple[int, int] = INPUT_HW) -> 
     )
 
 
-def _read(weights: Path) -> Any:
+def read_weights(weights: Path) -> Any:
     """The network of a `.pt` file, in fp32. The file is a pickle, which could run code: ultralytics' restricted reader.
 
     Raises: ValueError where it is no such file, or names anything that no YOLO needs.
@@ -102,7 +102,7 @@ def _read(weights: Path) -> Any:
         said = str(error).partition("\n")[0].encode("ascii", "ignore").decode().strip()
         raise ValueError(f"{weights}: ultralytics cannot read it: {said or type(error).__name__}") from error
     if not (isinstance(model, nn.Module) and isinstance(classes, dict)):
-        raise ValueError(f"{weights}: holds no detector of ultralytics")
+        raise ValueError(f"{weights}: holds no network of ultralytics")
     for layer in model.modules():
         if isinstance(layer, nn.Upsample) and not hasattr(layer, "recompute_scale_factor"):
             layer.recompute_scale_factor = None  # files of before torch 1.11

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from engines.package import BATCH, TensorSpec
 from export.parity_crops import crops_of
 from hmr.body.motion_vectors import motion_vectors
+from hmr.networks.heads.udp_keypoints import UdpKeypoints
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
 from hmr.networks.person_detector import PersonDetector
 from hmr.networks.pose_net import PoseNet
@@ -24,7 +25,8 @@ from hmr.networks.temporal.motion_vae import MotionVae
 from hmr.networks.temporal.motion_window import MOTION_WIDTH
 from hmr.networks.temporal.window_smoother import WindowSmoother
 
-COCO_KEYPOINTS = 17
+JOINT_SETS = {17: "coco-17", 26: "halpe-26", 133: "coco-wholebody-133"}
+"""Keypoints -> the joint set of that many."""
 HMR_OUTPUTS = {
     "pose": ("1", "rotation matrices relative to the parent joint, root first, SMPL order"),
     "betas": ("1", "shape in the basis of the body"),
@@ -33,6 +35,7 @@ HMR_OUTPUTS = {
     "token": ("1", "the decoder's output token, a per-person feature for temporal models"),
     "keypoints": ("1", "where the joints are seen: x, y in crop heights from the crop's centre, confidence"),
 }
+POSE_OUTPUTS = {"keypoints": HMR_OUTPUTS["keypoints"]}
 DETECTOR_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
 MOTION_MEANING = "29 joints in metres, then cosine and sine of 23 bone twists, for every frame"
 
@@ -85,16 +88,20 @@ class _Normalise(nn.Module):
 
 
 class ExportedPose(nn.Module):
-    """uint8 crops (N, H, W, 3) RGB -> heat maps (N, keypoints, H / 4, W / 4), normalisation inside."""
+    """uint8 crops (N, H, W, 3) RGB -> keypoints (N, K, 3); normalisation and the reading of the heat maps inside."""
 
     def __init__(self, net: PoseNet) -> None:
         super().__init__()
         self.net = net
         self.normalise = _Normalise()
+        with torch.no_grad():
+            maps = net(torch.zeros(1, 3, *net.image_hw))
+        self.keypoints = int(maps.shape[1])
+        self.read = UdpKeypoints((int(maps.shape[2]), int(maps.shape[3])), net.image_hw)
 
     def forward(self, crops: Tensor) -> tuple[Tensor]:
         """See the class."""
-        return (self.net(self.normalise(crops)),)
+        return (self.read(self.net(self.normalise(crops))),)
 
 
 class ExportedDetector(nn.Module):
@@ -214,17 +221,16 @@ def _person_detector(net: PersonDetector) -> Exportable:
 
 
 def _pose(net: PoseNet) -> Exportable:
-    height, width = net.image_hw
-    crops = TensorSpec("crops", "uint8", (BATCH, height, width, 3), "1", "RGB crops")
-    keypoints = int(net(torch.zeros(1, 3, height, width)).shape[1])
+    module = ExportedPose(net.eval())
+    crops = TensorSpec("crops", "uint8", (BATCH, *net.image_hw, 3), "1", "RGB crops")
     return Exportable(
-        ExportedPose(net),
+        module,
         "pose",
         (crops,),
-        {"heatmaps": ("1", "one map a keypoint, stride 4; hmr/networks/heads/udp_decoding.py reads them")},
+        POSE_OUTPUTS,
         normalisation="in-graph",
-        crop_rule="udp",
-        joint_set="coco-17" if keypoints == COCO_KEYPOINTS else "none",
+        crop_rule="padded",
+        joint_set=JOINT_SETS.get(module.keypoints, "none"),
     )
 
 

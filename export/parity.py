@@ -20,7 +20,7 @@ import numpy as np
 from engines.base import Engine
 from engines.devices import usable_cores
 from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.package import UNREADABLE, ModelPackage, Tensors, TensorSpec
+from engines.package import UNREADABLE, ModelPackage, PackageInfo, Tensors, TensorSpec
 from engines.registry import ENGINES, open_engine
 from export.exportable import Exportable, example_input
 from export.onnx_graph import run_torch
@@ -36,6 +36,8 @@ TIMED_BATCHES = (1, 4, 16)
 EXPORT_ENGINES = ("onnxruntime", "openvino", "openvino-bf16")
 LOWER_PRECISION = ("openvino-bf16",)
 """Engines that compute in less than the graph says: reported, never a reason to refuse a package."""
+
+TORCH = "torch, fp32"
 
 TIME_BUDGET_S = 0.6
 """For each engine and batch."""
@@ -57,7 +59,8 @@ class EngineParity:
 @dataclass(frozen=True)
 class ParityReport:
     """What parity.json holds. held_to: the precision whose tolerance counts (fp16 where fp32 weights are
-    stored in fp16). inputs: kind -> {"rows", "sha256" by input}. skipped: engine -> why."""
+    stored in fp16). inputs: kind -> {"rows", "sha256" by input}. skipped: engine -> why. reference: what the engines
+    are compared with."""
 
     task: str
     precision: str
@@ -67,6 +70,7 @@ class ParityReport:
     tolerance: dict[str, float]
     engines: list[EngineParity]
     skipped: dict[str, str]
+    reference: str = TORCH
 
     @property
     def refused(self) -> list[str]:
@@ -75,7 +79,7 @@ class ParityReport:
 
     def to_json(self) -> bytes:
         """The file's content."""
-        document = {"schema_version": SCHEMA_VERSION, "reference": "torch, fp32", **asdict(self)}
+        document = {"schema_version": SCHEMA_VERSION, "reference": self.reference, **asdict(self)}
         return (json.dumps(document, indent=2) + "\n").encode()
 
 
@@ -99,10 +103,14 @@ def measure(
     device: str = "cpu",
     held_to: str | None = None,
     timed_batches: Sequence[int] = TIMED_BATCHES,
+    source: str = TORCH,
+    foreign: bool = False,
 ) -> ParityReport:
     """Run every engine on both kinds of inputs. Engines that are not here are listed as skipped.
 
     held_to: the precision whose tolerance counts, the package's own where left out. timed_batches: none is quick.
+    source: where the reference is from, in words. foreign: the graph is not of our making: an engine that cannot
+    open it is skipped too, as long as another one can.
 
     Raises: ValueError, EngineError where an engine runs but gives no numbers.
     """
@@ -120,6 +128,11 @@ def measure(
         except EngineUnavailableError as error:
             skipped[name] = str(error)
             continue
+        except EngineError as error:
+            if not foreign:
+                raise
+            skipped[name] = str(error).replace(f"{package.model_path}: ", "")
+            continue
         with engine:
             rows.append(_measure_engine(engine, inputs, reference, held_to, timed_batches))
     if not rows:
@@ -129,7 +142,7 @@ def measure(
         for kind, tensors in inputs.items()
     }
     limits = TOLERANCES[info.task][held_to]
-    return ParityReport(info.task, info.precision, held_to, _machine(), described, limits, rows, skipped)
+    return ParityReport(info.task, info.precision, held_to, _machine(), described, limits, rows, skipped, source)
 
 
 def read_report(package: ModelPackage) -> ParityReport:
@@ -144,7 +157,6 @@ def read_report(package: ModelPackage) -> ParityReport:
             raise PackageError(
                 f"{path}: schema {version}, this program reads {SCHEMA_VERSION}; export the package again"
             )
-        document.pop("reference")
         engines = [EngineParity(**row) for row in document.pop("engines")]
         report = ParityReport(engines=engines, **document)
     except (OSError, KeyError, TypeError, ValueError, RecursionError) as error:
@@ -162,7 +174,7 @@ def measure_again(package: ModelPackage, engines: Sequence[str], device: str = "
     stored = read_report(package)
     if REFERENCE_FILE not in package.files:
         raise PackageError(f"{package.folder}: no {REFERENCE_FILE} in this package; export it again")
-    report = measure(package, _stored_reference(package), engines, device, stored.held_to)
+    report = measure(package, _stored_reference(package), engines, device, stored.held_to, source=stored.reference)
     if report.inputs != stored.inputs:
         raise PackageError(f"{package.folder}: numpy {np.__version__} draws other parity inputs than it did at export")
     return report
@@ -191,6 +203,12 @@ def _stored_reference(package: ModelPackage) -> dict[str, Tensors]:
     return reference
 
 
+def crop_height(info: PackageInfo) -> int:
+    """Pixels of the first input from top to bottom, 1 where it is no picture."""
+    shape = info.inputs[0].shape
+    return int(shape[1]) if len(shape) == 4 else 1
+
+
 def _inputs(specs: Sequence[TensorSpec], rows: int, kind: str) -> Tensors:
     return {spec.name: example_input(spec, rows, kind) for spec in specs}
 
@@ -209,7 +227,7 @@ def _measure_engine(
     for kind, tensors in inputs.items():
         actual = engine.run(tensors)
         try:
-            errors[kind] = compare(info.task, reference[kind], actual)
+            errors[kind] = compare(info.task, reference[kind], actual, crop_height(info))
         except (KeyError, ValueError) as error:
             raise EngineError(f"{engine.describe()}: {error}") from error
         if engine.name not in LOWER_PRECISION:

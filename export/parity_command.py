@@ -15,7 +15,7 @@ from engines.registry import ENGINES
 from export.command_line import Parser
 from export.parity import LOWER_PRECISION, ParityReport, measure_again, read_report
 
-_SHORT = {"mpjpe": "MPJPE", "pve": "PVE", "rotation": "rotation", "heatmap": "heat map", "box": "box", "score": "score"}
+_SHORT = {"mpjpe": "MPJPE", "pve": "PVE", "rotation": "rotation", "keypoint": "keypoints", "box": "box"}
 
 
 def main(argv: Sequence[str]) -> int:
@@ -49,7 +49,7 @@ def print_report(name: str, report: ParityReport) -> None:
     units = _units(rows[0].errors["fixed"])
     batches = list(rows[0].ms_per_item)
     machine = f"{report.machine['cpu']}, {report.machine['threads']} threads"
-    table = Table("engine", "inputs", title=f"{name}, {report.precision}, against fp32 torch ({machine})")
+    table = Table("engine", "inputs", title=f"{name}, {report.precision}, against {report.reference} ({machine})")
     for column in (*units.values(), f"ms each at {', '.join(batches)}"):
         table.add_column(column, justify="right")
     for row in rows:

@@ -29,26 +29,36 @@ def _limits(**by_measure: tuple[float, float, float]) -> dict[str, dict[str, flo
 TOLERANCES: dict[str, dict[str, dict[str, float]]] = {
     "hmr": _limits(mpjpe_worst_mm=(0.01, 1, 3), pve_worst_mm=(0.01, 1, 3)),
     "smoother": _limits(mpjpe_worst_mm=(0.01, 1, 3)),
-    "pose": _limits(heatmap_worst_percent=(0.01, 1, 5)),
+    "pose": {
+        "fp32": {"confidence_worst": 1e-3, "seen_worst_px": 0.05, "keypoint_worst_px": 0.05},
+        "fp16": {"confidence_worst": 0.02, "seen_worst_px": 1.0},
+        "int8": {"confidence_worst": 0.1, "seen_worst_px": 3.0},
+    },
     "detector": _limits(box_worst_px=(0.05, 1, 3), score_worst=(1e-3, 0.02, 0.1)),
 }
 """task -> precision -> measure -> largest allowed value, over every row of both sets of inputs."""
+
+SEEN = 0.1
+"""Keypoints of at least this confidence are compared in every precision; others may be anywhere."""
 
 _MOTION_JOINTS = 29
 _TOP_BOXES = 20
 
 
-def compare(task: str, expected: Tensors, actual: Tensors) -> Errors:
+def compare(task: str, expected: Tensors, actual: Tensors, crop_height: int = 1) -> Errors:
     """Measures by name, units in the names; "mean" measures over the rows and "worst" the worst row.
 
+    crop_height: of the input in px, for keypoints, which are in crop heights.
     Raises: ValueError for a task without measures, or values that are not finite.
     """
-    measures = {"hmr": _bodies, "smoother": _motion, "pose": _heatmaps, "detector": _boxes}
-    if task not in measures:
+    measures = {"hmr": _bodies, "smoother": _motion, "detector": _boxes}
+    if task != "pose" and task not in measures:
         raise ValueError(f"no parity measures for the task {task!r}")
     for name, array in actual.items():
         if not np.all(np.isfinite(array)):
             raise ValueError(f"output {name!r} has values that are not finite")
+    if task == "pose":
+        return _keypoints(_double(expected)["keypoints"], _double(actual)["keypoints"], crop_height)
     return measures[task](_double(expected), _double(actual))
 
 
@@ -115,12 +125,23 @@ def _smoothed(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> E
     return {"mpjpe_mm": float(joints.mean()), "mpjpe_worst_mm": float(joints.max()), "root_worst_mm": off}
 
 
-def _heatmaps(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
-    """Per cent of each row's range. Pixels would jump between equal peaks of a network that is not trained."""
-    wanted, found = expected["heatmaps"], actual["heatmaps"]
-    span = np.ptp(wanted, axis=(1, 2, 3)).clip(1e-6)
-    percent = 100 * np.abs(found - wanted).max(axis=(1, 2, 3)) / span
-    return {"heatmap_percent": float(percent.mean()), "heatmap_worst_percent": float(percent.max())}
+def ties(keypoints: int) -> int:
+    """How many places a row may be anywhere: where two cells of a map tie, the last digit says which is its peak."""
+    return 1 + keypoints // 50
+
+
+def _keypoints(wanted: Floats, found: Floats, crop_height: int) -> Errors:
+    """Pixels of the input, the worst without `ties`; "seen": of keypoints that either side is confident of."""
+    pixels = crop_height * np.linalg.norm(found[..., :2] - wanted[..., :2], axis=-1)  # (N, K)
+    seen = np.maximum(wanted[..., 2], found[..., 2]) >= SEEN
+    left = pixels.shape[1] - ties(pixels.shape[1])
+    return {
+        "keypoint_px": float(pixels.mean()),
+        "keypoint_worst_px": float(np.sort(pixels, axis=1)[:, :left].max(initial=0)),
+        "seen_px": float(pixels[seen].mean()) if seen.any() else 0.0,
+        "seen_worst_px": float(np.sort(pixels * seen, axis=1)[:, :left].max(initial=0)),
+        "confidence_worst": float(np.abs(found[..., 2] - wanted[..., 2]).max(initial=0)),
+    }
 
 
 def _boxes(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:

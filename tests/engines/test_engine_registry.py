@@ -14,7 +14,7 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 from engines import choices, registry
 from engines.base import Engine
 from engines.devices import CudaGpu, cuda_devices, usable_cores
-from engines.errors import EngineUnavailableError, PackageError
+from engines.errors import EngineError, EngineUnavailableError, PackageError
 from engines.plans import expected_key, plan_folders, save_plan
 from engines.registry import ENGINES, open_engine
 from tests.tiny_packages import affine_model, affine_package
@@ -41,6 +41,26 @@ def test_auto_takes_the_faster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
         monkeypatch.setattr(registry, "_time_ms", lambda engine, slow=slow: 9.0 if engine.name == slow else 1.0)
         with open_engine(affine_package(tmp_path / slow), "auto", "cpu") as engine:
             assert engine.name == expected
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_auto_takes_the_engine_that_can_open_the_graph(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, able: bool
+) -> None:
+    needs_two_engines()
+    package = affine_package(tmp_path / "p")
+
+    def refuse(engine: Engine) -> Engine:
+        raise EngineError(f"{engine.name} cannot open it: an operator that it does not know")
+
+    for name in ("openvino",) if able else ("onnxruntime", "openvino"):
+        monkeypatch.setattr(ENGINES[name].load(), "open", refuse)
+    if able:
+        with open_engine(package, "auto", "cpu") as engine:
+            assert engine.name == "onnxruntime" and "openvino cannot open it" in engine.reason
+    else:
+        with pytest.raises(EngineError, match="onnxruntime cannot open it"):
+            open_engine(package, "auto", "cpu")
 
 
 def counted_race(monkeypatch: pytest.MonkeyPatch, slow: str = "onnxruntime") -> list[str]:

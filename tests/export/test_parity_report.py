@@ -76,9 +76,16 @@ def test_the_other_tasks_have_their_own_units() -> None:
     moved = motion.copy()
     moved[1, :, 0:87:3] = 0.003
     assert compare("smoother", {"motion": motion}, {"motion": moved})["mpjpe_worst_mm"] == pytest.approx(3)
-    maps = np.random.default_rng(0).uniform(size=(2, 3, 8, 6))
-    maps[:, 0, 0, :2] = [0, 1]
-    assert compare("pose", {"heatmaps": maps}, {"heatmaps": maps + 0.02})["heatmap_percent"] == pytest.approx(2)
+    keypoints = np.zeros((2, 17, 3))
+    keypoints[:, :5, 2] = 0.9
+    moved = keypoints.copy()
+    moved[1, 0, :2] = 0.5  # one place a row may be a tie's other side
+    moved[1, 1, 0] = 0.01
+    moved[:, 16, 1] = 0.2  # seen by nobody
+    errors = compare("pose", {"keypoints": keypoints}, {"keypoints": moved}, crop_height=256)
+    assert errors["seen_worst_px"] == pytest.approx(2.56) and errors["keypoint_worst_px"] == pytest.approx(51.2)
+    assert beyond_tolerance("pose", "int8", errors) == []
+    assert len(beyond_tolerance("pose", "fp32", errors)) == 2
     boxes = {"boxes": np.zeros((1, 40, 4)), "scores": np.linspace(0, 1, 40)[None]}
     shifted = {"boxes": boxes["boxes"].copy(), "scores": boxes["scores"]}
     shifted["boxes"][0, 0] = 50  # least probable: nobody looks at it
