@@ -47,17 +47,14 @@ class Estimator:
         *,
         threads: int | None = None,
         mirror: bool = False,
-        closer: float = 1.0,
         fit: bool = True,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
         engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
-        answer the mean, unless the package's graph does that by itself. closer: share of the crop's side that the
-        mirror image shows; below 1 it is better in given boxes, and worse in a box that follows the mesh, which then
-        loses feet. fit: move limbs onto the joints that the network's heat maps show
-        (`hmr.body.keypoint_refinement`),
-        where the package gives them and its body is the embedded.
+        answer the mean, unless the package's graph does that by itself. fit: keypoint refinement
+        (`hmr.body.keypoint_refinement`) on the network's own heat maps, where the package gives them and its body is
+        the embedded.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
@@ -68,7 +65,6 @@ class Estimator:
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._mirrors = mirror and not package.info.arguments.get("mirror", False)
-        self._closer = closer
         self._rows_left_out = self._empty_answers = 0
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
@@ -175,7 +171,7 @@ class Estimator:
         try:
             if not self._mirrors:
                 return self._engine.run(inputs)
-            return mean_with_mirror(self._engine.run(with_mirror_images(inputs, self._closer)), self._closer)
+            return mean_with_mirror(self._engine.run(with_mirror_images(inputs)))
         except EngineError as error:
             raise RunError(str(error)) from error
 

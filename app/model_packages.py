@@ -49,8 +49,7 @@ def find_package(spec: str | Path, task: str) -> ModelPackage:
 
     Raises: UsageError where there is none, listing those that are installed, or where it is for another task.
     """
-    candidates = [Path(spec), *(folder / str(spec) for folder in model_folders())]
-    folder = next((path for path in candidates if (path / METADATA_FILE).is_file()), None)
+    folder = _folder_of(spec)
     if folder is None:
         names = [package.info.name for package in installed_packages(task)]
         raise UsageError(
@@ -61,6 +60,21 @@ def find_package(spec: str | Path, task: str) -> ModelPackage:
     if package.info.task != task:
         raise UsageError(f"{folder} is a package for {package.info.task}, expected one for {task}")
     return package
+
+
+def find_any_package(spec: str | Path) -> ModelPackage:
+    """A package for whatever task, by folder or by name. Raises: UsageError where there is none."""
+    folder = _folder_of(spec)
+    if folder is None:
+        raise UsageError(
+            f"no model package {str(spec)!r}: expected a folder with {METADATA_FILE}, or an installed name"
+        )
+    return _load(folder)
+
+
+def _folder_of(spec: str | Path) -> Path | None:
+    candidates = [Path(spec), *(folder / str(spec) for folder in model_folders())]
+    return next((path for path in candidates if (path / METADATA_FILE).is_file()), None)
 
 
 def _load(folder: Path) -> ModelPackage:

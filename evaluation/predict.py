@@ -1,7 +1,8 @@
-"""`python -m evaluation predict PACKAGE --images DIR --coco BOXES.json --out PRED.npz`: bodies for labelled boxes.
+"""`python -m evaluation predict PRESET|PACKAGE --images DIR --coco BOXES.json --out PRED.npz`: bodies for given boxes.
 
-Once, saved; `python -m evaluation score` then scores the file as often as wanted. What runs is the live program's crop
-rule, network and camera on the box of every annotation, without detector, tracker or smoother. Instead of labelled
+Once, saved; `python -m evaluation score` then scores the file as often as wanted. What runs is what the program runs
+for a preset (its crops, networks, fusion, refinement and camera) on the box of every annotation, without detector,
+tracker or smoother. Instead of labelled
 pictures: `--film FILM --boxes FILE.npz` (boxes of true motion or of a MediaPipe track, frame by frame), or
 `--crops SET`, a synthetic test set (a folder written by training.synthetic.generate), with its true cameras.
 
@@ -21,7 +22,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -31,10 +32,13 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from app.config import RunConfig
 from app.errors import BodycastError, RunError, UsageError
 from app.estimator import Estimator
+from app.model_packages import find_any_package
 from app.output_file import check_target
-from app.pipeline.build import PoseOnly, load_body
+from app.pipeline.build import PoseOnly, load_body, open_estimator
+from app.presets import PRESETS, preset_defaults
 from app.records import CropBatch
 from engines.package import METADATA_FILE
 from evaluation.film import KIND, predict_film, read_boxes
@@ -48,8 +52,6 @@ from training.datasets.coco import CocoLabels, LabelledImage, find_pictures, rea
 from training.datasets.errors import DatasetError
 from training.datasets.pictures import Picture
 
-CLOSER = 0.85
-"""Side of the mirror image over the crop's, where boxes are given: docs/models.md has what it brings."""
 CROP_ARRAYS = ("pixels", "centre_px", "size_px", "focal_px", "image_wh")
 
 
@@ -198,7 +200,8 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m evaluation predict", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("package", help="model package: a folder, or the name of an installed one")
+    parser.add_argument("network", metavar="PRESET|PACKAGE",
+                        help="a preset, as the program runs it, or an hmr or pose package")  # fmt: skip
     parser.add_argument("--images", type=Path, help="folder of the pictures, sub-folders included")
     parser.add_argument("--coco", type=Path, help="COCO-format label file with the boxes")
     parser.add_argument("--film", type=Path, help="a film, instead of --images; needs --boxes")
@@ -211,10 +214,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", default="auto", help="as in run_webcam.py (default auto)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
-    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, default=True,
-                        help="look at each crop's mirror image too, closer; take the mean (default: yes)")  # fmt: skip
-    parser.add_argument("--fit", action=argparse.BooleanOptionalAction, default=True,
-                        help="move limbs onto the joints that the network sees (default: yes)")  # fmt: skip
+    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="flip test (default: the preset's)")
+    parser.add_argument("--fit", action=argparse.BooleanOptionalAction,
+                        help="keypoint refinement (default: the preset's)")  # fmt: skip
     parser.add_argument("--body", default="auto", help="body file, for packages of another body than the embedded one")
     parser.add_argument("--pose-only", action="store_true", help="keep the poses where the body is another one")
     parser.add_argument("--batch", type=int, default=16, help="people a call of the network (default 16)")
@@ -240,21 +242,30 @@ def _check_sources(args: argparse.Namespace) -> None:
         raise UsageError("--crops brings its own cameras: leave --focal-px and --fov-deg out")
 
 
+def run_config(args: argparse.Namespace) -> RunConfig:
+    """The program's configuration that finds bodies with these networks. Raises: UsageError."""
+    config = preset_defaults(args.network if args.network in PRESETS else RunConfig().preset)
+    network = replace(config.network, engine=args.engine, device=args.device)
+    if args.network not in PRESETS:
+        package = find_any_package(args.network)
+        if package.info.task not in ("hmr", "pose"):
+            raise UsageError(f"{args.network} is a package for {package.info.task}, expected one for hmr or pose")
+        names = ("none", args.network) if package.info.task == "pose" else (args.network, "none")
+        network = replace(network, model=names[0], keypoints=names[1])
+    if args.mirror is not None:
+        network = replace(network, mirror=args.mirror)
+    if args.fit is not None:
+        network = replace(network, fit=args.fit)
+    return replace(config, network=network)
+
+
 def run(args: argparse.Namespace) -> None:
     """Everything after parsing. Raises BodycastError, DatasetError."""
     _check_sources(args)
     check_target(args.out, args.overwrite)
     rule = CameraRule(args.focal_px, args.fov_deg)
     labels, pictures, notes = _labels(args) if args.coco is not None else (None, {}, [])
-    estimator = Estimator(
-        args.package,
-        args.engine,
-        args.device,
-        threads=args.threads,
-        mirror=args.mirror,
-        closer=CLOSER,
-        fit=args.fit,
-    )
+    estimator = open_estimator(run_config(args), args.threads)
     try:
         body = load_body(args.body, estimator.body_name, args.pose_only)
         network: EstimatesBodies = estimator if body.name == estimator.body_name else PoseOnly(estimator)
@@ -276,6 +287,8 @@ def run(args: argparse.Namespace) -> None:
                 columns, fps = predict_film(network, body, args.film, boxes, rule.camera, args.batch, done)
             meta |= {"kind": KIND, "labels": args.boxes.name, "fps": fps}
         else:
+            if not isinstance(estimator, Estimator):
+                raise UsageError("--crops holds HMR2.0's crops: give an hmr package; presets look at whole pictures")
             with progress_bar(_crop_count(args.crops, args.limit), args.quiet) as done:
                 columns = predict_crops(network, body, args.crops, args.limit, done)
             meta |= {"kind": "crops", "labels": str(args.crops.name), "focal": "true cameras of the crop set"}

@@ -13,8 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.pipeline.inference import pose_bodies
-from app.records import U8, BodyEstimates, CropBatch, Frame, Tracks
-from hmr.body.body_model import BodyModel
+from app.records import F32, U8, BodyEstimates, CropBatch, Frame, Tracks
+from hmr.body.body_model import BodyModel, forward_kinematics
+from hmr.body.coco_joints import coco_offsets, coco_points
 from hmr.body.surface_joints import SURFACE_VERTICES, body_points
 from hmr.geometry.camera import Intrinsics, project_intrinsics
 from hmr.geometry.rotations import matrix_to_axis_angle
@@ -105,6 +106,14 @@ def write_estimates(
     if body.name in SURFACE_VERTICES:
         points = body_points(body, posed.vertices, posed.joints)
         columns["points_3d"][rows] = points
-        before_camera = points.copy()
-        before_camera[..., 2] = np.maximum(before_camera[..., 2], NEAR_M)
-        columns["points_2d"][rows] = project_intrinsics(before_camera, intrinsics)
+        columns["points_2d"][rows] = _projected(points, intrinsics)
+        turns, places = forward_kinematics(estimates.pose, body.joints(estimates.betas))
+        coco = coco_points(turns, places + estimates.transl_m[:, None], coco_offsets(body))
+        columns["coco_3d"][rows] = coco
+        columns["coco_2d"][rows] = _projected(coco, intrinsics)
+
+
+def _projected(points: F32, intrinsics: Intrinsics) -> NDArray[Any]:
+    before_camera = points.copy()
+    before_camera[..., 2] = np.maximum(before_camera[..., 2], NEAR_M)
+    return project_intrinsics(before_camera, intrinsics)

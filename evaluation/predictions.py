@@ -21,7 +21,7 @@ from app.npz_file import read_arrays
 from app.output_file import write_whole
 from app.records import F32, check_array
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "annotation_id": (np.int64, ()),
@@ -32,6 +32,8 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     **{name: TABLE[name] for name in ("bbox_xyxy", "score", "poses", "betas", "trans", "joints_3d", "joints_2d")},
     "points_3d": (np.float32, (35, 3)),
     "points_2d": (np.float32, (35, 2)),
+    "coco_3d": (np.float32, (17, 3)),
+    "coco_2d": (np.float32, (17, 2)),
     "focal_px": (np.float32, ()),
     "image_wh": (np.int32, (2,)),
 }
@@ -44,6 +46,7 @@ class Predictions:
     labelled and `bbox_xyxy` (R,4), px; `score` (R,) 0..1; `poses` (R,72) axis-angle, `betas` (R,10), `trans` (R,3) as
     in motion.npz; `joints_3d` (R,24,3) camera frame, m; `joints_2d` (R,24,2) px in the picture; `points_*`: the same
     and the 11 points of the skin behind them (hmr.body.surface_joints.POINT_NAMES), NaN for bodies without a table;
+    `coco_3d` (R,17,3), `coco_2d` (R,17,2): COCO's own keypoints on the body (hmr/body/coco_joints.py), NaN likewise;
     `focal_px` (R,), `image_wh` (R,2): the camera that was assumed. `meta`: package, body, engine, labels, rules."""
 
     annotation_id: NDArray[np.int64]
@@ -60,6 +63,8 @@ class Predictions:
     joints_2d: F32
     points_3d: F32
     points_2d: F32
+    coco_3d: F32
+    coco_2d: F32
     focal_px: F32
     image_wh: NDArray[np.int32]
     meta: dict[str, Any]

@@ -24,7 +24,6 @@ from evaluation.keypoint_metrics import (
     torso_length,
 )
 from evaluation.predictions import Predictions
-from hmr.body.surface_joints import COCO_FROM_POINTS
 from training.datasets.coco import Annotation, CocoLabels
 
 SHARES = (0.05, 0.1, 0.2, 0.5)
@@ -90,9 +89,9 @@ def compare(predictions: Predictions, labels: CocoLabels) -> ComparedPeople:
     """Raises: UsageError where there is nobody to compare, or the body has no face points."""
     people = labelled_people(labels)
     rows = rows_of(predictions, people)
-    if np.isnan(predictions.points_2d[rows[rows >= 0]]).all():
+    if np.isnan(predictions.coco_2d[rows[rows >= 0]]).all():
         raise UsageError(f"the body {predictions.meta.get('body')!r} has no face points: COCO's 17 joints need them")
-    found = predictions.points_2d[rows][:, COCO_FROM_POINTS].astype(np.float64)
+    found = predictions.coco_2d[rows].astype(np.float64)
     found[rows < 0] = np.nan
     points = np.stack([a.keypoints for a in people if a.keypoints is not None])
     boxes = np.stack([a.xyxy for a in people if a.xyxy is not None])
@@ -177,7 +176,7 @@ def _average_precision(predictions: Predictions, labels: CocoLabels) -> dict[str
     detections = []
     for row in np.flatnonzero(predictions.valid & ~predictions.iscrowd):
         flat = np.ones((17, 3))
-        flat[:, :2] = predictions.points_2d[row][COCO_FROM_POINTS]
+        flat[:, :2] = predictions.coco_2d[row]
         detections.append(
             {
                 "image_id": int(predictions.image_id[row]),

@@ -19,7 +19,6 @@ from app.sources.video_file import open_video_file
 from evaluation.body_errors import posed_rows
 from evaluation.predictions import Predictions
 from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import COCO_FROM_POINTS
 from hmr.geometry.camera import Intrinsics
 from training.datasets.coco import CocoLabels, find_pictures
 from training.datasets.pictures import Picture
@@ -120,7 +119,7 @@ def _skeletons(
         truth = keypoints.get(int(row))
         if truth is not None:
             _draw_skeleton(canvas, truth[:, :2], truth[:, 2] > 0, LABELLED)
-        found = predictions.points_2d[row][COCO_FROM_POINTS]
+        found = predictions.coco_2d[row]
         _draw_skeleton(canvas, found, np.isfinite(found).all(-1), PREDICTED)
     return canvas
 

@@ -25,7 +25,7 @@ from app.pipeline.build import load_body
 from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm, root_relative
 from evaluation.predictions import Predictions, read_predictions
 from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import POINT_NAMES
+from hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
 
 F64 = NDArray[np.float64]
 JOINTS = 12
@@ -69,8 +69,14 @@ def _body_points(predictions: Predictions, rows: NDArray[np.intp], names: Sequen
     return predictions.points_3d[rows][:, [POINT_NAMES.index(name) for name in names]].astype(np.float64)
 
 
+def _coco_points(predictions: Predictions, rows: NDArray[np.intp], names: Sequence[str], body: BodyModel) -> F64:
+    """(P,12,3): COCO's own keypoints on the body, as the pictures' joints were found."""
+    del body
+    return predictions.coco_3d[rows][:, [COCO_JOINT_NAMES.index(name) for name in names]].astype(np.float64)
+
+
 PointChoice = Callable[[Predictions, NDArray[np.intp], Sequence[str], BodyModel], F64]
-POINTS: dict[str, PointChoice] = {"smpl": _body_points}
+POINTS: dict[str, PointChoice] = {"coco": _coco_points, "smpl": _body_points}
 """What of the predicted body is compared: (predictions, rows (P,), joint names, body) -> (P,12,3) camera frame, m."""
 
 
@@ -86,7 +92,7 @@ def rows_by_picture(predictions: Predictions, pictures: int) -> NDArray[np.intp]
     return np.where(predictions.valid[rows], rows, -1)
 
 
-def score_real3d(predictions: Predictions, truth: RealTruth, body: BodyModel, points: str = "smpl") -> dict[str, float]:
+def score_real3d(predictions: Predictions, truth: RealTruth, body: BodyModel, points: str = "coco") -> dict[str, float]:
     """Figures by name: `mpjpe_mm` (middle of the hips), `pa_mpjpe_mm`, each also `_camera_N` and `_spread` (largest
     less smallest camera); error in the picture in torso lengths. Raises: UsageError."""
     rows = rows_by_picture(predictions, len(truth.camera))
@@ -132,7 +138,9 @@ def main(argv: Sequence[str]) -> int:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("predicted", type=Path, help="PRED.npz of `python -m evaluation predict`")
     parser.add_argument("truth", type=Path, help="the .npz with joints in space")
-    parser.add_argument("--points", choices=sorted(POINTS), default="smpl", help="points of the body to compare")
+    parser.add_argument(
+        "--points", choices=sorted(POINTS), default="coco", help="points of the body to compare (default: coco)"
+    )
     parser.add_argument("--body", default="auto", help="body file of the predictions, where it is not the embedded one")
     parser.add_argument("--json", action="store_true", help="print JSON")
     args = parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""`--mirror`: the numpy mean is the network's own, and a mirrored crop gets the mirrored body, from closer as well."""
+"""`--mirror`: the numpy mean is the network's own, and a mirrored crop gets the mirrored body."""
 
 from __future__ import annotations
 
@@ -48,39 +48,37 @@ def test_the_mean_is_the_networks_own() -> None:
         np.testing.assert_allclose(ours[name], getattr(expected, field).numpy(), atol=2e-6, err_msg=name)
 
 
-@pytest.mark.parametrize("closer", [1.0, 0.8])
-def test_a_mirror_image_is_undone(closer: float) -> None:
+def test_a_mirror_image_is_undone() -> None:
     """What a perfect network answers about a crop and its mirror image has the crop's answer as its mean."""
     generator = np.random.default_rng(5)
     places = generator.uniform(-0.4, 0.4, (2, 24, 2)).astype(np.float32)
     sure = np.ones((2, 24, 1), np.float32)
-    in_mirror = places[:, MIRROR] * np.array([-1, 1], np.float32) / closer
+    in_mirror = places[:, MIRROR] * np.array([-1, 1], np.float32)
     camera = np.array([[0.9, 0.1, -0.2], [0.6, 0.0, 0.1]], np.float32)
     answers = {
         "pose": np.tile(np.eye(3, dtype=np.float32), (4, 24, 1, 1)),
-        "camera": np.concatenate([camera, camera * np.array([1 / closer, -1, 1], np.float32)]),
+        "camera": np.concatenate([camera, camera * np.array([1, -1, 1], np.float32)]),
         "keypoints": np.concatenate(
             [np.concatenate([places, sure], axis=-1), np.concatenate([in_mirror, sure], axis=-1)]
         ),
     }
-    mean = mean_with_mirror(answers, closer)
+    mean = mean_with_mirror(answers)
     np.testing.assert_allclose(mean["camera"], camera, atol=1e-6)
     np.testing.assert_allclose(mean["keypoints"][..., :2], places, atol=1e-6)
 
 
-@pytest.mark.parametrize("closer", [1.0, 0.8])
-def test_crops_and_boxes_are_mirrored(closer: float) -> None:
-    """A bright spot right of the middle and above it: left of it in the mirror, and further off from closer."""
+def test_crops_and_boxes_are_mirrored() -> None:
+    """A bright spot right of the middle and above it: left of it in the mirror."""
     crops = np.zeros((1, 64, 48, 3), np.uint8)
     crops[0, 32 - 8, 24 + 10] = 255
     box_info = np.array([[0.1, 0.2, 0.3]], np.float32)
-    both = with_mirror_images({"crops": crops, "box_info": box_info}, closer)
+    both = with_mirror_images({"crops": crops, "box_info": box_info})
     np.testing.assert_array_equal(both["crops"][:1], crops)
     bright = both["crops"][1, ..., 0].astype(np.float64)
     rows, columns = np.mgrid[0:64, 0:48]
     spot = np.array([(columns * bright).sum(), (rows * bright).sum()]) / bright.sum()
-    np.testing.assert_allclose(spot - (24, 32), np.array([-10, -8]) / closer, atol=0.3)
-    np.testing.assert_allclose(both["box_info"], [[0.1, 0.2, 0.3], [-0.1, 0.2, 0.3 * closer]], rtol=1e-6)
+    np.testing.assert_allclose(spot - (24, 32), np.array([-10, -8]), atol=0.3)
+    np.testing.assert_allclose(both["box_info"], [[0.1, 0.2, 0.3], [-0.1, 0.2, 0.3]], rtol=1e-6)
 
 
 def _one_crop(pixels: np.ndarray) -> CropBatch:

@@ -13,16 +13,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cropper import crop_people
-from app.estimator import Estimator
+from app.cli import parse_run
+from app.pipeline.build import open_estimator
 from app.pipeline.inference import pose_bodies
 from app.records import Frame, Tracks
-from evaluation.predict import CLOSER, main
+from evaluation.predict import main
 from evaluation.predictions import read_predictions
 from hmr.body.body_model import BodyModel
 from hmr.geometry.camera import Intrinsics
 
-PACKAGE = "hmr-swin-t-s2"
+PACKAGE = "hmr-swin-t-s2-lite"
 FLAGS = ["--engine", "onnxruntime", "--device", "cpu", "--threads", "1", "--quiet"]
 WH = (200, 150)
 
@@ -43,15 +43,16 @@ def person(number: int, image_id: int, bbox: list[float] | None, **extra: object
     return {"id": number, "image_id": image_id, "bbox": bbox, "category_id": 1, **extra}
 
 
-def predict(folder: Path, labels: Path, *flags: str, code: int = 0) -> Path:
+def predict(folder: Path, labels: Path, *flags: str, code: int = 0, network: str = PACKAGE) -> Path:
     out = folder / "pred.npz"
-    words = [PACKAGE, "--images", str(folder), "--coco", str(labels), "--out", str(out), *FLAGS, *flags]
+    words = [network, "--images", str(folder), "--coco", str(labels), "--out", str(out), *FLAGS, *flags]
     assert main(words) == code
     return out
 
 
-@pytest.mark.parametrize("mirror", [False, True])
-def test_it_is_the_live_programs_estimator_row_by_row(mirror: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize("network", [PACKAGE, "fast", "balanced", "pose-lightning"])
+def test_it_is_the_live_programs_estimator_row_by_row(network: str, tmp_path: Path) -> None:
+    """For a package, and for a preset exactly what `run_webcam.py --preset` opens."""
     images = [picture(seed) for seed in range(3)]
     for index, image in enumerate(images):
         cv2.imwrite(str(tmp_path / f"{index}.png"), image)
@@ -62,16 +63,21 @@ def test_it_is_the_live_programs_estimator_row_by_row(mirror: bool, tmp_path: Pa
         [{"id": index, "file_name": f"{index}.png"} for index in range(3)],
         [person(100 + row, owner[row], box) for row, box in enumerate(boxes)],
     )
-    got = read_predictions(predict(tmp_path, labels, "--batch", "3", *([] if mirror else ["--no-mirror"])))
+    got = read_predictions(predict(tmp_path, labels, "--batch", "3", network=network))
     assert got.annotation_id.tolist() == [100, 101, 102, 103] and got.image_id.tolist() == owner
-    assert got.valid.all() and got.meta["package"] == PACKAGE
+    assert got.valid.all()
     np.testing.assert_allclose(got.bbox, boxes)
     body = BodyModel.load()
-    estimator = Estimator(PACKAGE, "onnxruntime", "cpu", threads=1, mirror=mirror, closer=CLOSER)
+    flags = {
+        PACKAGE: ["--model", PACKAGE],
+        "pose-lightning": ["--model", "none", "--keypoints", "pose-lightning"],
+    }.get(network, ["--preset", network])
+    config = parse_run(["film.mp4", "--engine", "onnxruntime", "--device", "cpu", *flags], "test")
+    estimator = open_estimator(config, threads=1)
     camera = Intrinsics.default(WH)
     for row, (x, y, w, h) in enumerate(boxes):
         tracks = Tracks(np.array([1], np.int32), np.array([[x, y, x + w, y + h]], np.float32), np.zeros(1))
-        crops = crop_people(Frame(images[owner[row]], 0, 0.0), tracks, estimator.input_hw)
+        crops = estimator.crop(Frame(images[owner[row]], 0, 0.0), tracks)
         estimates = estimator.estimate(crops, camera, WH)
         posed = pose_bodies(body, estimates, camera)
         np.testing.assert_allclose(got.joints_2d[row], posed.joints_px[0], atol=0.02)
