@@ -32,7 +32,7 @@ GOLDEN_FILE = "golden.npz"
 BATCH = "N"
 """The only symbol a shape may hold, and only as its first axis: height and width are fixed, the batch is not."""
 
-TASKS = ("hmr", "pose", "detector", "segmenter", "smoother")
+TASKS = ("hmr", "pose", "fusion", "detector", "segmenter", "smoother")
 DTYPES = ("uint8", "int32", "int64", "float16", "float32")
 PRECISIONS = ("fp32", "fp16", "int8")
 NORMALISATIONS = ("in-graph", "none")

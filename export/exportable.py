@@ -18,6 +18,8 @@ from export.parity_crops import crops_of
 from hmr.body.motion_vectors import motion_vectors
 from hmr.networks.heads.udp_keypoints import UdpKeypoints
 from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
+from hmr.networks.keypoint_fusion import KeypointFusion
+from hmr.networks.move_net import MoveNet
 from hmr.networks.person_detector import PersonDetector
 from hmr.networks.pose_net import PoseNet
 from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
@@ -153,6 +155,10 @@ def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) ->
         return _hmr(net, with_mask)
     if isinstance(net, PoseNet):
         return _pose(net)
+    if isinstance(net, MoveNet | KeypointFusion):
+        from export.keypoint_networks import fusion_exportable, movenet_exportable
+
+        return movenet_exportable(net) if isinstance(net, MoveNet) else fusion_exportable(net)
     if isinstance(net, PersonDetector):
         return _person_detector(net)
     if isinstance(net, DiffusionDecoder):
@@ -242,6 +248,8 @@ def example_input(spec: TensorSpec, rows: int, kind: str) -> np.ndarray:
         "images": lambda: crops_of(kind, rows, shape[1:3]),
         "masks": lambda: _discs(rows, shape[1:3]),
         "box_info": lambda: _box_info(rows, kind),
+        "geometry": lambda: _box_info(rows, kind),
+        "keypoints": lambda: _keypoints(shape, kind),
         "age_s": lambda: np.tile(np.arange(shape[1], dtype=np.float32) / 30, (rows, 1)),
         "weight": lambda: (_generator(kind).random(shape) < 0.7).astype(np.float32),
         "step_s": lambda: np.full(shape, 1 / 30, np.float32),
@@ -258,6 +266,11 @@ def example_input(spec: TensorSpec, rows: int, kind: str) -> np.ndarray:
 
 def _generator(kind: str) -> np.random.Generator:
     return np.random.default_rng({"fixed": 7, "random": 8}[kind])
+
+
+def _keypoints(shape: tuple[int, ...], kind: str) -> np.ndarray:
+    """Anywhere in the crop, seen more or less."""
+    return (_generator(kind).random(shape) - np.array([0.5, 0.5, 0])).astype(np.float32)
 
 
 def _discs(rows: int, hw: tuple[int, ...]) -> np.ndarray:

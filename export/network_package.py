@@ -32,7 +32,9 @@ from export.torch_program import torch_program
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
 
 RECIPE_FILE = "merge_recipe.json"
-TOLERANCES = {"hmr": 1e-4, "smoother": 1e-3, "pose": 1e-3, "detector": 0.05}
+BODY_TASKS = ("hmr", "fusion")
+"""Networks that answer with a body."""
+TOLERANCES = {"hmr": 1e-4, "fusion": 1e-4, "smoother": 1e-3, "pose": 1e-3, "detector": 0.05}
 """Largest difference between torch and the fp32 graph in ONNX Runtime, in each output's own unit."""
 
 GOLDEN_ROWS = 2
@@ -159,8 +161,8 @@ def _info(item: Exportable, words: Words, precision: str, shapes: Mapping[str, t
         normalisation=item.normalisation,
         crop_rule=item.crop_rule,
         focal_convention=item.focal_convention,
-        orientation_frame=words.orientation_frame if item.task == "hmr" else "none",
-        body=words.body if item.task == "hmr" else "none",
+        orientation_frame=words.orientation_frame if item.task in BODY_TASKS else "none",
+        body=words.body if item.task in BODY_TASKS else "none",
         joint_set=item.joint_set,
         opset=OPSET,
         precision=precision,

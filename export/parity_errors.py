@@ -28,6 +28,7 @@ def _limits(**by_measure: tuple[float, float, float]) -> dict[str, dict[str, flo
 
 TOLERANCES: dict[str, dict[str, dict[str, float]]] = {
     "hmr": _limits(mpjpe_worst_mm=(0.01, 1, 3), pve_worst_mm=(0.01, 1, 3)),
+    "fusion": _limits(mpjpe_worst_mm=(0.01, 1, 3), pve_worst_mm=(0.01, 1, 3)),
     "smoother": _limits(mpjpe_worst_mm=(0.01, 1, 3)),
     "pose": {
         "fp32": {"confidence_worst": 1e-3, "seen_worst_px": 0.05, "keypoint_worst_px": 0.05},
@@ -51,7 +52,7 @@ def compare(task: str, expected: Tensors, actual: Tensors, crop_height: int = 1)
     crop_height: of the input in px, for keypoints, which are in crop heights.
     Raises: ValueError for a task without measures, or values that are not finite.
     """
-    measures = {"hmr": _bodies, "smoother": _motion, "detector": _boxes}
+    measures = {"hmr": _bodies, "fusion": _bodies, "smoother": _motion, "detector": _boxes}
     if task != "pose" and task not in measures:
         raise ValueError(f"no parity measures for the task {task!r}")
     for name, array in actual.items():

@@ -13,6 +13,7 @@ from torch import nn
 
 from export.checkpoint import load_checkpoint
 from hmr import checkpoints
+from hmr.checkpoints.movenet_onnx import read_movenet
 from hmr.networks import registry
 from hmr.networks.hmr_net import HmrNet, with_merging
 from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
@@ -127,6 +128,8 @@ def _ours(path: Path) -> Source:
 
 def _published(path: Path, model: str, layout: str | None, arguments: dict[str, Any]) -> Source:
     layout = layout or next((name for prefix, name in _LAYOUT_OF_PREFIX if model.startswith(prefix)), None)
+    if model.startswith("movenet-"):
+        return _movenet(path, model, arguments)
     if layout is None:
         raise ValueError(f"--layout is needed for {model}: one of {', '.join(checkpoints.LAYOUTS)}")
     net = registry.build(model, **arguments)
@@ -144,6 +147,21 @@ def _published(path: Path, model: str, layout: str | None, arguments: dict[str, 
         orientation_frame="camera",
         body="smpl-neutral",
         licence=f"that of the checkpoint ({rules.origin})",
+    )
+
+
+def _movenet(path: Path, model: str, arguments: dict[str, Any]) -> Source:
+    """MoveNet's published ONNX file."""
+    net = read_movenet(path, registry.build(model, **arguments))
+    return Source(
+        net,
+        model,
+        arguments,
+        f"{path.name}: MoveNet singlepose v4 by Google, trained on COCO and Google's Active data set",
+        {},
+        orientation_frame="none",
+        body="none",
+        licence="Apache-2.0, Google",
     )
 
 
