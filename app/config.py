@@ -89,8 +89,8 @@ class MotionConfig:
     """How steady the motion is."""
 
     smoother: Literal["auto", "none", "one-euro", "diffusion"] = "auto"
-    """How bodies are steadied over time: one-euro, a plain filter, or diffusion, two trained networks, four times as
-    steady and 0.1 s behind. auto: diffusion for files, one-euro for cameras and streams unless there is a --lag."""
+    """How bodies are steadied over time: one-euro, a plain filter that waits for nothing, or diffusion, two trained
+    networks, twice as steady and 0.1 s behind. auto: one-euro unless there is a --lag or --offline."""
 
     lag: Annotated[float | None, LEFT_OUT] = None
     """Seconds that the smoother may wait to see what comes next; 0: it answers at once. Diffusion's own: 0.1."""
@@ -109,11 +109,12 @@ class MotionConfig:
         if self.offline and self.lag is not None:
             raise UsageError("--offline chooses the lag itself: leave --lag out")
 
-    def smoother_for(self, live: bool) -> Literal["none", "one-euro", "diffusion"]:
-        """What `auto` stands for, for a source that is live or not."""
+    @property
+    def chosen_smoother(self) -> Literal["none", "one-euro", "diffusion"]:
+        """What `auto` stands for."""
         if self.smoother != "auto":
             return self.smoother
-        return "one-euro" if live and not self.lag else "diffusion"
+        return "diffusion" if self.lag or self.offline else "one-euro"
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from app.config import MotionConfig, NetworkConfig, PeopleConfig, PresetName, RunConfig
 
-HMR_ALONE = "hmr-swin-t-s3"
+HMR_ALONE = "hmr-swin-t-s2-lite"
 """What runs where keypoints are turned off and no model is named."""
 
 

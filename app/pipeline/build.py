@@ -69,7 +69,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         if config.motion.offline and source.info.live:
             raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
         motion = config.motion
-        name = motion.smoother_for(source.info.live)
+        name = motion.chosen_smoother
         smoother = open_smoother(name, motion.lag, motion.offline, body if motion.foot_lock else None)
         # --engine is about the network; a detector package runs on whatever is quickest on the same device.
         detector = open_detector(config.people.detector, device=config.network.device)

@@ -12,7 +12,7 @@ from app.errors import UsageError
 if TYPE_CHECKING:
     from app.sources.threaded import ThreadedSource
 
-DEMO_CLIP = Path(__file__).resolve().parents[2] / "assets" / "demo" / "demo.mp4"
+DEMO_CLIP = Path(__file__).resolve().parents[2] / "assets" / "demo" / "outdoors.mp4"
 
 FORMS = "a camera index, a video file, a folder of images, an rtsp/rtmp/http URL, or 'demo'"
 
@@ -71,7 +71,7 @@ def _open_demo() -> ThreadedSource:
     from app.sources.video_file import open_video_file
 
     if not DEMO_CLIP.is_file():
-        raise UsageError("the demo clip assets/demo/demo.mp4 is missing: this copy of the project is not complete")
+        raise UsageError("the demo clip assets/demo/outdoors.mp4 is missing: this copy of the project is not complete")
     return open_video_file(DEMO_CLIP, "demo")
 
 

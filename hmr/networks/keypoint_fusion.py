@@ -72,6 +72,8 @@ class KeypointFusion(nn.Module):
         self.keypoints, self.body = keypoints, body
         self.enter = nn.Linear(3 * keypoints + 6, width)
         self.enter_body = nn.Linear(BODY_WIDTH + 1, width, bias=False) if body else None
+        if self.enter_body is not None:  # a fusion can grow by it: it says nothing at first
+            nn.init.zeros_(self.enter_body.weight)
         self.blocks = nn.Sequential(*(_Block(width, dropout) for _ in range(depth)))
         self.norm = nn.LayerNorm(width)
         self.leave = nn.Linear(width, 6 * JOINTS + BETAS + 3 + JOINTS + 1)

@@ -14,7 +14,7 @@ from app.command_line import flags_of
 from app.config import RunConfig
 from app.errors import RunError, UsageError
 from app.model_packages import REPOSITORY_MODELS
-from app.presets import PRESETS
+from app.presets import HMR_ALONE, PRESETS, networks_of
 
 
 def parsed(*arguments: str) -> RunConfig:
@@ -63,27 +63,39 @@ def test_a_flag_may_need_what_the_preset_sets() -> None:
         parsed("--preset", "fast", "--smoother", "one-euro", "--offline")
 
 
-def test_files_get_the_diffusion_smoother_and_cameras_wait_for_nothing() -> None:
-    usual = parsed().motion
-    assert (usual.smoother_for(live=False), usual.smoother_for(live=True)) == ("diffusion", "one-euro")
-    assert parsed("--lag", "0.2").motion.smoother_for(live=True) == "diffusion"
-    assert parsed("--lag", "0").motion.smoother_for(live=True) == "one-euro"
-    assert parsed("--offline").motion.smoother_for(live=False) == "diffusion"
-    assert parsed("--smoother", "none").motion.smoother_for(live=False) == "none"
+def test_the_filter_that_waits_for_nothing_is_the_default_and_a_lag_asks_for_the_other() -> None:
+    assert parsed().motion.chosen_smoother == "one-euro"
+    assert parsed("--lag", "0.2").motion.chosen_smoother == "diffusion"
+    assert parsed("--lag", "0").motion.chosen_smoother == "one-euro"
+    assert parsed("--offline").motion.chosen_smoother == "diffusion"
+    assert parsed("--smoother", "none").motion.chosen_smoother == "none"
+    assert parsed("--preset", "quality").motion.chosen_smoother == "diffusion"
 
 
 def test_presets_differ_and_their_networks_are_there() -> None:
     assert len({repr(preset) for preset in PRESETS.values()}) == len(PRESETS)
     for preset in PRESETS.values():
-        assert (REPOSITORY_MODELS / preset.model / "package.json").is_file()
+        for name in (preset.model, preset.keypoints):
+            assert name == "none" or (REPOSITORY_MODELS / name / "package.json").is_file()
+    assert (REPOSITORY_MODELS / HMR_ALONE / "package.json").is_file()
 
 
-def test_mirror_images_are_a_flag_and_a_presets_default() -> None:
+def test_the_networks_of_a_run_are_the_presets_unless_one_is_named() -> None:
+    assert networks_of(parsed()) == ("none", "pose-thunder")
+    assert networks_of(parsed("--preset", "lite")) == ("none", "pose-lightning")
+    assert networks_of(parsed("--keypoints", "mine")) == ("none", "mine")
+    assert networks_of(parsed("--model", "mine")) == ("mine", "none")
+    assert networks_of(parsed("--model", "mine", "--keypoints", "pose-thunder")) == ("mine", "pose-thunder")
+    assert networks_of(parsed("--keypoints", "none")) == (HMR_ALONE, "none")
+    with pytest.raises(UsageError, match="leave nothing that finds bodies"):
+        parsed("--model", "none", "--keypoints", "none")
+
+
+def test_the_flip_test_is_a_flag_and_a_presets_default() -> None:
     assert not parsed().network.mirror and parsed("--mirror").network.mirror
     assert parsed("--preset", "balanced").network.mirror
     assert not parsed("--preset", "balanced", "--no-mirror").network.mirror
     assert parsed().network.fit and not parsed("--no-fit").network.fit
-    assert not parsed("--preset", "lite").network.fit and parsed("--preset", "lite", "--fit").network.fit
 
 
 def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:

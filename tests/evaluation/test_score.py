@@ -16,7 +16,6 @@ from evaluation.predict_rows import write_estimates
 from evaluation.predictions import empty_columns, read_predictions, write_predictions
 from evaluation.score import main
 from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import COCO_FROM_POINTS
 from hmr.geometry.camera import Intrinsics
 from hmr.geometry.crop_ray import crop_ray_rotation
 from hmr.geometry.rotations import axis_angle_to_matrix
@@ -57,7 +56,7 @@ def labels_of(columns: dict[str, np.ndarray], path: Path, **first: object) -> Pa
     """COCO labels in which everybody is exactly where the prediction is; `first` changes the first annotation."""
     annotations = []
     for row in range(len(columns["valid"])):
-        points = columns["points_2d"][row][COCO_FROM_POINTS].astype(float)
+        points = columns["coco_2d"][row].astype(float)
         low, high = points.min(0) - 10, points.max(0) + 10
         flat = np.concatenate([points, np.full((17, 1), 2.0)], 1).ravel().tolist()
         annotations.append(
@@ -91,9 +90,9 @@ def test_exact_keypoints_score_full_and_moved_ones_by_their_share(
     for name in ("pck_torso@0.05", "pck_head@0.05", "pck_bbox@0.05", "pck17_torso@0.2", "oks", "ap", "ap50", "ar"):
         assert got[name] == pytest.approx(100, abs=0.01), name
     # Wrists of two of the four people moved by 0.3 torso lengths: 4 of 48 joints beyond 0.2, none beyond 0.5.
-    torso = torso_length(columns["points_2d"][:, COCO_FROM_POINTS].astype(float), np.ones((PEOPLE, 17), bool))
+    torso = torso_length(columns["coco_2d"].astype(float), np.ones((PEOPLE, 17), bool))
     for row in (0, 3):
-        columns["points_2d"][row, [20, 21], 0] += 0.3 * torso[row]
+        columns["coco_2d"][row, [9, 10], 0] += 0.3 * torso[row]
     write_predictions(pred, columns, {"body": body.name})
     got = score(capsys, pred, labels)
     assert got["pck_torso@0.2"] == pytest.approx(100 * 44 / 48) and got["pck_torso@0.5"] == 100

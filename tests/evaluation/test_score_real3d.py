@@ -13,14 +13,15 @@ from evaluation.predict_rows import write_estimates
 from evaluation.predictions import empty_columns, write_predictions
 from evaluation.score_real3d import main
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.surface_joints import POINT_NAMES
+from hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
 from hmr.geometry.camera import Intrinsics
 from hmr.geometry.rotations import axis_angle_to_matrix
 
 NAMES = [
     f"{side}_{name}" for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")
 ]
-INDEX = [POINT_NAMES.index(name) for name in NAMES]
+INDEX = [COCO_JOINT_NAMES.index(name) for name in NAMES]
+POINTS = [POINT_NAMES.index(name) for name in NAMES]
 PICTURES = 4
 
 
@@ -54,8 +55,8 @@ def run(
     intrinsics[PICTURES // 2 :, 0, 2] += 1  # another camera
     truth = tmp_path / "truth.npz"
     np.savez(
-        truth, joints_m=scale * columns["points_3d"][order][:, INDEX], joint_names=np.array(NAMES),
-        keypoints_px=columns["points_2d"][order][:, INDEX], intrinsics=intrinsics,
+        truth, joints_m=scale * columns["coco_3d"][order][:, INDEX], joint_names=np.array(NAMES),
+        keypoints_px=columns["points_2d"][order][:, POINTS], intrinsics=intrinsics,
     )  # fmt: skip
     predicted = tmp_path / "pred.npz"
     write_predictions(predicted, columns, {"body": "bodycast-adult"})

@@ -41,6 +41,7 @@ class Rendered:
 
     def __init__(self, arrays: Arrays, body: CocoBody) -> None:
         self.score = torch.from_numpy(arrays["score"])
+        self.bodies = torch.from_numpy(arrays["bodies"]) if "bodies" in arrays else None
         size, focal = torch.from_numpy(arrays["size_px"]), torch.from_numpy(arrays["focal_px"])
         centre, wh = torch.from_numpy(arrays["centre_px"]), torch.from_numpy(arrays["image_wh"])
         ray = torch.cat([(centre - wh / 2) / focal[:, None], torch.ones(len(size), 1)], dim=1)
@@ -61,6 +62,7 @@ class Rendered:
     def __len__(self) -> int:
         return len(self.score)
 
-    def take(self, rows: Tensor) -> tuple[People, Tensor]:
-        """People and score (B,) of some rows."""
-        return People(*(array[rows] for array in self.people)), self.score[rows]
+    def take(self, rows: Tensor) -> tuple[People, Tensor, Tensor | None]:
+        """People, score (B,) and the HMR network's body (B, 158) of some rows, where the set has them."""
+        bodies = None if self.bodies is None else self.bodies[rows]
+        return People(*(array[rows] for array in self.people)), self.score[rows], bodies

@@ -25,6 +25,9 @@ from training.fusion.loss import fusion_loss
 from training.fusion.sets import Rendered, load_rendered
 from training.fusion.simulate import CocoBody, People, Simulation, error_rows
 
+WITHOUT_BODY = 0.25
+"""Share of the rendered people whose engine's body is left out."""
+
 
 @dataclass(frozen=True)
 class FusionRun:
@@ -45,6 +48,7 @@ class FusionRun:
     threads: int = 1
     seed: int = 0
     init: Path | None = None
+    bodies: Path | None = None
 
 
 class FusionTraining:
@@ -57,6 +61,8 @@ class FusionTraining:
         run.out.mkdir(parents=True, exist_ok=True)
         self.body = CocoBody.load()
         arrays = load_rendered(run.rendered, run.networks)
+        if run.bodies is not None:
+            arrays["bodies"] = np.load(run.bodies)[: len(arrays["score"])]
         held = max(1, len(arrays["score"]) // 10)
         self.rendered = Rendered({name: array[:-held] for name, array in arrays.items()}, self.body)
         self.held = Rendered({name: array[-held:] for name, array in arrays.items()}, self.body)
@@ -65,7 +71,7 @@ class FusionTraining:
         errors = error_rows(people.keypoints[good], people.points[good])
         self.simulation = Simulation(run.bank, errors, run.seed)
         self.arguments = {
-            "body": False, "width": run.width, "depth": run.depth, "dropout": run.dropout,
+            "body": run.bodies is not None, "width": run.width, "depth": run.depth, "dropout": run.dropout,
         }  # fmt: skip
         self.net = KeypointFusion(**self.arguments)
         self.average = copy.deepcopy(self.net).eval()
@@ -77,8 +83,9 @@ class FusionTraining:
         path, init = self.run_options.out / "last.pt", self.run_options.init
         if init is not None and not path.is_file():
             weights = torch.load(init, weights_only=True)["state_dict"]
-            self.net.load_state_dict(weights)
-            self.average.load_state_dict(weights)
+            # A fusion without an engine's body may grow one.
+            self.net.load_state_dict(weights, strict=self.net.enter_body is None)
+            self.average.load_state_dict(self.net.state_dict())
         if path.is_file():
             state = torch.load(path, weights_only=True)
             self.net.load_state_dict(state["net"])
@@ -95,12 +102,15 @@ class FusionTraining:
         torch.save(state, partial)
         partial.rename(self.run_options.out / "last.pt")
 
-    def _batch(self) -> tuple[People, Tensor]:
+    def _batch(self) -> tuple[People, Tensor, Tensor | None]:
         run = self.run_options
         drawn = self.simulation.draw(run.batch)
-        seen, score = self.rendered.take(torch.randint(len(self.rendered), (run.rendered_batch,)))
+        seen, score, bodies = self.rendered.take(torch.randint(len(self.rendered), (run.rendered_batch,)))
         people = People(*(torch.cat(pair) for pair in zip(drawn, seen, strict=True)))
-        return people, torch.cat([torch.ones(len(drawn.weight)), score])
+        if bodies is not None:
+            bodies = torch.where(torch.rand(len(bodies), 1) < WITHOUT_BODY, torch.zeros(()), bodies)
+            bodies = torch.cat([torch.zeros(len(drawn.weight), bodies.shape[1]), bodies])
+        return people, torch.cat([torch.ones(len(drawn.weight)), score]), bodies
 
     def train(self) -> None:
         """Until the minutes are spent."""
@@ -113,8 +123,8 @@ class FusionTraining:
             rate = run.rate * min(1.0, self.steps / 200) * 0.5 * (1 + math.cos(math.pi * share)) + 1e-6
             for group in self.optimiser.param_groups:
                 group["lr"] = rate
-            people, score = self._batch()
-            predicted = self.net(people.keypoints, people.geometry)
+            people, score, bodies = self._batch()
+            predicted = self.net(people.keypoints, people.geometry, bodies)
             loss, parts = fusion_loss(predicted, people, score, self.body)
             self.optimiser.zero_grad()
             loss.backward()
@@ -149,9 +159,9 @@ class FusionTraining:
 
     def measure(self) -> dict[str, float]:
         """On held-out rendered people: MPJPE and PA-MPJPE, mm."""
-        people, _ = self.held.take(torch.nonzero(self.held.people.weight > 0)[:, 0])
+        people, _, bodies = self.held.take(torch.nonzero(self.held.people.weight > 0)[:, 0])
         with torch.inference_mode():
-            body = self.average(people.keypoints, people.geometry)
+            body = self.average(people.keypoints, people.geometry, bodies)
             joints = self.body.pose(body.rotmat, body.betas)[0].numpy()
         truth = people.joints.numpy()
         aligned = fit_similarity(joints, truth).apply(joints)
@@ -180,6 +190,7 @@ def main() -> None:
     parser.add_argument("--rendered", type=Path, required=True, help="made by training.fusion.rendered")
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--networks", nargs="+", default=FusionRun.networks, help="whose keypoints, default both")
+    parser.add_argument("--bodies", type=Path, help="made by training.fusion.bodies: the fusion takes an HMR body too")
     parser.add_argument("--init", type=Path, help="a fusion to begin with")
     for name in ("minutes", "dropout", "rate", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
         default = getattr(FusionRun, name)
