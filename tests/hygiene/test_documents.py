@@ -14,7 +14,9 @@ from app.command_line import flags_of
 from app.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-DOCUMENTS = sorted([*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/**/*.md"), *REPOSITORY.glob("assets/**/*.md")])
+# docs/lab/ is history: it names files and commands that have gone.
+PAGES = (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("assets/**/*.md"))
+DOCUMENTS = sorted(PAGES)
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_PATH = re.compile(
     r"`((?:app|engines|export|hmr|training|evaluation|assets|docs|tests|requirements|scripts)/[\w./-]+)`"

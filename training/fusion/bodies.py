@@ -1,6 +1,6 @@
 """What an HMR package says of rendered people: `python -m training.fusion.bodies SET PACKAGE`.
 
-Writes SET/bodies-NAME.npy (N, 158), as the fusion takes an engine's body (hmr/networks/keypoint_fusion.py), in the order
+Writes SET/bodies-NAME.npy (N, 158), as the fusion takes a body (hmr/networks/keypoint_fusion.py), in the order
 of the set's files. The crop is HMR2.0's of an upright box, cut out of the padded one.
 """
 

@@ -2,7 +2,7 @@
 
 Teaches `KeypointFusion`: half of a batch are people without pictures (training/fusion/simulate.py), half rendered
 people with the answers of the real network (training/fusion/sets.py). Writes last.pt, to go on from, and
-at the end keypoint-fusion.pt (averaged weights). The last tenth of the rendered set is held out and printed.
+at the end keypoint-fusion.pt (averaged weights). Every tenth chunk of the rendered set is held out and printed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from hmr.networks.keypoint_fusion import KeypointFusion
 from training.fusion.loss import fusion_loss
 from training.fusion.sets import Rendered, load_rendered
 from training.fusion.simulate import CocoBody, People, Simulation, error_rows
+from training.synthetic.chunk import CHUNK
 
+HELD_OUT_ONE_IN = 10
+"""Of the rendered set's chunks."""
 WITHOUT_BODY = 0.25
 """Share of the rendered people whose engine's body is left out."""
 
@@ -63,9 +66,9 @@ class FusionTraining:
         arrays = load_rendered(run.rendered, run.networks)
         if run.bodies is not None:
             arrays["bodies"] = np.load(run.bodies)[: len(arrays["score"])]
-        held = max(1, len(arrays["score"]) // 10)
-        self.rendered = Rendered({name: array[:-held] for name, array in arrays.items()}, self.body)
-        self.held = Rendered({name: array[-held:] for name, array in arrays.items()}, self.body)
+        held = np.arange(len(arrays["score"])) // CHUNK % HELD_OUT_ONE_IN == 0
+        self.rendered = Rendered({name: array[~held] for name, array in arrays.items()}, self.body)
+        self.held = Rendered({name: array[held] for name, array in arrays.items()}, self.body)
         people = self.rendered.people
         good = (people.weight > 0) & (people.points[..., 2].mean(1) > 0.3)
         errors = error_rows(people.keypoints[good], people.points[good])
