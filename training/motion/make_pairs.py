@@ -54,19 +54,19 @@ def main(argv: list[str] | None = None) -> int:
     except (ValueError, EngineError) as error:
         print(error, file=sys.stderr)
         return 2
-    studio = Studio(engine)
     for split, clips in splits.items():
         out = args.out / split
         out.mkdir(parents=True, exist_ok=True)
         for old in out.glob("*.npz"):
             old.unlink()
+        studio = Studio(engine, held_out=split == "test")
         for number, piece in enumerate(pieces(clips, args.seconds, args.total, args.seed)):
-            paired = studio.act(piece, args.seed + number, held_out=split == "test")
+            paired = studio.act(piece, args.seed + number)
             if paired is not None:
                 paired.save(out / f"{number:03d}_{piece.name}.npz")
+        studio.close()
         print(f"{split}: {len(list(out.glob('*.npz')))} pieces of {package.info.name} in {out}", flush=True)
     engine.close()
-    studio.close()
     return 0
 
 

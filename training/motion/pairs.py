@@ -21,11 +21,14 @@ from hmr.geometry.camera import cam_crop_to_full
 from hmr.geometry.crop import crop_transforms, stack_crops
 from hmr.geometry.crop_ray import crop_ray_rotation
 from training.motion.data import MotionClip
-from training.synthetic.appearance import Appearance, sample_appearance
-from training.synthetic.backgrounds import procedural
+from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, Lighting
+from training.synthetic.cast import Member, SkinPoints, make_cast
 from training.synthetic.clip import room_camera, stage
-from training.synthetic.painted_scene import sample_light
-from training.synthetic.people_renderer import Light, PeopleRenderer, Person
+from training.synthetic.drawn import BareBody
+from training.synthetic.garments.head_chart import HEAD_AXIS_XZ, HEAD_LOW_M, HEAD_TOP_M
+from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
+from training.synthetic.lighting import sample_lighting
+from training.synthetic.limb_coordinates import limb_coordinates
 from training.synthetic.rooms import draw_room
 from training.synthetic.scene import Camera, crop_window, project
 
@@ -116,32 +119,42 @@ def draw_scene(rng: Rng) -> Scene:
 
 
 class Studio:
-    """Acts clips and lets an engine watch. Owns a GL context: use it from one thread, one at a time."""
+    """Acts clips and lets an engine watch; `held_out`: in the clothes of the test split. Owns a GL context: use it from
+    one thread, one at a time."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, held_out: bool) -> None:
         self.engine = engine
         self.body = BodyModel.load()
-        self.renderer = PeopleRenderer(self.body)
-        # The renderer's fabric texture: nobody in these clips wears a photograph.
-        self.fabric = procedural(np.random.default_rng(0), (256, 256))
+        self.wardrobe = Wardrobe.load(WARDROBE_FILE, held_out=held_out, photographs=(), body=self.body)
+        self.bare, self.points = BareBody.of(self.body, limb_coordinates(self.body)), SkinPoints.of(self.body)
         self.hw: tuple[int, int] = tuple(int(n) for n in engine.package.info.input("crops").shape[1:3])  # type: ignore[assignment]
         self.ray_frame = engine.package.info.orientation_frame == "crop-ray"
         self.takes_box = any(spec.name == "box_info" for spec in engine.package.info.inputs)
+        self.renderer = AtlasRenderer(1, 1, self.hw)
+        for name in ("cloth", "prints", "heads"):
+            self.renderer.set_textures(name, getattr(self.wardrobe, name))
+        self.renderer.set_head_box((*HEAD_AXIS_XZ, HEAD_TOP_M, HEAD_LOW_M))
 
     def close(self) -> None:
         """Release the GL objects; the engine stays open."""
         self.renderer.close()
 
-    def act(self, clip: MotionClip, seed: int, held_out: bool) -> PairedMotion | None:
+    def act(self, clip: MotionClip, seed: int) -> PairedMotion | None:
         """Draw and estimate a clip at its own rate; None where no scene of several shows the person throughout."""
         rng = np.random.default_rng(seed)
-        betas = rng.normal(0, 1, 10).clip(-2, 2).astype(np.float32)
+        member = make_cast(rng, 1, self.bare, self.points, self.wardrobe, self.renderer)[0]
+        try:
+            return self._act(clip, member, rng)
+        finally:
+            member.mesh.release()
+
+    def _act(self, clip: MotionClip, member: Member, rng: Rng) -> PairedMotion | None:
+        betas = member.betas
         placed = next((found for _ in range(20) if (found := self._place(rng, clip, betas)) is not None), None)
         if placed is None:
             return None
         scene, pose, transl = placed
-        look = sample_appearance(rng, held_out=held_out, photographs=False)
-        shown = self._watch(scene, pose, transl, betas, look, rng)
+        shown = self._watch(scene, pose, transl, member, rng)
         if shown is None:
             return None
         saw_pose, saw_transl, saw_betas, score = shown
@@ -169,9 +182,9 @@ class Studio:
         return (scene, pose, transl) if inside.mean(1).min() > 1 / 3 else None
 
     def _watch(
-        self, scene: Scene, pose: F32, transl: F32, betas: F32, look: Appearance, rng: Rng
+        self, scene: Scene, pose: F32, transl: F32, member: Member, rng: Rng
     ) -> tuple[F32, F32, F32, F32] | None:
-        count = len(pose)
+        count, betas = len(pose), member.betas
         saw = (
             np.zeros((count, 24, 3, 3), np.float32),
             np.zeros((count, 3), np.float32),
@@ -179,7 +192,7 @@ class Studio:
             np.zeros(count, np.float32),
         )
         room = draw_room(rng, scene.camera, scene.origin.astype(np.float64))
-        light = sample_light(rng, scene.camera)
+        light = sample_lighting(rng, room, scene.camera.rotation[:, 1])
         rest = self.body.rest_vertices(betas[None])
         box: F32 | None = None
         for frame in range(count):
@@ -189,20 +202,32 @@ class Studio:
                 return None
             if box is None or boxes.iou_matrix(box[None], true_box[None])[0, 0] < LOST_IOU:
                 box = boxes.pad(true_box, PADDING)
-            seen = self._estimate(scene.camera, room, Person(vertices, look), light, box, rng)
+            person = Drawn(member.mesh, self._motions(member, pose[frame], transl[frame]))
+            seen = self._estimate(scene.camera, room, person, vertices, light, box, rng)
             for column, value in zip(saw, seen, strict=True):
                 column[frame] = value
             box = self._mesh_box(scene.camera, *seen[:3])
         return saw
 
-    def _estimate(self, camera: Camera, room: U8, person: Person, light: Light, box: F32, rng: Rng):
+    @staticmethod
+    def _motions(member: Member, pose: F32, transl: F32) -> F32:
+        """(24, 3, 4): rest space -> camera frame."""
+        turns, places = forward_kinematics(pose[None], member.joints_rest[None])
+        shifts = places[0] - (turns[0] @ member.joints_rest[..., None])[..., 0] + transl
+        return np.concatenate([turns[0], shifts[..., None]], axis=-1).astype(np.float32)
+
+    def _estimate(
+        self, camera: Camera, room: U8, person: Drawn, vertices: F32, light: Lighting, box: F32, rng: Rng
+    ) -> tuple[F32, F32, F32, F32]:
         transform = crop_transforms(box[None], self.hw)[0]
         centre, size = (a.astype(np.float32) for a in stack_crops([transform]))
-        rgba, _ = self.renderer.render(
-            [person], crop_window(centre[0], float(size[0]), camera, self.hw), light, self.fabric
-        )
+        window = crop_window(centre[0], float(size[0]), camera, self.hw)
+        middle = ((vertices.min(0) + vertices.max(0)) / 2).astype(np.float32)
+        radius = float(np.linalg.norm(vertices - middle, axis=1).max()) + 0.12
+        drawn, _ = self.renderer.render([CropScene([person], window, light, middle, radius)])
+        rgba = drawn[0].astype(np.float32)
         behind = cv2.warpAffine(room, transform.image_to_crop, self.hw[::-1]).astype(np.float32)
-        pixels = rgba[..., :3] * 255 + (1 - rgba[..., 3:]) * behind + rng.normal(0, SENSOR_NOISE, (*self.hw, 3))
+        pixels = rgba[..., :3] + (1 - rgba[..., 3:] / 255) * behind + rng.normal(0, SENSOR_NOISE, (*self.hw, 3))
         crops = np.clip(pixels, 0, 255).astype(np.uint8)[None]
         wh, focal = np.array(camera.image_wh, np.float32), camera.focal_px
         inputs = {"crops": crops}

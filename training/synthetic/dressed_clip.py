@@ -1,7 +1,6 @@
 """Clips of dressed people with ground truth: motion capture in rooms, gestures before webcams.
 
-The renderer of the crops, on whole frames: `ClipStage` is to `clip.write_clip` what `clip.ClipRenderer` is, with
-outfits, light from the surroundings and shadows.
+The renderer of the crops, on whole frames: `ClipStage` is what `clip.write_clip` draws with.
 """
 
 from __future__ import annotations

@@ -21,7 +21,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from training.synthetic.backgrounds import HELD_OUT_EVERY
 from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
 from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked
 
@@ -29,6 +28,7 @@ U8 = NDArray[np.uint8]
 PACK_VERSION = 2
 SPLITS = ("train", "test")
 MAX_BYTES = 25_000_000
+HELD_OUT_EVERY = 8  # photographs: one of so many belongs to the test split
 SHORT_SIDE_PX, JPEG_QUALITY = 256, 78
 
 

@@ -1,4 +1,4 @@
-"""An empty room as a still picture, drawn in perspective by code alone: the background of clips that may be shipped."""
+"""An empty room as a still picture, drawn in perspective by code alone: the background of rendered motion."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from hmr.geometry.rotations import axis_angle_to_matrix
 from training.mocap.retarget import load_smpl_motion
 from training.synthetic.clip import chain, room_camera, stage, write_clip
 from training.synthetic.dressed_clip import SEATED_ROOT_M, ClipStage, DressedActor, gesture_motion
-from training.synthetic.generate import generate_from_pack
+from training.synthetic.generate import generate
 from training.synthetic.pack import Pack, open_pack
 from training.synthetic.poses import split_files
 from training.synthetic.scene import FLIP_YZ, Camera
@@ -103,7 +103,7 @@ def _crops(out: Path, pack: Path, workers: int) -> None:
     if meta.is_file() and json.loads(meta.read_text())["finished"] >= CROPS:
         print(f"{out}: kept", file=sys.stderr)
         return
-    generate_from_pack(out, pack, count=CROPS, split="test", seed=CROP_SEED, workers=workers)
+    generate(out, pack, count=CROPS, split="test", seed=CROP_SEED, workers=workers)
 
 
 def _clips(out: Path, pack_folder: Path, mocap: Path) -> None:

@@ -1,4 +1,4 @@
-"""The rectangle of a virtual picture that a renderer draws, at any size: what both renderers of people look through."""
+"""The rectangle of a virtual picture that a renderer draws, at any size."""
 
 from __future__ import annotations
 

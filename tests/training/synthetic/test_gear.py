@@ -51,7 +51,7 @@ def test_lively_poses_are_farther_from_the_mean() -> None:
 
     def away(lively: float) -> float:
         rng = np.random.default_rng(1)
-        poses = np.stack([replace(pool, lively=lively)._take(rng, False) for _ in range(300)])
+        poses = np.stack([replace(pool, lively=lively).take(rng, False) for _ in range(300)])
         return float(3 * len(MOVING_JOINTS) - np.einsum("tjab,jab->t", poses[:, MOVING_JOINTS], mean).mean())
 
     assert away(1.0) > away(0.5) > away(0.0)

@@ -21,3 +21,9 @@ def test_a_set_that_is_there_is_not_written_over(tmp_path: Path, capsys: pytest.
     assert generate.main([str(tmp_path), "--pack", str(tmp_path / "no"), "--count", "32"]) == 1
     assert "--overwrite" in capsys.readouterr().err
     assert json.loads((tmp_path / "meta.json").read_text()) == {"finished": 32}
+
+
+def test_without_a_pack_the_usage_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        generate.main([str(tmp_path / "set")])
+    assert "--pack" in capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Second version of the synthetic people: same seed, same pixels; labels that an independent projection confirms."""
+"""Synthetic people: same seed, same pixels; labels that an independent projection confirms."""
 
 from __future__ import annotations
 
