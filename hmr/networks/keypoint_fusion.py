@@ -89,6 +89,16 @@ class KeypointFusion(nn.Module):
         none.
         """
         middle, size = frame_of(keypoints)
+        out = self.leave(self.features_of(keypoints, geometry, body))
+        turns, betas, camera, spread, score = out.split([6 * JOINTS, BETAS, 3, JOINTS, 1], dim=1)
+        rotmat = rotmat_from_6d((turns + self.mean_6d).reshape(-1, 6)).reshape(-1, JOINTS, 3, 3)
+        return FusedBody(
+            rotmat, betas, _camera(camera, middle, size), 0.05 * torch.exp(spread.clamp(-3, 3)), score[:, 0]
+        )
+
+    def features_of(self, keypoints: Tensor, geometry: Tensor, body: Tensor | None = None) -> Tensor:
+        """(B, width) what the readouts read."""
+        middle, size = frame_of(keypoints)
         confidence = keypoints[..., 2:]
         at = (keypoints[..., :2] - middle[:, None]) / size[:, None, None]
         # What nobody saw says nothing: its place is taken to the middle.
@@ -98,12 +108,7 @@ class KeypointFusion(nn.Module):
         x = self.enter(torch.cat(parts, dim=1))
         if self.enter_body is not None and body is not None:
             x = x + self.enter_body(body)
-        out = self.leave(self.norm(self.blocks(x)))
-        turns, betas, camera, spread, score = out.split([6 * JOINTS, BETAS, 3, JOINTS, 1], dim=1)
-        rotmat = rotmat_from_6d((turns + self.mean_6d).reshape(-1, 6)).reshape(-1, JOINTS, 3, 3)
-        return FusedBody(
-            rotmat, betas, _camera(camera, middle, size), 0.05 * torch.exp(spread.clamp(-3, 3)), score[:, 0]
-        )
+        return self.norm(self.blocks(x))
 
 
 def frame_of(keypoints: Tensor) -> tuple[Tensor, Tensor]:

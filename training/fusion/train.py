@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from hmr.geometry.procrustes import fit_similarity
 from hmr.networks.keypoint_fusion import KeypointFusion
@@ -52,6 +53,7 @@ class FusionRun:
     seed: int = 0
     init: Path | None = None
     bodies: Path | None = None
+    score_only: bool = False
 
 
 class FusionTraining:
@@ -115,6 +117,26 @@ class FusionTraining:
             bodies = torch.cat([torch.zeros(len(drawn.weight), bodies.shape[1]), bodies])
         return people, torch.cat([torch.ones(len(drawn.weight)), score]), bodies
 
+    def fit_score(self, steps: int = 1500) -> None:
+        """Teach the score's readout alone, on rendered people, missed boxes and nobody; bodies stay to the bit."""
+        people, score, bodies = self.rendered.take(torch.arange(len(self.rendered)))
+        with torch.no_grad():
+            features = self.average.features_of(people.keypoints, people.geometry, bodies)
+        layer = self.average.leave
+        weight, bias = (p[-1].detach().clone().requires_grad_() for p in (layer.weight, layer.bias))
+        optimiser = torch.optim.AdamW([weight, bias], 3e-3, weight_decay=0.01)
+        share = float(score.mean())
+        balance = torch.where(score > 0, 0.5 / share, 0.5 / (1 - share))
+        for _ in range(steps):
+            loss = F.binary_cross_entropy_with_logits(features @ weight + bias, score, balance)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+        with torch.no_grad():
+            layer.weight[-1], layer.bias[-1] = weight, bias
+        print(json.dumps({"score_loss": round(float(loss.detach()), 4)} | self.measure()), flush=True)
+        self._publish()
+
     def train(self) -> None:
         """Until the minutes are spent."""
         run = self.run_options
@@ -174,8 +196,8 @@ class FusionTraining:
     def _publish(self) -> None:
         run = self.run_options
         training = (
-            f"poses of motion capture (CMU, MakeHuman) and gestures with simulated keypoints, {len(self.rendered)} "
-            f"rendered people seen by MoveNet {' and '.join(run.networks)}; {self.steps} steps"
+            f"poses of motion capture (CMU, DeepMimic, MakeHuman) and gestures with simulated keypoints, and rendered "
+            f"people seen by MoveNet {' and '.join(run.networks)}; score fitted on crops of nobody too"
         )
         torch.save(
             {
@@ -195,11 +217,13 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=FusionRun.networks, help="whose keypoints, default both")
     parser.add_argument("--bodies", type=Path, help="made by training.fusion.bodies: the fusion takes an HMR body too")
     parser.add_argument("--init", type=Path, help="a fusion to begin with")
+    parser.add_argument("--score-only", action="store_true", help="fit the score's readout of --init, nothing else")
     for name in ("minutes", "dropout", "rate", "width", "depth", "batch", "rendered_batch", "threads", "seed"):
         default = getattr(FusionRun, name)
         flag = f"--{name.replace('_', '-')}"
         parser.add_argument(flag, type=type(default), default=default, help=f"default {default}")
-    FusionTraining(FusionRun(**vars(parser.parse_args()))).train()
+    training = FusionTraining(FusionRun(**vars(parser.parse_args())))
+    training.fit_score() if training.run_options.score_only else training.train()
 
 
 if __name__ == "__main__":
