@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
         metavar="CHECKPOINT_OR_MODEL",
         help="our checkpoint, a published one (with --model), or a registered network's name (random weights)",
     )
-    make.add_argument("--out", type=Path, required=True, help="folder to write, e.g. assets/models/hmr-swin-t-s2")
+    make.add_argument("--out", type=Path, required=True, help="folder to write, e.g. assets/models/hmr-swin-t-s2-lite")
     make.add_argument("--detector", type=Path, metavar="FILE.pt", help="an ultralytics detector instead of a network")
     make.add_argument("--input", metavar="HxW", default="384x640", help="size of the detector's picture")
     network = make.add_argument_group("network")

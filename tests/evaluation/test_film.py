@@ -18,7 +18,7 @@ FLAGS = ("--engine", "onnxruntime", "--device", "cpu", "--threads", "1", "--quie
 
 
 def run(film: Path, boxes: Path, out: Path) -> int:
-    words = ["hmr-swin-t-s2", "--film", str(film), "--boxes", str(boxes), "--out", str(out), *FLAGS]
+    words = ["hmr-swin-t-s2-lite", "--film", str(film), "--boxes", str(boxes), "--out", str(out), *FLAGS]
     return predict.main(words)
 
 
@@ -61,7 +61,7 @@ def test_what_does_not_go_together_is_said(
     tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     film = repository / "assets" / "demo" / "demo.mp4"
-    words = ["hmr-swin-t-s2", "--out", str(tmp_path / "p.npz"), *FLAGS]
+    words = ["hmr-swin-t-s2-lite", "--out", str(tmp_path / "p.npz"), *FLAGS]
     np.savez(tmp_path / "track.npz", keypoints_px=np.zeros((3, 17, 3)))
     for more, said in (
         (["--film", str(film)], "--film and --boxes"),

@@ -131,7 +131,7 @@ def test_boxes_predict_and_score_fit_together(tmp_path: Path, smpl: Path, capsys
     labels, pred = tmp_path / "boxes.json", tmp_path / "pred.npz"
     assert boxes.main([str(tmp_path / "3dpw"), "--protocol", "3dpw", "--out", str(labels)]) == 0
     assert "6 people in 4 pictures" in capsys.readouterr().out
-    words = ["hmr-swin-t-s2", "--images", tmp_path / "3dpw", "--coco", labels, "--out", pred, "--quiet"]
+    words = ["hmr-swin-t-s2-lite", "--images", tmp_path / "3dpw", "--coco", labels, "--out", pred, "--quiet"]
     assert predict.main([*map(str, words), "--engine", "onnxruntime", "--device", "cpu", "--threads", "1"]) == 0
     got = score(capsys, pred, tmp_path / "3dpw", "--protocol", "3dpw", "--joints", "smpl24")
     assert got["joints"] == 24 and got["predicted"] == 6 and 1 < got["pa_mpjpe_mm"] < got["mpjpe_mm"] < 2000

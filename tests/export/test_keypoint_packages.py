@@ -155,7 +155,7 @@ def simcc(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_what_does_not_go_together_is_one_line(
     simcc: Path, repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hmr = str(repository / "assets/models/hmr-swin-t-s3/model.onnx")
+    hmr = str(repository / "assets/models/hmr-swin-t-s2-lite/model.onnx")
     detector = str(repository / "assets/models/person-detector/model.onnx")
     odd = str(torch_file(tmp_path / "odd.onnx", SimccNet(21), SIMCC))
     batch = str(movenet_file(tmp_path / "batch.onnx", rows=4))

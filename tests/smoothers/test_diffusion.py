@@ -151,7 +151,7 @@ def test_wrong_packages_and_lags_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no model package 'nothing' for smoother"):
         DiffusionSmoother("nothing")
     with pytest.raises(UsageError, match="a package for hmr"):
-        DiffusionSmoother(REPOSITORY_MODELS / "hmr-swin-t-s2")
+        DiffusionSmoother(REPOSITORY_MODELS / "hmr-swin-t-s2-lite")
 
 
 def test_the_factory_knows_the_usual_lag_and_the_offline_one() -> None:

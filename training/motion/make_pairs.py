@@ -1,4 +1,4 @@
-"""`python -m training.motion.make_pairs --package hmr-swin-t-s2`: let an engine watch rendered motion, write the pairs.
+"""`python -m training.motion.make_pairs --package hmr-swin-t-s2-lite`: let an engine watch rendered motion, write the pairs.
 
 Reads motion clips (../shared/data/mocap_cmu or --mocap), cuts them to a few seconds each, and writes one .npz per piece
 into OUT/train and OUT/test (truth and estimate, `training.motion.pairs.PairedMotion`). OUT holds one package's pairs.
@@ -37,7 +37,7 @@ def pieces(clips: list[MotionClip], seconds: float, total_s: float, seed: int) -
 def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.motion.make_pairs", description=__doc__)
-    parser.add_argument("--package", default="hmr-swin-t-s2", help="package folder, or a name in assets/models")
+    parser.add_argument("--package", default="hmr-swin-t-s2-lite", help="package folder, or a name in assets/models")
     parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
     parser.add_argument("--out", type=Path, default=Path("work/motion-pairs"))
     parser.add_argument("--split", choices=("train", "test"), action="append", help="default: both")

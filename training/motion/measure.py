@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.motion.measure", description=__doc__)
     parser.add_argument("--pairs", type=Path, default=Path("work/motion-pairs/train"))
-    parser.add_argument("--package", default="hmr-swin-t-s2", help="name of the engine, for the record")
+    parser.add_argument("--package", default="hmr-swin-t-s2-lite", help="name of the engine, for the record")
     parser.add_argument("--out", type=Path, default=ERROR_MODEL)
     args = parser.parse_args(argv)
     try:
