@@ -121,7 +121,6 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
 def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input, 1 where a network failed or the renderer did."""
     args = parser().parse_args(argv)
-    from app.errors import UsageError
     from training import distributed
     from training.config import load_recipe
     from training.loop import Training
@@ -129,7 +128,7 @@ def main(argv: list[str] | None = None) -> int:
     try:
         recipes = [load_recipe(name) for name in args.recipe]
         training = Training(recipes, _options(args, [recipe.name for recipe in recipes]))
-    except (ValueError, OSError, UsageError) as error:
+    except (ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 2
     except RuntimeError as error:  # the renderer, or a device that is not there

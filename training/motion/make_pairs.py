@@ -1,4 +1,4 @@
-"""`python -m training.motion.make_pairs --package hmr-swin-t-s2-lite`: let an engine watch rendered motion, write the pairs.
+"""`python -m training.motion.make_pairs --package PACKAGE`: let an engine watch rendered motion, write the pairs.
 
 Reads motion clips (../shared/data/mocap_cmu or --mocap), cuts them to a few seconds each, and writes one .npz per piece
 into OUT/train and OUT/test (truth and estimate, `training.motion.pairs.PairedMotion`). OUT holds one package's pairs.

@@ -22,8 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from app.errors import BodycastError, UsageError
-from app.output_file import check_target
+from training.datasets.errors import DatasetError
 from training.photos.agreement import Label, agree, same_person
 from training.photos.people_file import PeopleWriter
 from training.photos.split import held_out
@@ -48,7 +47,7 @@ class Photo:
 
 
 def read_boxes(path: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
-    """Pictures with their boxes, in the file's order. Raises: UsageError."""
+    """Pictures with their boxes, in the file's order. Raises: DatasetError."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         boxes: dict[int, list[dict[str, Any]]] = {image["id"]: [] for image in content["images"]}
@@ -56,18 +55,18 @@ def read_boxes(path: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]]]]:
             boxes[annotation["image_id"]].append(annotation)
         return [(image, boxes[image["id"]]) for image in content["images"]]
     except OSError as error:
-        raise UsageError(f"{path}: cannot be read ({error.strerror or error})") from error
+        raise DatasetError(f"{path}: cannot be read ({error.strerror or error})") from error
     except (ValueError, KeyError, TypeError) as error:
-        raise UsageError(f"{path}: not COCO's layout of images and annotations ({error})") from error
+        raise DatasetError(f"{path}: not COCO's layout of images and annotations ({error})") from error
 
 
 def photos(entries: Sequence[tuple[dict[str, Any], list[dict[str, Any]]]], folder: Path) -> Iterator[Photo]:
-    """Decoded pictures. Raises: UsageError for one that is missing or unreadable."""
+    """Decoded pictures. Raises: DatasetError for one that is missing or unreadable."""
     for entry, rows in entries:
         path = folder / entry["file_name"]
         image = cv2.imdecode(np.frombuffer(path.read_bytes(), np.uint8), cv2.IMREAD_COLOR) if path.is_file() else None
         if image is None:
-            raise UsageError(f"{path}: missing, or no picture")
+            raise DatasetError(f"{path}: missing, or no picture")
         stretch = float(entry.get("stretch_x", 1.0))
         boxes = np.array([a["bbox"] for a in rows], np.float64).reshape(-1, 4)
         if stretch != 1.0:
@@ -166,7 +165,8 @@ def main(argv: list[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         for path in filter(None, (args.out, args.held_out_out)):
-            check_target(path, args.overwrite)
+            if path.exists() and not args.overwrite:
+                raise DatasetError(f"{path} exists; give another name, or --overwrite to replace it")
         entries = read_boxes(args.boxes)[:: max(1, args.every)][: args.limit]
         labeller = Labeller(MoveNet(args.movenet, args.threads), BlazePose(args.blazepose, args.threads))
         kept = PeopleWriter(args.height)
@@ -175,7 +175,7 @@ def main(argv: list[str] | None = None) -> int:
         kept.write(args.out)
         if held is not None:
             held.write(args.held_out_out)
-    except (BodycastError, OSError) as error:
+    except (DatasetError, OSError) as error:
         print(f"training.photos.label: {error}", file=sys.stderr)
         return 2
     print(f"{args.out}: {len(kept)} people; {people} of {boxes} boxes labelled, those held out included")

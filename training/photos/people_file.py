@@ -11,6 +11,8 @@ MARGIN_W x `size_px` in width around `centre_px`.
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +20,9 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.npz_file import read_arrays
-from app.output_file import write_whole
+from engines.user_cache import write_whole
 from hmr.geometry.crop import hmr_square
+from training.datasets.errors import DatasetError
 from training.photos.agreement import LANDMARKS, Label
 from training.photos.teachers import Square, warp_averaged
 
@@ -89,7 +91,9 @@ class PeopleWriter:
         columns["jpeg"] = np.frombuffer(b"".join(self._jpegs), np.uint8)
         columns["start"] = np.cumsum([0, *map(len, self._jpegs)]).astype(np.int64)
         columns["pictures"] = np.array(list(self._pictures), np.str_)
-        write_whole(path, lambda stream: np.savez(stream, allow_pickle=False, **columns))
+        content = io.BytesIO()
+        np.savez(content, allow_pickle=False, **columns)
+        write_whole(path, content.getvalue())
 
 
 def stored_from_picture(centre: NDArray[Any], size: float, height: int) -> NDArray[np.float64]:
@@ -100,8 +104,18 @@ def stored_from_picture(centre: NDArray[Any], size: float, height: int) -> NDArr
 
 
 def read_people(path: Path) -> dict[str, NDArray[Any]]:
-    """The arrays of a file. Raises: UsageError."""
-    return read_arrays(path, COLUMNS, "people", "`python -m training.photos.label` makes one")
+    """The arrays of a file. Raises: DatasetError."""
+    way_out = "`python -m training.photos.label` makes one"
+    if not path.is_file():
+        raise DatasetError(f"{path}: no such file; {way_out}")
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            missing = [name for name in COLUMNS if name not in archive.files]
+            if not missing:
+                return {name: archive[name] for name in COLUMNS}
+    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        raise DatasetError(f"{path}: not a readable people file ({error}); {way_out}") from error
+    raise DatasetError(f"{path}: not a people file, {', '.join(missing)} missing; {way_out}")
 
 
 def decode(people: dict[str, NDArray[Any]], row: int) -> U8:

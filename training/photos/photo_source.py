@@ -36,7 +36,7 @@ class PhotoCrops:
     """People of a file of `training.photos.label`, decoded once, cut anew on every draw."""
 
     def __init__(self, path: Path, device: torch.device, seed: int, height: int) -> None:
-        """height: largest of the crops that will be drawn, px. Raises: UsageError for another kind of file."""
+        """height: largest of the crops that will be drawn, px. Raises: DatasetError for another kind of file."""
         people = read_people(path)
         self.count = len(people["start"]) - 1
         self.device = device

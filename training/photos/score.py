@@ -16,7 +16,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from app.errors import UsageError
 from evaluation.metrics import pa_mpjpe_mm
 from hmr.body.joints import NUM_JOINTS, Joint
 from hmr.body.torch_body import TorchBody
@@ -85,7 +84,7 @@ def main(argv: list[str] | None = None) -> int:
             photos = PhotoCrops(args.photos, torch.device("cpu"), 0, image_hw[0])
             scores = score_photos(net, photos, image_hw)
             print(path.name, {name: round(value, 1) for name, value in scores.items()})
-    except (UsageError, OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, ValueError) as error:
         print(f"training.photos.score: {error}", file=sys.stderr)
         return 2
     return 0

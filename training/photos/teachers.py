@@ -18,7 +18,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
+from training.datasets.errors import DatasetError
 
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
@@ -76,15 +76,15 @@ class _Graph:
     """A model file on OpenVINO, on the CPU."""
 
     def __init__(self, path: Path, threads: int) -> None:
-        """Raises: UsageError where the file is missing or no model."""
+        """Raises: DatasetError where the file is missing or no model."""
         import openvino
 
         if not path.is_file():
-            raise UsageError(f"{path}: no such file; see --help")
+            raise DatasetError(f"{path}: no such file; see --help")
         try:
             compiled = openvino.Core().compile_model(str(path), "CPU", {"INFERENCE_NUM_THREADS": threads})
         except RuntimeError as error:
-            raise UsageError(f"{path}: not a model that OpenVINO reads ({str(error).splitlines()[0]})") from error
+            raise DatasetError(f"{path}: not a model that OpenVINO reads ({str(error).splitlines()[0]})") from error
         self._request = compiled.create_infer_request()
 
     def __call__(self, array: NDArray[Any]) -> list[NDArray[Any]]:

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import torch
 
-from app.errors import UsageError
 from hmr.body.surface_joints import POINT_NAMES
 from hmr.body.torch_body import TorchBody
 from tests.training.toy import JOINT_QUERIES, toy_crops, toy_recipe, write_set
 from training.batch import joined, mirrored
 from training.crop_set import Crops
+from training.datasets.errors import DatasetError
 from training.loop import RunOptions, Training
 from training.losses import Labels, SurfaceBody
 from training.photos.agreement import COCO_LANDMARKS, LANDMARKS, Label, agree, same_person
@@ -164,7 +164,7 @@ def test_a_run_learns_from_both(tmp_path: Path) -> None:
 
 
 def test_bad_files_and_shares_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"training\.photos\.label"):
+    with pytest.raises(DatasetError, match=r"training\.photos\.label"):
         read_people(tmp_path / "nothing.npz")
     photos = PhotoCrops(people_file(tmp_path / "people.npz"), torch.device("cpu"), 0, 96)
     with pytest.raises(ValueError, match="photo-share"):
