@@ -27,13 +27,15 @@ Rng = np.random.Generator
 NO_ROW, HIDDEN, PERSON, REGION = -1, 0, 1, 2
 NOBODY_ONE_IN = 5
 """Of a folder of photographs of nobody, in the order of their names, so many are held out."""
+NOT_NOBODY = Path(__file__).with_name("not_nobody.txt")
+"""Names of photographs in a folder of nobody that show somebody after all."""
 MOSAIC_SHARE = 0.15
 TURNED_SHARE = 0.15
 """Of the pictures, turned by any angle: people who fall or turn a somersault."""
 CLOSER_SHARE = 0.35
 """Of the pictures, where a part fills the frame."""
 LOW_RESOLUTION_SHARE = 0.15
-LEAST_PX = 16
+LEAST_PX = 28
 """A person's longer side in the frame: smaller ones are not asked for."""
 UNASKED_ORIGINS = {"doubted": HIDDEN, "unsure": HIDDEN, "group": REGION}
 """What `training.detector.complete` says of boxes, as what is asked there."""
@@ -146,12 +148,16 @@ class Photographs:
 
 
 def nobody_files(folder: Path) -> list[tuple[Path, bool]]:
-    """Photographs of a folder in the order of their names, and whether each is held out. Raises: ValueError."""
+    """Photographs of a folder in the order of their names, and whether each is held out; without those in
+    `NOT_NOBODY`. Raises: ValueError."""
     kinds = (".jpg", ".jpeg", ".png")
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in kinds) if folder.is_dir() else []
     if not files:
         raise ValueError(f"{folder}: no .jpg or .png there")
-    return [(file, number % NOBODY_ONE_IN == 0) for number, file in enumerate(files)]
+    lines = NOT_NOBODY.read_text(encoding="utf-8").splitlines()
+    somebody = {name for line in lines if not line.startswith("#") for name in line.split()}
+    split = [(file, number % NOBODY_ONE_IN == 0) for number, file in enumerate(files)]
+    return [(file, out) for file, out in split if file.stem not in somebody]
 
 
 def letterboxed(picture: U8, hw: tuple[int, int]) -> tuple[U8, Letterbox]:

@@ -153,7 +153,7 @@ def optimiser_of(net: PersonDetector, args: argparse.Namespace) -> torch.optim.A
         of_part = [p for p in net.parameters() if p.requires_grad and (id(p) in inside) == in_backbone]
         groups.append({"params": [p for p in of_part if p.ndim > 1], "weight_decay": 0.02, "factor": factor})
         groups.append({"params": [p for p in of_part if p.ndim <= 1], "weight_decay": 0.0, "factor": factor})
-    return torch.optim.AdamW(groups, lr=args.lr)
+    return torch.optim.AdamW(groups, lr=args.lr, fused=True)
 
 
 class Run:
@@ -170,8 +170,11 @@ class Run:
             if not self.file.is_file():
                 raise ValueError(f"{self.file} is missing: there is no run to resume")
             state = torch.load(self.file, map_location=args.device, weights_only=True)
+            factors = [group["factor"] for group in self.optimiser.param_groups]
             for part in ("net", "mean", "optimiser"):
                 getattr(self, part).load_state_dict(state[part])
+            for group, factor in zip(self.optimiser.param_groups, factors, strict=True):
+                group["factor"] = factor  # as this command line says, not the one before
             self.steps, self.minutes = int(state["steps"]), float(state["minutes"])
         self.begin = time.monotonic() - 60 * self.minutes
 
