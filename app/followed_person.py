@@ -43,6 +43,10 @@ class FollowOptions:
     max_predict_s: float = 0.25
     velocity_s: float = 0.08  # time constant of the velocity average
     min_size_px: float = 12.0
+    return_s: float = 1.5  # somebody lost away from the picture's border is expected again for so long
+    return_speed: float = 3.0  # and no further away than so many of their sizes a second
+    return_ratio: float = 1.8  # and at most so much larger or smaller
+    border: float = 0.02  # share of the picture's sides within which a box touches its border
     memory_s: float = 1.0  # how long old boxes are kept, for detections that arrive late
 
     def __post_init__(self) -> None:
@@ -223,6 +227,32 @@ class FollowedPerson:
         change = np.concatenate([box_centre(seen) - box_centre(before), box_size(seen) - box_size(before)])
         weight = 1.0 - float(np.exp(-elapsed_s / options.velocity_s))
         self.velocity = self.velocity + weight * (change / elapsed_s - self.velocity)
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """Somebody whose track ended at `time_s` in the middle of the picture, where nobody vanishes: they may be upside
+    down, blurred or hidden. `box` (4,) xyxy px."""
+
+    id: int
+    time_s: float
+    box: F64
+
+    def strangeness(self, person: FollowedPerson, options: FollowOptions) -> float:
+        """How far off a newcomer is, 0 for the same place; infinite where they cannot be the one that was lost."""
+        passed_s = person.born_s - self.time_s
+        size, other = float(box_size(self.box).max()), float(box_size(person.history[0][1]).max())
+        apart = float(np.linalg.norm(box_centre(person.history[0][1]) - box_centre(self.box))) / size
+        reach = options.return_speed * max(passed_s, 0.0) + 0.5
+        ratio = max(size, other) / max(min(size, other), 1e-6)
+        possible = -0.5 <= passed_s <= options.return_s and apart <= reach and ratio <= options.return_ratio
+        return apart / reach if possible else np.inf
+
+
+def touches_border(box: F64, image_wh: tuple[int, int], border: float) -> bool:
+    """Whether a box (4,) reaches the picture's border, or nearly."""
+    edge = border * np.array(image_wh)
+    return bool((box[:2] <= edge).any() or (box[2:] >= np.array(image_wh) - edge).any())
 
 
 def same_body(one: tuple[F64, F32], other: tuple[F64, F32], min_iou: float, max_apart: float) -> bool:

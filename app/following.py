@@ -12,7 +12,14 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.followed_person import FollowedPerson, FollowOptions, covered_fraction, in_picture
+from app.followed_person import (
+    FollowedPerson,
+    FollowOptions,
+    Lost,
+    covered_fraction,
+    in_picture,
+    touches_border,
+)
 from app.records import F32, F64, I32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
 from app.trackers.base import Tracker
 from hmr.geometry import boxes
@@ -67,6 +74,7 @@ class Follower:
         self._image_wh = (1, 1)
         self._last_loss_s: float | None = None
         self._ended: dict[int, float] = {}
+        self._lost: list[Lost] = []
         self._looks = 0
 
     def __len__(self) -> int:
@@ -92,6 +100,7 @@ class Follower:
         """Forget everybody (a cut in the film). Ids go on counting."""
         self._people, self._new, self._ended = [], [], {}
         self._id_of_track, self._twins = {}, {}
+        self._lost = []
         self._last_loss_s = None
         self._looks = 0
         self._tracker.reset()
@@ -200,6 +209,15 @@ class Follower:
         )
 
     def _give_id(self, person: FollowedPerson) -> int:
+        """Their own from before, where they are who was lost in the middle of the picture; else a new one."""
+        followed = {other.id for other in self._people}
+        known = [lost for lost in self._lost if lost.id not in followed]
+        off = [lost.strangeness(person, self._options) for lost in known]
+        if off and min(off) < np.inf:
+            back = known[int(np.argmin(off))]
+            self._lost.remove(back)
+            person.id = back.id
+            return person.id
         person.id = self._next_id
         self._next_id += 1
         return person.id
@@ -376,6 +394,11 @@ class Follower:
         self._ended[person.key] = person.weak_since_s
         if person.id:
             self._last_loss_s = self._time_s
+            since_s = min(person.weak_since_s, self._time_s)
+            box = person.box_at(since_s)
+            self._lost = [lost for lost in self._lost if self._time_s - lost.time_s < 2 * self._options.return_s]
+            if not touches_border(box, self._image_wh, self._options.border):
+                self._lost.append(Lost(person.id, since_s, box))
 
 
 def joint_pixels(joints: F32, intrinsics: Intrinsics) -> F32:

@@ -13,7 +13,7 @@ from app.model_packages import find_package
 from app.records import F32, U8, CropBatch, Frame, Tracks
 from engines.base import Engine
 from engines.errors import EngineError
-from engines.package import BATCH, ModelPackage, Tensors
+from engines.package import BATCH, ModelPackage
 from engines.registry import open_engine
 from hmr.body.surface_joints import COCO_JOINT_NAMES
 from hmr.geometry.crop import blackened, padded_transforms, seen_part
@@ -26,6 +26,9 @@ COCO_OF: dict[str, tuple[int, ...]] = {
 }
 """Joint set -> rows of COCO's 17 keypoints in it."""
 COUNT_OF = {"coco-17": 17, "halpe-26": 26, "coco-wholebody-133": 133, "blazepose-33": 33}
+SUREST, UNSURE, SURER = 6, 0.35, 0.1
+"""Of so many keypoints the mean confidence decides: below UNSURE the crop is looked at turned as well, and that is
+believed where it is surer by SURER."""
 _MIRROR = np.array(
     [
         COCO_JOINT_NAMES.index(name.replace("left", "\0").replace("right", "left").replace("\0", "right"))
@@ -92,25 +95,58 @@ class KeypointNetwork:
         """COCO's 17 keypoints (N,17,3) in crops (N, h, w, 3) uint8 RGB: x, y in crop heights from the crop's centre,
         confidence 0..1. Raises: RunError where the engine fails."""
         both = np.concatenate([pixels, pixels[:, :, ::-1]]) if self._flip else pixels
-        try:
-            outputs = self._engine.run({"crops": np.ascontiguousarray(both)})
-        except EngineError as error:
-            raise RunError(str(error)) from error
-        return self._answer(outputs, len(pixels))
-
-    def _answer(self, outputs: Tensors, count: int) -> F32:
-        found = outputs["keypoints"][:, self._rows].astype(np.float32)
-        at = found[:count]
+        found = self._run(both)
+        at = found[: len(pixels)]
         if self._flip:
             # Column u of w becomes w - 1 - u: a crop's centre lies half a pixel beside the middle of its columns.
-            back = found[count:, _MIRROR] * np.array([-1, 1, 1], np.float32)
+            back = found[len(pixels) :, _MIRROR] * np.array([-1, 1, 1], np.float32)
             back[..., 0] -= 1 / self._input_hw[0]
             at = _mean_keypoints(at, back)
+        unsure = np.flatnonzero(surest(at) < UNSURE)
+        if len(unsure):
+            at = at.copy()
+            at[unsure] = self._turned(pixels[unsure], at[unsure])
         return at
+
+    def _turned(self, pixels: U8, at: F32) -> F32:
+        """The surest of `at` (N,17,3) and what is seen in the crops turned upside down, and of square crops sideways:
+        the networks know few people in a somersault or lying."""
+        square = self._input_hw[0] == self._input_hw[1]
+        turns = (1, 2, 3) if square else (2,)
+        found = self._run(np.concatenate([np.rot90(pixels, turn, axes=(1, 2)) for turn in turns]))
+        looks = [at, *(turned_back(look, turn, self._input_hw[0]) for look, turn in zip(
+            np.split(found, len(turns)), turns, strict=True))]  # fmt: skip
+        best = np.argmax([surest(look) + (SURER if number == 0 else 0) for number, look in enumerate(looks)], axis=0)
+        return np.stack(looks)[best, np.arange(len(at))]
+
+    def _run(self, pixels: U8) -> F32:
+        try:
+            outputs = self._engine.run({"crops": np.ascontiguousarray(pixels)})
+        except EngineError as error:
+            raise RunError(str(error)) from error
+        return outputs["keypoints"][:, self._rows].astype(np.float32)
 
     def close(self) -> None:
         """Release the engine. May be called twice."""
         self._engine.close()
+
+
+def surest(at: F32) -> F32:
+    """(N,) mean confidence of the SUREST surest keypoints of (N,17,3): in a close-up most are out of sight."""
+    return np.sort(at[..., 2], axis=1)[:, -SUREST:].mean(axis=1)
+
+
+def turned_back(look: F32, turn: int, height: int) -> F32:
+    """Keypoints (N,17,3) of crops that were turned counter-clockwise by `turn` quarters, in the crops as they were."""
+    x, y, confidence = look[..., 0], look[..., 1], look[..., 2]
+    pixel = 1 / height
+    if turn == 1:
+        x, y = -y - pixel, x
+    elif turn == 2:
+        x, y = -x - pixel, -y - pixel
+    else:
+        x, y = y, -x - pixel
+    return np.stack([x, y, confidence], axis=-1).astype(np.float32)
 
 
 def _mean_keypoints(one: F32, other: F32) -> F32:

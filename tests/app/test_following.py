@@ -233,3 +233,34 @@ def test_the_detector_is_asked_soon_about_somebody_whom_it_missed_while_his_scor
     walk.detect()
     walk.see(MAN, score=0.7)
     assert walk.follower.uncertain
+
+
+def lost_and_seen_again(where: Box, at: Box, gap_frames: int = 12) -> list[int]:
+    """Ids of a newcomer at `at` after somebody at `where` was lost (half a second of low scores) and not seen since."""
+    walk = Walkthrough()
+    walk.detect(where)
+    walk.see(where)
+    while len(walk.follower):
+        walk.see(where, score=0.05)
+    for _ in range(gap_frames):
+        walk.see()
+    for _ in range(3):
+        walk.detect(at)
+        confirmed = walk.see(at)
+    return confirmed.id.tolist()
+
+
+def test_somebody_lost_in_the_middle_of_the_picture_comes_back_under_their_id() -> None:
+    """A somersault: out of the networks' sight for a second, then one body height further on."""
+    assert lost_and_seen_again(MAN, moved(MAN, 150, 90)) == [1]
+
+
+def test_somebody_too_large_too_small_or_too_late_is_somebody_else() -> None:
+    assert lost_and_seen_again(MAN, (100, 20, 300, 475)) == [2]
+    assert lost_and_seen_again(MAN, (240, 200, 270, 290)) == [2]
+    assert lost_and_seen_again(MAN, moved(MAN, 20), gap_frames=60) == [2]
+
+
+def test_who_left_over_the_border_does_not_come_back_as_somebody_in_the_middle() -> None:
+    at_the_border = (0.0, 100.0, 80.0, 340.0)
+    assert lost_and_seen_again(at_the_border, moved(MAN, 60)) == [2]
