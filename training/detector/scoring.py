@@ -20,6 +20,9 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 SCORES = (0.2, 0.35, 0.5)
 SAME_IOU = 0.6  # as in app/detectors/package_detector.py
+PROGRAM_LIMIT = 0.35
+"""Score from which the program takes a box."""
+NOBODY_PERCENT = 3.0
 LEAST_HEIGHT = 0.15
 """Of the frame: smaller people are not counted in photographs."""
 
@@ -65,6 +68,18 @@ def score(net: PersonDetector, pictures: Pictures, count: int, least_height: flo
         out[f"nobody_per_100@{limit}"] = 100 * wrong[limit] / max(count, 1)
         out[f"spoiled_percent@{limit}"] = 100 * spoiled[limit] / max(count, 1)
     return out
+
+
+def hold_back(net: PersonDetector, nobody: Pictures, percent: float = NOBODY_PERCENT) -> None:
+    """Lower `net.calibration`'s shift where at `PROGRAM_LIMIT` more than `percent` of `nobody`'s pictures have a box:
+    Platt's line is that of pictures full of people, and most of a camera's time shows few or none."""
+    most = [float(scores.max(initial=0.0)) for _, scores, _ in answers(net, nobody, len(nobody), 0.0)]
+    allowed = int(len(most) * percent / 100)
+    if not most or allowed >= len(most):
+        return
+    surest = torch.logit(torch.tensor(sorted(most, reverse=True)[allowed], dtype=torch.float64), 1e-6)
+    above = float(surest) - float(torch.logit(torch.tensor(PROGRAM_LIMIT, dtype=torch.float64)))
+    net.calibration[1] -= max(above + 1e-3, 0.0)
 
 
 def calibrate(net: PersonDetector, sets: list[Pictures], count: int) -> None:

@@ -34,13 +34,13 @@ from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
 from hmr.networks.person_detector import STRIDE, PersonDetector
 from training.crop_set import jitter_colours
 from training.detector.pictures import PICTURE_HW
-from training.detector.scoring import LEAST_HEIGHT, SCORES, calibrate, normalised, score
+from training.detector.scoring import LEAST_HEIGHT, SCORES, calibrate, hold_back, normalised, score
 from training.detector.sets import Photographs, Pictures, Source, drawn
 from training.detector.starts import ORIGINS, detector
 from training.detector.targets import Targets, losses, targets
 
 F64 = NDArray[np.float64]
-SHARES = {"people": 0.55, "rendered": 0.25, "nobody": 0.2}
+SHARES = {"people": 0.57, "rendered": 0.18, "nobody": 0.25}
 """How often each kind of picture is drawn, where there is one: without enough pictures of nobody, whatever stands out
 is taken for a person."""
 CALIBRATION = {"people": 150, "nobody": 60}
@@ -53,11 +53,13 @@ SMALL_HW = (192, 320)
 
 @dataclass(frozen=True)
 class Material:
-    """What a run learns from, is calibrated on, and is scored on (by name; least height of the people counted)."""
+    """What a run learns from, is calibrated on (`nobody`: those of its pictures that show nobody), and is scored on (by
+    name; least height of the people counted)."""
 
     sources: list[Source]
     shares: F64
     calibration: list[Pictures]
+    nobody: Pictures | None
     tests: dict[str, tuple[Pictures, float]]
 
 
@@ -84,6 +86,7 @@ def gather(args: argparse.Namespace, hw: tuple[int, int]) -> Material:
     """Open everything that the command line names. Raises: ValueError."""
     kinds: dict[str, list[Source]] = {"people": [], "rendered": [], "nobody": []}
     calibration: list[Pictures] = []
+    nobody = None
     tests: dict[str, tuple[Pictures, float]] = {}
     for name, folder in (("people", args.people), ("nobody", args.nobody)):
         if folder is None:
@@ -92,6 +95,8 @@ def gather(args: argparse.Namespace, hw: tuple[int, int]) -> Material:
         learned, kept = parted(train, min(CALIBRATION[name], len(train) // 4))
         kinds[name].append(learned)
         calibration.append(kept.letterboxed(hw))
+        if name == "nobody":
+            nobody = calibration[-1]
         tests[name] = test.letterboxed(hw), LEAST_HEIGHT
     for folder in args.train:
         rendered = _rendered(folder, hw)
@@ -104,7 +109,7 @@ def gather(args: argparse.Namespace, hw: tuple[int, int]) -> Material:
     if not sources or not tests:
         raise ValueError("nothing to learn from or no test: give --people and --labels, or --train and --test")
     shares = [SHARES[kind] * len(s) / sum(map(len, of_kind)) for kind, of_kind in kinds.items() for s in of_kind]
-    return Material(sources, np.array(shares) / sum(shares), calibration, tests)
+    return Material(sources, np.array(shares) / sum(shares), calibration, nobody, tests)
 
 
 def _photographs(kind: str, folder: Path, labels: Path | None, *, test: bool) -> Photographs:
@@ -282,6 +287,8 @@ def train(args: argparse.Namespace) -> dict[str, float]:
             if done >= 1:
                 break
     calibrate(run.mean, material.calibration, args.calibrate)
+    if material.nobody is not None:
+        hold_back(run.mean, material.nobody)
     final = scores(run.mean, material, None)
     run.save(final, pictures)
     return final

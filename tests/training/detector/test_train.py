@@ -226,6 +226,24 @@ def test_scores_are_calibrated(monkeypatch: pytest.MonkeyPatch) -> None:
     assert slope == pytest.approx(0.87, abs=0.25) and shift == pytest.approx(0, abs=0.3)
 
 
+def test_scores_are_held_back_until_few_pictures_of_nobody_have_a_box(monkeypatch: pytest.MonkeyPatch) -> None:
+    net = PersonDetector(HW, "residual").eval()
+    highest = torch.linspace(-3, 3, 50)
+
+    def some(net: PersonDetector, *_: object) -> object:
+        for logit in highest:
+            chance = torch.sigmoid(logit * net.calibration[0] + net.calibration[1]).reshape(1)
+            yield np.zeros((1, 4), np.float32), chance.numpy(), np.zeros((0, 5), np.float32)
+
+    monkeypatch.setattr(scoring, "answers", some)
+    scoring.hold_back(net, _set(50, 1), 4.0)
+    with_box = sum(float(scores.max()) >= scoring.PROGRAM_LIMIT for _, scores, _ in some(net))
+    assert with_box == 2 and net.calibration[0] == 1
+    before = net.calibration.clone()
+    scoring.hold_back(net, _set(50, 1), 4.0)
+    assert torch.equal(net.calibration, before) or abs(net.calibration[1] - before[1]) < 0.01
+
+
 @pytest.mark.parametrize("backbone", ["csp", "mobilenet-v2", "residual"])
 def test_a_checkpoint_is_rebuilt(tmp_path: Path, backbone: Backbone) -> None:
     arguments = {"image_hw": [64, 96], "backbone": backbone, "neck": 32}
