@@ -24,6 +24,7 @@ F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 SUPERSAMPLE = 1.5  # per direction; multisampling costs software renderers three times as much for the same edges
 SHADOW_PX = 256
+AVATARS_UNIT = 6
 P = ParamSpec("P")
 R = TypeVar("R")
 
@@ -69,7 +70,7 @@ class CropScene:
 @dataclass(frozen=True)
 class UploadedMesh:
     """A mesh on the GPU: vertex arrays of the passes; `release` frees it. The first `skin_count` indices are skin;
-    the first `shadowless_count` throw no shadow."""
+    the first `shadowless_count` throw no shadow. `textured`: `skin` is of the avatars' program."""
 
     skin: moderngl.VertexArray
     cloth: moderngl.VertexArray
@@ -81,6 +82,7 @@ class UploadedMesh:
     look: bytes
     buffers: tuple[moderngl.Buffer, ...]
     context: moderngl.Context
+    textured: bool = False
 
     def release(self) -> None:
         """Free the GPU memory."""
@@ -120,6 +122,7 @@ class AtlasRenderer:
         ctx.front_face = "cw"  # the projection puts row 0 on top, which mirrors the winding
         self._skin = ctx.program(vertex_shader=glsl.COLOUR_VERTEX, fragment_shader=glsl.SKIN_FRAGMENT)
         self._cloth = ctx.program(vertex_shader=glsl.COLOUR_VERTEX, fragment_shader=glsl.CLOTH_FRAGMENT)
+        self._avatar: moderngl.Program | None = None  # made for the first pool of avatars
         self._shadow = ctx.program(vertex_shader=glsl.SHADOW_VERTEX, fragment_shader=glsl.SHADOW_FRAGMENT)
         self._part = ctx.program(vertex_shader=glsl.PART_VERTEX, fragment_shader=glsl.PART_FRAGMENT)
         width, height = columns * crop_hw[1], rows * crop_hw[0]
@@ -147,7 +150,12 @@ class AtlasRenderer:
 
     @_current
     def set_textures(self, name: str, pictures: U8) -> None:
-        """Replace the pool `cloth` (N, h, w, 3), `prints` or `heads` (N, h, w, 4)."""
+        """Replace the pool `cloth` or `avatars` (N, h, w, 3), `prints` or `heads` (N, h, w, 4)."""
+        if name == "avatars" and self._avatar is None:
+            self._avatar = self._context.program(vertex_shader=glsl.COLOUR_VERTEX, fragment_shader=glsl.AVATAR_FRAGMENT)
+            for unit, pool in ((3, "grain"), (4, "shadow"), (AVATARS_UNIT, "avatars")):
+                if pool in self._avatar:
+                    self._avatar[pool].value = unit
         if name in self._textures:
             self._textures[name].release()
         count, height, width, channels = pictures.shape
@@ -169,6 +177,9 @@ class AtlasRenderer:
     def upload(self, mesh: Mesh) -> UploadedMesh:
         """Put a mesh on the GPU."""
         ctx = self._context
+        skin = self._avatar if mesh.textured else self._skin
+        if skin is None:
+            raise ValueError("a textured mesh needs the pool of avatars: set_textures comes first")
         buffer = ctx.buffer(np.ascontiguousarray(mesh.vertices).tobytes())
         index = ctx.buffer(np.ascontiguousarray(mesh.faces, np.int32).tobytes())
         body_index = ctx.buffer(np.ascontiguousarray(mesh.body_faces, np.int32).tobytes())
@@ -185,10 +196,10 @@ class AtlasRenderer:
             return ctx.vertex_array(program, [(buffer, " ".join(formats), *names)], indices)
 
         return UploadedMesh(
-            array(self._skin, index), array(self._cloth, index), 3 * mesh.skin_faces, 3 * mesh.shadowless,
+            array(skin, index), array(self._cloth, index), 3 * mesh.skin_faces, 3 * mesh.shadowless,
             3 * len(mesh.faces),
             array(self._shadow, index), array(self._part, body_index),
-            np.ascontiguousarray(mesh.look, np.float32).tobytes(), (buffer, index, body_index), ctx,
+            np.ascontiguousarray(mesh.look, np.float32).tobytes(), (buffer, index, body_index), ctx, mesh.textured,
         )  # fmt: skip
 
     @_current
@@ -236,18 +247,25 @@ class AtlasRenderer:
             self._textures[name].use(unit)
         self._shadow_map.use(4)
         self._textures["folds"].use(5)
+        if self._avatar is not None:
+            self._textures["avatars"].use(AVATARS_UNIT)
         self._canvas.use()
         self._canvas.clear(0.0, 0.0, 0.0, 0.0)
         for number, (scene, light) in enumerate(zip(scenes, lights, strict=True)):
             self._canvas.viewport = self._cell(number, self._fine_hw[1], self._fine_hw[0])
-            for program in (self._skin, self._cloth):
-                self._set_window(program, number, scene, light)
+            for program in (self._skin, self._cloth, self._avatar):
+                if program is not None:
+                    self._set_window(program, number, scene, light)
             for drawn in scene.drawn:
                 self._draw_dressed(drawn)
 
     def _draw_dressed(self, drawn: Drawn) -> None:
         """Outsides of clothes, then skin, then insides of clothes: what is hidden comes late and costs little."""
         ctx, mesh = self._context, drawn.mesh
+        if mesh.textured and self._avatar is not None:  # hair is cards that are seen from both sides
+            self._bind(self._avatar, drawn, look=True)
+            mesh.skin.render(vertices=mesh.index_count)
+            return
         rest = mesh.index_count - mesh.skin_count
         ctx.enable(moderngl.CULL_FACE)
         ctx.cull_face = "back"

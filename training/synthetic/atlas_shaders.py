@@ -213,6 +213,26 @@ void main() {
 """
 )
 
+AVATAR_FRAGMENT = (
+    _HEADER
+    + """
+flat in int layer;
+uniform sampler2DArray avatars;
+"""
+    + _LIGHT
+    + """
+void main() {
+    vec4 first = look[layer * ROWS], fourth = look[layer * ROWS + 3];
+    vec3 albedo = texture(avatars, vec3(uv, first.w)).rgb;
+    vec3 n = facing_normal();
+    float facing = dot(n, lamp_direction);
+    float seen = lit(1.0 - clamp(facing, 0.0, 1.0));
+    float diffuse = max((facing + 0.08) / 1.08, 0.0);
+    fragment = shaded(albedo, vec3(diffuse), n, mix(softness.y, 1.0, seen), 1.0 - softness.z * (1.0 - seen), fourth.z);
+}
+"""
+)
+
 CLOTH_FRAGMENT = (
     _HEADER
     + _CUT

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from hmr.body.body_model import BodyModel
 from training.synthetic.atlas_renderer import AtlasRenderer, UploadedMesh
-from training.synthetic.drawn import BareBody, person_mesh
+from training.synthetic.avatars.avatar_file import Avatar
+from training.synthetic.drawn import BareBody, avatar_mesh, person_mesh
 from training.synthetic.garments.wardrobe import Wardrobe
 
 F32 = NDArray[np.float32]
@@ -64,4 +65,22 @@ def make_cast(
         mesh = person_mesh(body, betas, wardrobe.draw(rng), wardrobe)
         rest = body.model.rest_vertices(betas[None])[0]
         cast.append(Member(betas, body.model.joints(betas[None])[0], rest[points.index], renderer.upload(mesh)))
+    return cast
+
+
+def cast_avatars(
+    rng: Rng, count: int, avatars: tuple[Avatar, ...], body: BareBody, points: SkinPoints, renderer: AtlasRenderer
+) -> list[Member]:
+    """Upload `count` rigged people, different ones as far as there are, and the pool of their pictures."""
+    order = np.concatenate([rng.permutation(len(avatars)) for _ in range(-(-count // len(avatars)))])[:count]
+    chosen = [avatars[i] for i in order]
+    pictures = [avatar.pictures() for avatar in chosen]
+    renderer.set_textures("avatars", np.concatenate([np.stack(own) for own in pictures]))
+    cast, row = [], 0
+    for avatar, own in zip(chosen, pictures, strict=True):
+        mesh = avatar_mesh(avatar, list(range(row, row + len(own))))
+        row += len(own)
+        rest = body.model.rest_vertices(avatar.betas[None])[0]
+        joints = body.model.joints(avatar.betas[None])[0]
+        cast.append(Member(avatar.betas, joints, rest[points.index], renderer.upload(mesh)))
     return cast

@@ -14,6 +14,7 @@ from training.synthetic.garments.wardrobe import Cut, Layer, Material, Outfit, S
 from training.synthetic.limb_coordinates import LimbCoordinates
 
 if TYPE_CHECKING:
+    from training.synthetic.avatars.avatar_file import Avatar
     from training.synthetic.garments.wardrobe import Wardrobe
 
 F32 = NDArray[np.float32]
@@ -46,7 +47,7 @@ class Mesh:
     vertices (V,) of VERTEX: `tag` holds part (joint + 1 of a body's skin, 0 of things) and layer. faces (F, 3) int32 to
     be seen, the first `skin_faces` of them skin; body_faces (G, 3) int32: the bare body alone, for the part map (a
     thing's are its faces). look (MAX_LAYERS * 7, 4) float32, see `layer_rows`. The first `shadowless` faces throw no
-    shadow.
+    shadow. `textured`: an avatar, all skin, coloured by rows of the renderer's pool `avatars`: its materials' textures.
     """
 
     vertices: NDArray[np.void]
@@ -55,6 +56,7 @@ class Mesh:
     body_faces: NDArray[np.int32]
     look: F32
     shadowless: int = 0
+    textured: bool = False
 
 
 def layer_rows(kind: Kind, material: Material, cut: Cut | None = None, depth_bias_m: float = 0.0) -> F32:
@@ -109,6 +111,13 @@ def quantised(weights: F32) -> NDArray[np.uint8]:
     return np.round(weights / weights.sum(1, keepdims=True) * 255).astype(np.uint8)
 
 
+def joined_normals(vertices: F32, faces: NDArray[np.int32]) -> F32:
+    """(V, 3) unit normals that vertices at one place share."""
+    _, first, same = np.unique(vertices, axis=0, return_index=True, return_inverse=True)
+    same = same.reshape(-1)
+    return vertex_normals(vertices[first], same[faces].astype(np.int32))[same]
+
+
 def vertex_normals(vertices: F32, faces: NDArray[np.int32]) -> F32:
     """(V, 3) unit normals, weighted by area."""
     a, b, c = (vertices[faces[:, k]] for k in range(3))
@@ -142,6 +151,22 @@ def person_mesh(body: BareBody, betas: F32, outfit: Outfit, wardrobe: Wardrobe) 
     # Skin first, as `skin_faces` says; then what is worn, from the outside in, so that it hides what comes after.
     ordered = np.concatenate([faces[0], *reversed(faces[1:])])
     return Mesh(np.concatenate(vertices), ordered, len(faces[0]), body_faces, look)
+
+
+def avatar_mesh(avatar: Avatar, rows: list[int]) -> Mesh:
+    """A rigged person as one mesh; rows: those of the renderer's pool `avatars` that hold their pictures."""
+    vertices = np.zeros(len(avatar.vertices), VERTEX)
+    vertices["position"] = vertices["canonical"] = avatar.vertices
+    vertices["normal"] = joined_normals(avatar.vertices, avatar.faces)
+    vertices["uv"] = avatar.uv
+    vertices["joint"], vertices["weight"] = avatar.joint, avatar.weight
+    vertices["tag"][:, 0] = np.take_along_axis(avatar.joint, avatar.weight.argmax(1)[:, None], 1)[:, 0] + 1
+    vertices["tag"][:, 1] = avatar.picture
+    look = np.zeros((MAX_LAYERS * ROWS_PER_LAYER, 4), np.float32)
+    for number, row in enumerate(rows):
+        material = Material(texture=row, colours=np.ones((3, 3), np.float32))
+        look[number * ROWS_PER_LAYER : (number + 1) * ROWS_PER_LAYER] = layer_rows(Kind.PICTURE, material)
+    return Mesh(vertices, avatar.faces, len(avatar.faces), avatar.faces, look, textured=True)
 
 
 def _worn(layer: Layer, betas: F32, wardrobe: Wardrobe, number: int) -> NDArray[np.void]:

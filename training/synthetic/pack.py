@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from training.synthetic.avatars.avatar_file import AVATARS_FILE, Avatar, read_avatars
 from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
 from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked
 
@@ -40,7 +41,8 @@ class PackError(ValueError):
 class Variety:
     """How much is made at a time: fabrics, prints and painted heads of a run, people of a cast; and for training alone:
     the share of the poses whose limbs are mixed from others and the share that is chosen for being far from standing
-    (`PosePool`), the height of folds in cloth, m, and the shares of people with sports gear and in a crowd."""
+    (`PosePool`), the height of folds in cloth, m, and the shares of people with sports gear and in a crowd; the
+    share of a cast that are rigged avatars (`training.synthetic.avatars`)."""
 
     cloths: int = 96
     prints: int = 64
@@ -51,15 +53,17 @@ class Variety:
     lively: float = 0.4
     gear: float = 0.3
     crowd: float = 0.25
+    avatars: float = 0.0
 
 
-AS_FIRST = {"own_limbs": 0.2, "fold_m": 0.0, "lively": 0.0, "gear": 0.0, "crowd": 0.0}
+AS_FIRST = {"own_limbs": 0.2, "fold_m": 0.0, "lively": 0.0, "gear": 0.0, "crowd": 0.0, "avatars": 0.0}
 """How packs began, and how the test split stays: models are compared on it."""
 
 
 @dataclass(frozen=True)
 class Pack:
-    """What `open_pack` reads for one split. photographs: RGB uint8 pictures, may be none."""
+    """What `open_pack` reads for one split. photographs: RGB uint8 pictures, may be none; avatars: where `variety`
+    has a share of them."""
 
     split: str
     poses: PosePool
@@ -67,6 +71,7 @@ class Pack:
     body: BodyModel
     wardrobe_file: Path
     variety: Variety
+    avatars: tuple[Avatar, ...] = ()
 
     def open_wardrobe(self) -> Wardrobe:
         """Garments, fabrics, prints and heads of the split, as many as `variety` says."""
@@ -108,7 +113,7 @@ def save_pack(
         np.savez(out / f"photographs-{split}.npz", allow_pickle=False, jpeg=joined, length=lengths)
     about = {"version": PACK_VERSION, "variety": asdict(variety or Variety())}
     (out / "pack.json").write_text(json.dumps(about))
-    size = sum(p.stat().st_size for p in out.iterdir())
+    size = sum(p.stat().st_size for p in out.iterdir() if p.name != AVATARS_FILE)
     if size > MAX_BYTES:
         raise PackError(
             f"{out} holds {size / 1e6:.1f} MB, more than {MAX_BYTES / 1e6:.0f}: give a smaller --short-side"
@@ -147,7 +152,8 @@ def require_pack(folder: Path) -> dict[str, Any]:
 
 
 def open_pack(folder: Path, split: str) -> Pack:
-    """Read one split of a pack. Raises PackError where it is missing or of another version."""
+    """Read one split of a pack. Raises PackError where it is missing or of another version, AvatarError where its
+    avatars are missing."""
     if split not in SPLITS:
         raise PackError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
     said = require_pack(folder)
@@ -159,7 +165,8 @@ def open_pack(folder: Path, split: str) -> Pack:
     decoded = (cv2.imdecode(piece, cv2.IMREAD_COLOR) for piece in pieces)
     photographs = tuple(np.ascontiguousarray(p[..., ::-1]) for p in decoded)
     body = BodyModel.load(folder / "body.npz")
-    return Pack(split, poses, photographs, body, folder / "wardrobe.npz", variety)
+    avatars = read_avatars(folder / AVATARS_FILE) if variety.avatars else ()
+    return Pack(split, poses, photographs, body, folder / "wardrobe.npz", variety, avatars)
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -180,6 +187,9 @@ def main(argv: list[str] | None = None) -> int:
                         help="share of the training people outside webcams with sports gear")  # fmt: skip
     parser.add_argument("--crowd", type=float, default=Variety.crowd,
                         help="share of the training people among up to three others")  # fmt: skip
+    parser.add_argument("--avatars", type=float, default=Variety.avatars,
+                        help="share of the training people that are rigged avatars; python -m "
+                        "training.synthetic.avatars adds them")  # fmt: skip
     args = parser.parse_args(argv)
     try:
         size = write_pack(
@@ -187,6 +197,7 @@ def main(argv: list[str] | None = None) -> int:
             short_side=args.short_side,
             variety=Variety(
                 own_limbs=args.own_limbs, fold_m=args.fold_m, lively=args.lively, gear=args.gear, crowd=args.crowd,
+                avatars=args.avatars,
             ),
         )  # fmt: skip
     except (ValueError, OSError) as error:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from hmr.body.joints import Joint
 from training.synthetic import things as around
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, UploadedMesh
-from training.synthetic.cast import Member, SkinPoints, make_cast
+from training.synthetic.cast import Member, SkinPoints, cast_avatars, make_cast
 from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, SPLIT_SALT
 from training.synthetic.drawn import BareBody
 from training.synthetic.faults import noise_sheet, spoil
@@ -144,7 +144,11 @@ class Studio:
         for member in self._cast:
             member.mesh.release()
         rng = np.random.default_rng([self.seed, SPLIT_SALT[self.pack.split], 0, number])
-        self._cast = make_cast(rng, self.pack.variety.cast, self.body, self.points, self.wardrobe, self.renderer)
+        rigged = round(self.pack.variety.cast * self.pack.variety.avatars)
+        dressed = self.pack.variety.cast - rigged
+        self._cast = make_cast(rng, dressed, self.body, self.points, self.wardrobe, self.renderer)
+        if rigged:
+            self._cast += cast_avatars(rng, rigged, self.pack.avatars, self.body, self.points, self.renderer)
         pictures = (
             [self._photograph(rng, (256, 256)) for _ in range(PHOTOGRAPHS_ON_THINGS)] if self._photographs else []
         )

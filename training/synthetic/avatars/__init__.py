@@ -1,0 +1,1 @@
+"""Rigged, textured people from glTF files as members of a cast."""
