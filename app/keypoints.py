@@ -26,7 +26,7 @@ COCO_OF: dict[str, tuple[int, ...]] = {
 }
 """Joint set -> rows of COCO's 17 keypoints in it."""
 COUNT_OF = {"coco-17": 17, "halpe-26": 26, "coco-wholebody-133": 133, "blazepose-33": 33}
-SUREST, UNSURE, SURER = 6, 0.35, 0.1
+SUREST, UNSURE, SURER = 6, 0.35, 0.15
 """Of so many keypoints the mean confidence decides: below UNSURE the crop is looked at turned as well, and that is
 believed where it is surer by SURER."""
 _MIRROR = np.array(

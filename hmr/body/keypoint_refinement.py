@@ -88,10 +88,10 @@ SMPL_REFINEMENT = Refinement(
 
 COCO_REFINEMENT = Refinement(
     turned=(*TRUNK, *LIMBS),
-    turn_rad=(0.15, 0.15, 0.18, *(0.3,) * len(LIMBS)),
+    turn_rad=(0.2, 0.2, 0.24, *(0.25,) * len(LIMBS)),
     shift_m=0.06,
-    depth=0.03,
-    keypoint=1 / 110,
+    depth=0.04,
+    keypoint=1 / 125,
     outlier=24 / 256,
     half_crop=(0.5, 0.5),
     joint=COCO_JOINT,
