@@ -87,7 +87,7 @@ def test_each_key_has_its_type(folder: Path, key: str) -> None:
         (lambda d: d.update(schema_version=True), "'schema_version': expected int, it is bool"),
         (
             lambda d: d.update(task="dance"),
-            "'task' is 'dance', expected one of hmr, pose, detector, segmenter, smoother",
+            "'task' is 'dance', expected one of hmr, pose, fusion, detector, segmenter, smoother",
         ),
         (lambda d: d.update(licence=" "), "'licence' is empty"),
         (lambda d: d["inputs"][0].update(shape=["N", "W"]), "only the first may be 'N'"),
