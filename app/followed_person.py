@@ -43,8 +43,9 @@ class FollowOptions:
     max_predict_s: float = 0.25
     velocity_s: float = 0.08  # time constant of the velocity average
     min_size_px: float = 12.0
-    return_s: float = 1.5  # somebody lost away from the picture's border is expected again for so long
+    return_s: float = 2.5  # somebody lost away from the picture's border is expected again for so long
     return_speed: float = 3.0  # and no further away than so many of their sizes a second
+    return_reach: float = 3.0  # nor than so many sizes in all
     return_ratio: float = 1.8  # and at most so much larger or smaller
     border: float = 0.02  # share of the picture's sides within which a box touches its border
     memory_s: float = 1.0  # how long old boxes are kept, for detections that arrive late
@@ -243,7 +244,7 @@ class Lost:
         passed_s = person.born_s - self.time_s
         size, other = float(box_size(self.box).max()), float(box_size(person.history[0][1]).max())
         apart = float(np.linalg.norm(box_centre(person.history[0][1]) - box_centre(self.box))) / size
-        reach = options.return_speed * max(passed_s, 0.0) + 0.5
+        reach = min(options.return_speed * max(passed_s, 0.0) + 0.5, options.return_reach)
         ratio = max(size, other) / max(min(size, other), 1e-6)
         possible = -0.5 <= passed_s <= options.return_s and apart <= reach and ratio <= options.return_ratio
         return apart / reach if possible else np.inf

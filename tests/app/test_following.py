@@ -257,7 +257,7 @@ def test_somebody_lost_in_the_middle_of_the_picture_comes_back_under_their_id() 
 
 def test_somebody_too_small_or_too_late_is_somebody_else() -> None:
     assert lost_and_seen_again(MAN, (240, 200, 270, 290)) == [2]
-    assert lost_and_seen_again(MAN, moved(MAN, 20), gap_frames=60) == [2]
+    assert lost_and_seen_again(MAN, moved(MAN, 20), gap_frames=90) == [2]
 
 
 def test_who_left_over_the_border_does_not_come_back_as_somebody_in_the_middle() -> None:
