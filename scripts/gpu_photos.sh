@@ -1,15 +1,16 @@
 #!/bin/sh
-# The Swin networks go on with photographs on a GPU, in one command; needs requirements/train.txt and export.txt.
+# A Swin goes on with photographs on a GPU, in one command; needs requirements/train.txt and export.txt.
 #   sh scripts/gpu_photos.sh PEOPLE.npz PACK OUT
-# PEOPLE.npz: `python -m training.photos.label`; PACK: `python -m training.synthetic.pack`. Both travel: 40 and 20 MB.
+# PEOPLE.npz: `python -m training.photos.label`; PACK: `python -m training.synthetic.pack`. Both travel: 33 and 20 MB.
+# OUT/hmr-NAME.pt: trained weights of each recipe NAME-photos; made from the package of that name where there is none.
 # Environment: MINUTES (11: a lease of 15 also starts, renders test crops and scores), DEVICE (cuda), WORKERS (14),
-# RECIPES (all three), BATCH (each recipe's own is for CPUs), TEST_CROPS, POOL, PYTHON.
+# RECIPES (swin-t-s2-lite-photos; swin-t-s2-photos, swin-t-s3-photos), BATCH (each recipe's own is for CPUs), TEST_CROPS, POOL, PYTHON.
 set -eu
 people=$1 pack=$2 out=$3
 python=${PYTHON:-python}
 mkdir -p "$out"
 set --
-for recipe in ${RECIPES:-swin-t-s3-photos swin-t-s2-photos swin-t-s2-lite-photos}; do
+for recipe in ${RECIPES:-swin-t-s2-lite-photos}; do
     name=hmr-${recipe%-photos}
     [ -f "$out/$name.pt" ] || "$python" -m export weights "assets/models/$name" --out "$out/$name.pt"
     set -- "$@" "$recipe"
