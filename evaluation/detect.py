@@ -1,9 +1,9 @@
 """How many labelled people a detector finds, and how many boxes it puts on nobody.
 
 Pictures with COCO-format boxes (`--images DIR --coco FILE`), or a film whose people are known by a motion.npz or a
-MediaPipe track, or were drawn by hand (`--film F --boxes FILE`; `evaluation/two_people_outdoors.json` is for that film
-of Sports2D). A person counts as found where a box overlaps theirs by --iou; a box that overlaps nobody's by 0.2 is on
-nobody, or on somebody without a label.
+MediaPipe track, or were drawn by hand (`--film F --boxes FILE`; `evaluation/outdoors.json` is for
+`assets/demo/outdoors.mp4`). A person counts as found where a box overlaps theirs by --iou; a box that overlaps nobody's
+by 0.2 is on nobody, or on somebody without a label.
 """
 
 from __future__ import annotations
@@ -108,17 +108,19 @@ def _film(options: argparse.Namespace) -> Iterator[tuple[U8, F64]]:
     try:
         for frame in source:
             if frame.index in boxes if drawn else frame.index % options.every == 0:
-                known = boxes.get(frame.index, np.zeros((0, 4)))
+                known = boxes.get(frame.index, np.zeros((0, 4))) * (np.tile(frame.image_wh, 2) if drawn else 1)
                 yield frame.image, clip(known, frame.image_wh).astype(np.float64)
     finally:
         source.close()
 
 
 def _drawn(path: Path) -> dict[int, F64]:
-    """Boxes (P,4) by frame, drawn by hand: `{"frames": {"0": [[x0, y0, x1, y1], ...]}}`. Raises: UsageError."""
+    """Boxes (P,4) by frame, drawn by hand, in shares of the picture's sides: `{"wh": [1280, 720], "frames": {"0": [[x0,
+    y0, x1, y1], ...]}}`, px of a picture of that size. Raises: UsageError."""
     try:
-        frames = json.loads(path.read_text(encoding="utf-8"))["frames"]
-        return {int(frame): np.array(boxes, np.float64).reshape(-1, 4) for frame, boxes in frames.items()}
+        content = json.loads(path.read_text(encoding="utf-8"))
+        size = np.array([*content["wh"], *content["wh"]], np.float64)
+        return {int(f): np.array(boxes, np.float64).reshape(-1, 4) / size for f, boxes in content["frames"].items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise UsageError(f"{path}: no boxes by frame ({error!r})") from error
 
