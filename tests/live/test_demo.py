@@ -55,3 +55,19 @@ def test_the_meshes_lie_on_the_people(motion: Motion) -> None:
             apart.append(float(distance) / height)
     assert len(apart) > 300
     assert np.median(apart) < 0.05, "the median joint is a twentieth of the person's height away"
+
+
+def test_the_demo_film_shows_two_people_under_one_id_each(tmp_path: Path) -> None:
+    """A man on a roof who turns a somersault, in which nothing sees them, and a woman who walks by from frame 36 on."""
+    command = [sys.executable, "run_webcam.py", "demo", "--no-window", "--renderer", "none", "--output", str(tmp_path)]
+    done = subprocess.run([*command, "--overwrite"], cwd=REPOSITORY, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    seen = read_motion(tmp_path / "motion.npz")
+    frames_of = {int(person): set(seen.frame[seen.person_id == person].tolist()) for person in set(seen.person_id)}
+    before, walk = set(range(0, 160)), set(range(40, 200))
+    man = max(frames_of, key=lambda person: len(frames_of[person] & set(range(0, 30))))
+    woman = max((person for person in frames_of if person != man), key=lambda person: len(frames_of[person] & walk))
+    assert len(frames_of[man] & before) > 0.95 * len(before)
+    assert len(frames_of[woman] & walk) > 0.95 * len(walk)
+    assert len(frames_of[man] & set(range(200, 230))) > 15, "landed, under the same id"
+    assert sum(len(frames) for person, frames in frames_of.items() if person not in (man, woman)) < 12
