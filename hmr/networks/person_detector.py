@@ -90,6 +90,9 @@ class PersonDetector(nn.Module):
 
     def features(self, images: Tensor) -> Sequence[Tensor]:
         """Maps (N, C, h, w) at an eighth, a sixteenth and a thirty-second of the pictures."""
+        if isinstance(self.backbone, MobileNetV2):
+            # Not its forward, which takes one size alone: training begins with smaller pictures.
+            return self.backbone.maps(images * self.backbone.scale + self.backbone.centre)[-3:]
         return self.backbone(images)[-3:]
 
     def detect(self, images: Tensor) -> tuple[Tensor, Tensor]:
