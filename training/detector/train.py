@@ -40,7 +40,7 @@ from training.detector.starts import ORIGINS, detector
 from training.detector.targets import Targets, losses, targets
 
 F64 = NDArray[np.float64]
-SHARES = {"people": 0.57, "rendered": 0.18, "nobody": 0.25}
+SHARES = {"people": 0.55, "rendered": 0.25, "nobody": 0.2}
 """How often each kind of picture is drawn, where there is one: without enough pictures of nobody, whatever stands out
 is taken for a person."""
 CALIBRATION = {"people": 150, "nobody": 60}

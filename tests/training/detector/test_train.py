@@ -252,6 +252,7 @@ def test_a_checkpoint_is_rebuilt(tmp_path: Path, backbone: Backbone) -> None:
     again = load_checkpoint(tmp_path / "d.pt").net
     images = torch.randn(1, 3, 64, 96)
     torch.testing.assert_close(again(images).centre, net(images).centre)
+    assert net(images[..., :32, :64]).centre.shape == (1, 4, 8), "training begins with smaller pictures"
 
 
 def test_no_set(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
