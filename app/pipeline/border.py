@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.followed_person import FollowOptions
-from app.following import NEAR_M, joint_pixels, mesh_boxes
 from app.pipeline.steadying import Unsteady
+from app.projected_bodies import NEAR_M, joint_pixels, mesh_boxes
 from app.records import F32, F64, BodyEstimates, PosedBodies
 from hmr.geometry import boxes
 from hmr.geometry.camera import Intrinsics, project_intrinsics

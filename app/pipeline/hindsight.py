@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.followed_person import FollowedPerson, FollowOptions, in_picture, same_body
-from app.following import Confirmed, mesh_boxes
+from app.following import Confirmed
 from app.pipeline.border import Carried
 from app.pipeline.steadying import Unsteady
+from app.projected_bodies import mesh_boxes
 from app.records import F32, F64, BodyEstimates, Frame, PosedBodies
 from hmr.geometry import boxes
 from hmr.geometry.camera import Intrinsics

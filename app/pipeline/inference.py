@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.following import Follower, joint_pixels
+from app.following import Follower
 from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
 from app.pipeline.hindsight import Hindsight
 from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
 from app.pipeline.steadying import Steady, Steadying, Unsteady
 from app.pipeline.timing import StageTimes, timed
+from app.projected_bodies import joint_pixels
 from app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
 from app.scene_cut import SceneCutDetector
 from hmr.geometry.camera import Intrinsics

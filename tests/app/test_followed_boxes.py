@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.following import mesh_boxes
+from app.projected_bodies import mesh_boxes
 from tests.app.walkthrough import (
     CAMERA,
     MAN,
