@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.cropper import crop_people
 from app.errors import RunError, UsageError
+from app.finite_rows import FiniteRows
 from app.mirrored import mean_with_mirror, with_mirror_images
 from app.model_packages import find_package
 from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
@@ -24,9 +24,6 @@ from hmr.geometry.crop_ray import crop_ray_rotation
 
 MIN_SCALE = 0.05
 """Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
-
-MAX_EMPTY_ANSWERS = 60
-"""Answers in a row without one finite body, after which the engine counts as broken."""
 
 _OUTPUTS: dict[str, tuple[int | str, ...]] = {
     "pose": (BATCH, 24, 3, 3),
@@ -65,7 +62,7 @@ class Estimator:
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._mirrors = mirror and not package.info.arguments.get("mirror", False)
-        self._rows_left_out = self._empty_answers = 0
+        self._finite = FiniteRows()
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
         embedded = package.info.body == EMBEDDED_BODY.stem
@@ -127,7 +124,7 @@ class Estimator:
         focal_px, principal_px = intrinsics.focal_px, np.array([intrinsics.cx, intrinsics.cy])
         box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
         outputs = self.raw(crops, box_info.astype(np.float32))
-        finite = self._finite_rows(outputs)
+        finite = self._finite.of(outputs, self.describe())
         person_id = crops.id[finite]
         if len(person_id) < len(crops):
             outputs = {name: array[finite] for name, array in outputs.items()}
@@ -178,23 +175,7 @@ class Estimator:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What went wrong without ending the run."""
-        if not self._rows_left_out:
-            return ()
-        return (f"{self._rows_left_out} bodies were left out: the engine's answer was not finite",)
-
-    def _finite_rows(self, outputs: dict[str, Tensor]) -> NDArray[np.bool_]:
-        """(N,) which rows are finite in every output."""
-        rows = [np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in outputs.values()]
-        finite = np.logical_and.reduce(rows)
-        self._rows_left_out += int((~finite).sum())
-        self._empty_answers = 0 if finite.any() else self._empty_answers + 1
-        if self._empty_answers >= MAX_EMPTY_ANSWERS:
-            name = next(name for name, array in outputs.items() if not np.isfinite(array).all())
-            raise RunError(
-                f"{self.describe()}: output {name!r} has values that are not finite, "
-                f"{MAX_EMPTY_ANSWERS} times in a row; try another --engine or export the package again"
-            )
-        return finite
+        return self._finite.warnings
 
     def close(self) -> None:
         """Release the engine. May be called twice."""

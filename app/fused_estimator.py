@@ -9,6 +9,7 @@ import numpy as np
 
 from app.errors import RunError, UsageError
 from app.estimator import Estimator
+from app.finite_rows import FiniteRows
 from app.keypoints import KeypointNetwork
 from app.model_packages import find_package, installed_packages
 from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
@@ -24,8 +25,6 @@ from hmr.geometry.crop_ray import crop_ray_rotation
 
 MIN_SCALE = 0.02
 """Smallest believable camera scale of a padded crop."""
-MAX_EMPTY_ANSWERS = 60
-"""Answers in a row without one finite body, after which the engine counts as broken."""
 _OUTPUTS: dict[str, tuple[int | str, ...]] = {
     "pose": (BATCH, 24, 3, 3),
     "betas": (BATCH, 10),
@@ -66,7 +65,7 @@ class FusedEstimator:
             raise UsageError(f"{package.folder}: this fusion takes no HMR network's body: --model none goes without")
         self._body = BodyModel.load()
         self._offsets = coco_offsets(self._body)
-        self._rows_left_out = self._empty_answers = 0
+        self._finite = FiniteRows()
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -99,9 +98,7 @@ class FusedEstimator:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What went wrong without ending the run."""
-        if not self._rows_left_out:
-            return ()
-        return (f"{self._rows_left_out} bodies were left out: the engine's answer was not finite",)
+        return self._finite.warnings
 
     def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
         """Padded crops of all tracks and, in `also`, the HMR network's where there is one."""
@@ -123,7 +120,7 @@ class FusedEstimator:
         principal_px = np.array([intrinsics.cx, intrinsics.cy])
         geometry = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / intrinsics.focal_px
         outputs = self._fuse(seen, geometry.astype(np.float32), crops)
-        finite = self._finite_rows(outputs, seen)
+        finite = self._finite.of({**outputs, "keypoints": seen}, self.describe())
         if not finite.all():
             outputs = {name: array[finite] for name, array in outputs.items()}
             seen = seen[finite]
@@ -169,19 +166,6 @@ class FusedEstimator:
         body[:, -1] = 1
         body[~np.isfinite(body).all(axis=1)] = 0
         return body
-
-    def _finite_rows(self, outputs: Tensors, seen: F32) -> np.ndarray[tuple[int], np.dtype[np.bool_]]:
-        """(N,) which rows are finite in every output and keypoint."""
-        arrays = [*outputs.values(), seen]
-        finite = np.logical_and.reduce([np.isfinite(array).reshape(len(array), -1).all(axis=1) for array in arrays])
-        self._rows_left_out += int((~finite).sum())
-        self._empty_answers = 0 if finite.any() else self._empty_answers + 1
-        if self._empty_answers >= MAX_EMPTY_ANSWERS:
-            raise RunError(
-                f"{self.describe()}: values that are not finite, {MAX_EMPTY_ANSWERS} times in a row; try another "
-                "--engine or export the packages again"
-            )
-        return finite
 
     def close(self) -> None:
         """Release all engines. May be called twice."""

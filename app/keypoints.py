@@ -15,7 +15,7 @@ from engines.base import Engine
 from engines.errors import EngineError
 from engines.package import BATCH, ModelPackage
 from engines.registry import open_engine
-from hmr.body.surface_joints import COCO_JOINT_NAMES
+from hmr.body.surface_joints import COCO_MIRROR
 from hmr.geometry.crop import blackened, padded_transforms, seen_part
 
 COCO_OF: dict[str, tuple[int, ...]] = {
@@ -29,12 +29,6 @@ COUNT_OF = {"coco-17": 17, "halpe-26": 26, "coco-wholebody-133": 133, "blazepose
 SUREST, UNSURE, SURER = 6, 0.35, 0.15
 """Of so many keypoints the mean confidence decides: below UNSURE the crop is looked at turned as well, and that is
 believed where it is surer by SURER."""
-_MIRROR = np.array(
-    [
-        COCO_JOINT_NAMES.index(name.replace("left", "\0").replace("right", "left").replace("\0", "right"))
-        for name in COCO_JOINT_NAMES
-    ]
-)
 
 
 class KeypointNetwork:
@@ -99,7 +93,7 @@ class KeypointNetwork:
         at = found[: len(pixels)]
         if self._flip:
             # Column u of w becomes w - 1 - u: a crop's centre lies half a pixel beside the middle of its columns.
-            back = found[len(pixels) :, _MIRROR] * np.array([-1, 1, 1], np.float32)
+            back = found[len(pixels) :, COCO_MIRROR] * np.array([-1, 1, 1], np.float32)
             back[..., 0] -= 1 / self._input_hw[0]
             at = _mean_keypoints(at, back)
         unsure = np.flatnonzero(surest(at) < UNSURE)

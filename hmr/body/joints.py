@@ -80,7 +80,7 @@ _PARENT_OF: dict[Joint, Joint] = {
 }
 
 
-def _mirror_table(names: tuple[str, ...]) -> NDArray[np.int64]:
+def mirror_table(names: tuple[str, ...]) -> NDArray[np.int64]:
     """Index of the same joint on the other side (itself for joints of the midline), from the names."""
     swapped = [name.replace("left", "\0").replace("right", "left").replace("\0", "right") for name in names]
     return np.array([names.index(name) for name in swapped], dtype=np.int64)
@@ -89,7 +89,7 @@ def _mirror_table(names: tuple[str, ...]) -> NDArray[np.int64]:
 PARENTS: NDArray[np.int64] = np.array([_PARENT_OF.get(joint, -1) for joint in Joint], dtype=np.int64)
 """(24,) parent of each joint, -1 for the pelvis. A parent always comes before its children."""
 
-MIRROR: NDArray[np.int64] = _mirror_table(JOINT_NAMES)
+MIRROR: NDArray[np.int64] = mirror_table(JOINT_NAMES)
 """(24,) index of each joint's twin on the other side."""
 
 HMR2_JOINT_NAMES: tuple[str, ...] = (
@@ -141,7 +141,7 @@ HMR2_JOINT_NAMES: tuple[str, ...] = (
     "head_h36m",
 )
 
-HMR2_MIRROR: NDArray[np.int64] = _mirror_table(HMR2_JOINT_NAMES)
+HMR2_MIRROR: NDArray[np.int64] = mirror_table(HMR2_JOINT_NAMES)
 """(44,) index of each joint's twin on the other side, in the 44-joint set."""
 
 SMPL_VERTEX_JOINTS: dict[str, int] = {

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hmr.body.body_model import BodyModel, Floats, check_shape
-from hmr.body.joints import NUM_JOINTS, SMPL_VERTEX_JOINTS, Joint
+from hmr.body.joints import NUM_JOINTS, SMPL_VERTEX_JOINTS, Joint, mirror_table
 
 SURFACE_JOINT_NAMES: tuple[str, ...] = (
     "nose",
@@ -72,6 +72,9 @@ COCO_JOINT_NAMES: tuple[str, ...] = (
     "right_ankle",
 )
 """COCO's 17 keypoints, in COCO's order; each is one of POINT_NAMES."""
+
+COCO_MIRROR: NDArray[np.int64] = mirror_table(COCO_JOINT_NAMES)
+"""(17,) index of each keypoint's twin on the other side."""
 
 COCO_FROM_POINTS: NDArray[np.intp] = np.array([POINT_NAMES.index(name) for name in COCO_JOINT_NAMES], np.intp)
 """(17,) index into POINT_NAMES."""

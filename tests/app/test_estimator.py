@@ -11,7 +11,8 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 
 from app.cropper import crop_people
 from app.errors import RunError, UsageError
-from app.estimator import MAX_EMPTY_ANSWERS, MIN_SCALE, Estimator
+from app.estimator import MIN_SCALE, Estimator
+from app.finite_rows import MAX_EMPTY_ANSWERS
 from app.records import BodyEstimates, CropBatch, Frame, Tracks
 from engines.package import TensorSpec
 from hmr.body.body_model import BodyModel

@@ -10,7 +10,8 @@ import pytest
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
 from app.errors import RunError, UsageError
-from app.fused_estimator import MAX_EMPTY_ANSWERS, FusedEstimator, find_fusion
+from app.finite_rows import MAX_EMPTY_ANSWERS
+from app.fused_estimator import FusedEstimator, find_fusion
 from app.keypoints import COCO_OF, KeypointNetwork
 from app.records import Frame, Tracks
 from engines.package import load_package
