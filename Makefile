@@ -10,8 +10,9 @@ BIN := $(VENV)/bin
 DEMO_BIN := $(DEMO_VENV)/bin
 PIP := -m pip --disable-pip-version-check install --quiet
 LIVE := requirements/live.txt
-ALL := requirements.txt $(LIVE) requirements/export.txt requirements/train.txt requirements/dev.txt
-SOURCES := app engines hmr export training evaluation tests run_webcam.py
+PARTS := base cpu openvino export
+ALL := requirements.txt requirements/train.txt requirements/dev.txt
+SOURCES := bodycast app engines hmr export training evaluation tests run_webcam.py
 
 .PHONY: help demo test test-slow lint format bench doctor clean distclean python libraries
 
@@ -25,7 +26,7 @@ help:
 	@echo "make clean      remove caches and results;  make distclean: the environments too"
 
 demo: $(DEMO_VENV)/.installed | libraries
-	$(DEMO_BIN)/python run_webcam.py demo --no-window --output $(DEMO_OUTPUT) --overwrite
+	$(DEMO_BIN)/python -m bodycast run demo --no-window --output $(DEMO_OUTPUT) --overwrite
 	@echo "the demo is in $(DEMO_OUTPUT): overlay.mp4 to look at, motion.npz to animate with, run.json about the run"
 
 test: $(VENV)/.installed | libraries
@@ -37,6 +38,8 @@ test-slow: $(VENV)/.installed | libraries
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	@mkdir -p build/types/bodycast
+	@for part in app engines hmr export bodycast/__init__.py; do ln -sfn ../../../$$part build/types/bodycast/$${part##*/}; done
 	$(BIN)/pyright
 
 format: $(VENV)/.installed
@@ -47,7 +50,7 @@ bench: $(VENV)/.installed | libraries
 	$(BIN)/python -m evaluation stages
 
 doctor: $(DEMO_VENV)/.installed | libraries
-	$(DEMO_BIN)/python -m app doctor
+	$(DEMO_BIN)/python -m bodycast doctor
 
 clean:
 	rm -rf out .pytest_cache .ruff_cache .hypothesis
@@ -64,12 +67,12 @@ python:
 libraries:
 	@scripts/system_libraries.sh
 
-$(DEMO_VENV)/.installed: $(LIVE) | python
+$(DEMO_VENV)/.installed: $(LIVE) $(PARTS:%=requirements/%.txt) | python
 	$(PYTHON) -m venv $(DEMO_VENV)
 	$(DEMO_BIN)/python $(PIP) -r $(LIVE)
 	@touch $@
 
-$(VENV)/.installed: $(ALL) | python
+$(VENV)/.installed: $(ALL) $(PARTS:%=requirements/%.txt) | python
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) $(addprefix -r ,$(filter-out $(LIVE) requirements/export.txt,$(ALL)))
+	$(BIN)/python $(PIP) $(addprefix -r ,$(ALL))
 	@touch $@

@@ -14,9 +14,9 @@ from typing import Annotated, Literal
 
 import tyro
 
-from app.command_line import LEFT_OUT
-from app.errors import UsageError
-from app.sources.factory import SourceOptions
+from bodycast.app.commands.command_line import LEFT_OUT
+from bodycast.app.errors import UsageError
+from bodycast.app.sources.factory import SourceOptions
 
 PresetName = Literal["lite", "fast", "balanced", "quality"]
 

@@ -6,9 +6,9 @@ import os
 import sys
 from pathlib import Path
 
-from app.errors import UsageError
-from engines.errors import PackageError
-from engines.package import METADATA_FILE, ModelPackage, load_package
+from bodycast.app.errors import UsageError
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package import METADATA_FILE, ModelPackage, load_package
 
 REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "assets" / "models"
 

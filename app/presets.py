@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from app.config import MotionConfig, NetworkConfig, PeopleConfig, PresetName, RunConfig
+from bodycast.app.config import MotionConfig, NetworkConfig, PeopleConfig, PresetName, RunConfig
 
 HMR_ALONE = "hmr-swin-t-s2-lite"
 """What runs where keypoints are turned off and no model is named."""

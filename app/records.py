@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.crop import CropTransform
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.crop import CropTransform
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

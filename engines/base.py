@@ -14,8 +14,8 @@ from typing import Self, final
 
 import numpy as np
 
-from engines.errors import EngineError, PackageError
-from engines.package import BATCH, ModelPackage, Tensor, Tensors, TensorSpec, shape_text
+from bodycast.engines.errors import EngineError, PackageError
+from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors, TensorSpec, shape_text
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16)
 """Batch sizes that an engine with a per-shape cost prepares; other sizes are padded to the next one."""

@@ -11,10 +11,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
-from engines.devices import cpu_name, cuda_gpus, usable_cores
-from engines.package import ModelPackage
-from engines.plans import PlanError, installed_plans
-from engines.user_cache import cache_folder, write_whole
+from bodycast.engines.devices import cpu_name, cuda_gpus, usable_cores
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.plans import PlanError, installed_plans
+from bodycast.engines.user_cache import cache_folder, write_whole
 
 
 @dataclass(frozen=True, slots=True)

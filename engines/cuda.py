@@ -12,9 +12,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.devices import CudaGpu, cuda_devices, cuda_gpus
-from engines.errors import EngineError, EngineUnavailableError
-from engines.optional import require
+from bodycast.engines.devices import CudaGpu, cuda_devices, cuda_gpus
+from bodycast.engines.errors import EngineError, EngineUnavailableError
+from bodycast.engines.optional import require
 
 _NON_BLOCKING = 1
 _GRAPH_FLAGS = 0

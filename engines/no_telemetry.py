@@ -2,7 +2,7 @@
 
 Every package that is a way in (app, engines, export, evaluation, training) calls `switch_off` when it is imported,
 before any of the libraries; processes that it starts inherit the settings. What has no setting is in two more places:
-`engines.openvino_engine.import_openvino` and `app.detectors.quiet_ultralytics`.
+`bodycast.engines.openvino_engine.import_openvino` and `bodycast.app.detectors.quiet_ultralytics`.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from engines.base import BATCH_BUCKETS, Engine, GraphTensor
-from engines.devices import cuda_devices, usable_cores
-from engines.errors import EngineError, EngineUnavailableError
-from engines.optional import require
-from engines.package import ModelPackage, Tensor, Tensors
+from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
+from bodycast.engines.devices import cuda_devices, usable_cores
+from bodycast.engines.errors import EngineError, EngineUnavailableError
+from bodycast.engines.optional import require
+from bodycast.engines.package import ModelPackage, Tensor, Tensors
 
 _DTYPES = {
     "tensor(uint8)": "uint8",

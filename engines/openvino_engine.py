@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from engines.base import Engine, GraphTensor
-from engines.devices import usable_cores
-from engines.errors import EngineError, EngineUnavailableError
-from engines.optional import require
-from engines.package import ModelPackage, Tensor, Tensors, TensorSpec
+from bodycast.engines.base import Engine, GraphTensor
+from bodycast.engines.devices import usable_cores
+from bodycast.engines.errors import EngineError, EngineUnavailableError
+from bodycast.engines.optional import require
+from bodycast.engines.package import ModelPackage, Tensor, Tensors, TensorSpec
 
 _DTYPES = {"u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16", "f32": "float32"}
 

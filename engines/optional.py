@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import Any
 
-from engines.errors import EngineUnavailableError
+from bodycast.engines.errors import EngineUnavailableError
 
 _PIP = "pip install -r requirements/"
 

@@ -18,8 +18,8 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.errors import PackageError
-from engines.onnx_file import check_onnx_file
+from bodycast.engines.errors import PackageError
+from bodycast.engines.onnx_file import check_onnx_file
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = dict[str, Tensor]

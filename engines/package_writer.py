@@ -12,8 +12,8 @@ from tempfile import mkdtemp
 
 import numpy as np
 
-from engines.errors import PackageError
-from engines.package import (
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package import (
     GOLDEN_FILE,
     METADATA_FILE,
     MODEL_FILE,
@@ -25,7 +25,7 @@ from engines.package import (
     parse_metadata,
     sha256_of,
 )
-from engines.writable import why_unwritable
+from bodycast.engines.writable import why_unwritable
 
 
 def write_package(

@@ -18,10 +18,10 @@ from math import prod
 from pathlib import Path
 from typing import Any, cast
 
-from engines.devices import CudaGpu
-from engines.errors import PlanError
-from engines.package import ModelPackage, sha256_of
-from engines.user_cache import cache_folder, write_whole
+from bodycast.engines.devices import CudaGpu
+from bodycast.engines.errors import PlanError
+from bodycast.engines.package import ModelPackage, sha256_of
+from bodycast.engines.user_cache import cache_folder, write_whole
 
 PLAN_SUFFIX = ".plan"
 PLANS_FOLDER = "plans"
@@ -93,12 +93,12 @@ class Plan:
     def read(self) -> bytes:
         """The plan. Raises PlanError where the file is missing or its hash is not the recorded one."""
         if not self.path.is_file():
-            raise PlanError(f"{self.path}: the plan is missing; build it again: python -m export tensorrt")
+            raise PlanError(f"{self.path}: the plan is missing; build it again: bodycast export tensorrt")
         actual = sha256_of(self.path)
         if actual != self.sha256:
             raise PlanError(
                 f"{self.path}: changed or damaged (sha256 {actual[:12]}..., its record says {self.sha256[:12]}...); "
-                "build it again: python -m export tensorrt"
+                "build it again: bodycast export tensorrt"
             )
         return self.path.read_bytes()
 
@@ -193,7 +193,7 @@ def find_plan(package: ModelPackage, expected: PlanKey, runtime_flag: str) -> Pl
     why = f"none of the plans that are there fits ({'; '.join(reasons)})" if reasons else "no plan was built"
     raise PlanError(
         f"{package.info.name} for {expected.gpu} ({expected.compute_capability}) and {expected.library} "
-        f"{expected.version}: {why}; build one: python -m export tensorrt {package.folder} --runtime {runtime_flag} "
+        f"{expected.version}: {why}; build one: bodycast export tensorrt {package.folder} --runtime {runtime_flag} "
         f"--compute-capability {expected.compute_capability}"
     )
 

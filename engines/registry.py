@@ -11,11 +11,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from engines import choices
-from engines.base import Engine
-from engines.devices import cuda_devices
-from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.package import ModelPackage, load_package
+from bodycast.engines import choices
+from bodycast.engines.base import Engine
+from bodycast.engines.devices import cuda_devices
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.package import ModelPackage, load_package
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +30,7 @@ class EngineEntry:
 
     def load(self) -> type[Engine]:
         """Import the class."""
-        return cast("type[Engine]", getattr(import_module(self.module), self.attribute))
+        return cast("type[Engine]", getattr(import_module(f"bodycast.engines.{self.module}"), self.attribute))
 
     def installed(self) -> bool:
         """Whether its library is there; imports nothing."""
@@ -42,12 +42,12 @@ _RTX = ("tensorrt-rtx-cu12", "tensorrt-rtx-cu13", "tensorrt-rtx")
 _TRT = ("tensorrt", "tensorrt-cu13", "tensorrt-cu12")
 
 ENGINES: dict[str, EngineEntry] = {
-    "onnxruntime": EngineEntry("engines.onnxruntime_engine", "OnnxRuntimeEngine", ("cpu", "cuda"), "onnxruntime", _ORT),
-    "openvino": EngineEntry("engines.openvino_engine", "OpenVinoEngine", ("cpu",), "openvino", ("openvino",)),
-    "openvino-bf16": EngineEntry("engines.openvino_engine", "OpenVinoBf16Engine", ("cpu",), "openvino", ("openvino",)),
-    "tensorrt": EngineEntry("engines.tensorrt_engine", "TensorRtEngine", ("cuda",), "tensorrt", _TRT),
-    "tensorrt-rtx": EngineEntry("engines.tensorrt_engine", "TensorRtRtxEngine", ("cuda",), "tensorrt_rtx", _RTX),
-    "torch": EngineEntry("engines.torch_engine", "TorchEngine", ("cpu", "cuda"), "torch", ("torch",)),
+    "onnxruntime": EngineEntry("onnxruntime_engine", "OnnxRuntimeEngine", ("cpu", "cuda"), "onnxruntime", _ORT),
+    "openvino": EngineEntry("openvino_engine", "OpenVinoEngine", ("cpu",), "openvino", ("openvino",)),
+    "openvino-bf16": EngineEntry("openvino_engine", "OpenVinoBf16Engine", ("cpu",), "openvino", ("openvino",)),
+    "tensorrt": EngineEntry("tensorrt_engine", "TensorRtEngine", ("cuda",), "tensorrt", _TRT),
+    "tensorrt-rtx": EngineEntry("tensorrt_engine", "TensorRtRtxEngine", ("cuda",), "tensorrt_rtx", _RTX),
+    "torch": EngineEntry("torch_engine", "TorchEngine", ("cpu", "cuda"), "torch", ("torch",)),
 }
 
 _CANDIDATES = {"cpu": ("onnxruntime", "openvino"), "cuda": ("tensorrt", "tensorrt-rtx", "onnxruntime")}

@@ -15,13 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from engines.base import BATCH_BUCKETS, Engine, GraphTensor
-from engines.cuda import CudaDevice
-from engines.errors import EngineError, PlanError
-from engines.optional import require
-from engines.package import BATCH, ModelPackage, Tensor, Tensors
-from engines.plans import Plan, expected_key, find_plan
-from engines.user_cache import cache_folder, write_whole
+from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
+from bodycast.engines.cuda import CudaDevice
+from bodycast.engines.errors import EngineError, PlanError
+from bodycast.engines.optional import require
+from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
+from bodycast.engines.plans import Plan, expected_key, find_plan
+from bodycast.engines.user_cache import cache_folder, write_whole
 
 
 @dataclass
@@ -84,7 +84,7 @@ class TensorRtEngine(Engine):
         if self._plan is None:
             raise PlanError(
                 f"{self._record.path}: {self.library} {trt.__version__} cannot open it on {cuda.gpu.name}; build it "
-                f"again: python -m export tensorrt {self.package.folder} --runtime {self.runtime_flag}"
+                f"again: bodycast export tensorrt {self.package.folder} --runtime {self.runtime_flag}"
             )
         size = int(self._plan.device_memory_size_v2)
         self._scratch = (cuda.allocate(size), size)

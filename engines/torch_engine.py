@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from engines.base import BATCH_BUCKETS, Engine, GraphTensor
-from engines.devices import cuda_devices, usable_cores
-from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.optional import require
-from engines.package import BATCH, ModelPackage, Tensor, Tensors
-from engines.torch_program import PROGRAM_FILE, SIGNATURE_FILE, check_program, sample_inputs
+from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
+from bodycast.engines.devices import cuda_devices, usable_cores
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.optional import require
+from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
+from bodycast.engines.torch_program import PROGRAM_FILE, SIGNATURE_FILE, check_program, sample_inputs
 
 _WARM_UP_RUNS = 3
 

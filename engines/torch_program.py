@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from engines.errors import PackageError
+from bodycast.engines.errors import PackageError
 
 PROGRAM_FILE = "model.pt2"
 SIGNATURE_FILE = "signature.json"

@@ -16,15 +16,15 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from app.errors import BodycastError
-from app.model_packages import find_package, installed_packages
-from engines.errors import EngineError
-from engines.package import load_package
-from engines.registry import ENGINES
+from bodycast.app.errors import BodycastError
+from bodycast.app.model_packages import find_package, installed_packages
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import ENGINES
+from bodycast.export.command_line import Parser
 from evaluation import bench_engines, bench_pipeline
 from evaluation.bench_engines import EngineTime
 from evaluation.bench_pipeline import PipelineTime
-from export.command_line import Parser
 
 
 def main(argv: Sequence[str]) -> int:
@@ -99,7 +99,7 @@ def parser() -> argparse.ArgumentParser:
 
 def gpu_main(options: argparse.Namespace) -> int:
     """`--gpu`: all networks and methods; 1 where nothing ran, 2 where a name or the device is not there."""
-    from engines.devices import cuda_devices
+    from bodycast.engines.devices import cuda_devices
     from evaluation import bench_gpu
 
     device = "cpu" if options.device == "cpu" else "cuda"
@@ -122,7 +122,7 @@ def packages(given: Sequence[str]) -> list[Path]:
     if not given:
         found = [package.folder for package in installed_packages("hmr")]
         if not found:
-            raise EngineError("no package is installed; name a package folder (python -m export package makes one)")
+            raise EngineError("no package is installed; name a package folder (bodycast export package makes one)")
         return found
     return [(load_package(name) if Path(name).is_dir() else find_package(name, "hmr")).folder for name in given]
 

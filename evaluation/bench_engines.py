@@ -11,9 +11,9 @@ from time import perf_counter
 
 import numpy as np
 
-from engines.errors import EngineError
-from engines.package import load_package
-from engines.registry import open_engine
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import open_engine
 
 WARM_UP = 3
 
@@ -137,7 +137,7 @@ def _inputs(folder: Path, batch: int) -> dict[str, np.ndarray]:
 
 def _parity(folder: Path, engine: str) -> tuple[str, float | None]:
     """Name and value of the surface error (or the task's first measure) in the parity report."""
-    from export.parity import read_report
+    from bodycast.export.parity import read_report
 
     try:
         report = read_report(load_package(folder))

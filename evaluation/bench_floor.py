@@ -15,10 +15,10 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.errors import EngineUnavailableError
-from engines.package import ModelPackage, PackageInfo, TensorSpec
-from engines.package_writer import write_package
-from engines.registry import open_engine
+from bodycast.engines.errors import EngineUnavailableError
+from bodycast.engines.package import ModelPackage, PackageInfo, TensorSpec
+from bodycast.engines.package_writer import write_package
+from bodycast.engines.registry import open_engine
 
 SIDE = 1024
 """A product of this size fits no small cache and hides every overhead."""

@@ -23,13 +23,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.errors import EngineError
-from engines.package import ModelPackage, Tensors
-from engines.registry import ENGINES, open_engine
-from export.exportable import Exportable, exportable
-from export.network_package import Options, Words, checked_graph, export_package
-from export.onnx_graph import run_torch
-from export.parity_errors import TOLERANCES, compare
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import ModelPackage, Tensors
+from bodycast.engines.registry import ENGINES, open_engine
+from bodycast.export.exportable import Exportable, exportable
+from bodycast.export.network_package import Options, Words, checked_graph, export_package
+from bodycast.export.onnx_graph import run_torch
+from bodycast.export.parity_errors import TOLERANCES, compare
 
 NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
     name: (name, {})
@@ -107,7 +107,7 @@ def run(
 
 def measure_network(name: str, batches: Sequence[int], repeats: int, device: str, report: GpuReport) -> None:
     """All methods on one network; what fails is noted and the rest goes on."""
-    from hmr.networks import registry
+    from bodycast.hmr.networks import registry
 
     torch.manual_seed(0)
     model, arguments = NETWORKS[name]
@@ -206,8 +206,8 @@ def engine_methods(package: ModelPackage, item: Exportable, inputs: Sequence[Ten
 
 def build_for_here(package: ModelPackage, engine: str) -> None:
     """A plan for the GPU that is here; found again if it is there. Raises PlanError."""
-    from engines.devices import cuda_gpus
-    from export.tensorrt_plan import BuildOptions, build_plan
+    from bodycast.engines.devices import cuda_gpus
+    from bodycast.export.tensorrt_plan import BuildOptions, build_plan
 
     runtime = "rtx" if engine == "tensorrt-rtx" else "tensorrt"
     build_plan(package, BuildOptions(cuda_gpus()[0].compute_capability, runtime, beside=True))

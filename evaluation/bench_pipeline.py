@@ -43,9 +43,9 @@ def run(package: Path, engine: str, video: Path, people: int, frames: int = FRAM
 
     Raises: BodycastError as a run does, RuntimeError where the run failed half-way.
     """
-    from app.config import NetworkConfig, PeopleConfig, ResultsConfig, RunConfig
-    from app.pipeline.build import build_run
-    from app.pipeline.pipeline import Pipeline
+    from bodycast.app.config import NetworkConfig, PeopleConfig, ResultsConfig, RunConfig
+    from bodycast.app.pipeline.build import build_run
+    from bodycast.app.pipeline.pipeline import Pipeline
 
     with TemporaryDirectory() as folder:
         clip = side_by_side(video, Path(folder) / "clip.mp4", people, frames)

@@ -7,10 +7,10 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm, pve_mm
 from evaluation.predictions import Predictions
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
 
 ROWS_AT_ONCE = 64
 

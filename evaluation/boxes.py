@@ -14,8 +14,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.errors import BodycastError, UsageError
-from app.output_file import check_target, write_whole
+from bodycast.app.errors import BodycastError, UsageError
+from bodycast.app.files.output_file import check_target, write_whole
 from evaluation.protocols import PROTOCOLS, digest, protocol_samples
 from training.datasets.errors import DatasetError
 from training.datasets.sample import PersonSample

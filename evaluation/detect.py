@@ -18,13 +18,13 @@ from time import perf_counter
 
 import numpy as np
 
-from app.detectors.base import Detector
-from app.detectors.factory import open_detector
-from app.errors import BodycastError, UsageError
-from app.records import F64, U8, Frame
-from app.sources.video_file import open_video_file
+from bodycast.app.detectors.base import Detector
+from bodycast.app.detectors.factory import open_detector
+from bodycast.app.errors import BodycastError, UsageError
+from bodycast.app.records import F64, U8, Frame
+from bodycast.app.sources.video_file import open_video_file
+from bodycast.hmr.geometry.boxes import clip, iou_matrix
 from evaluation.film import read_boxes
-from hmr.geometry.boxes import clip, iou_matrix
 from training.datasets.coco import find_pictures, read_labels
 from training.datasets.errors import DatasetError
 from training.datasets.pictures import Picture

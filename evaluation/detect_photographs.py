@@ -25,13 +25,13 @@ from time import perf_counter
 import cv2
 import numpy as np
 
-from app.detectors.base import Detector
-from app.detectors.factory import open_detector
-from app.errors import BodycastError, UsageError
-from app.records import F64, U8, Frame
+from bodycast.app.detectors.base import Detector
+from bodycast.app.detectors.factory import open_detector
+from bodycast.app.errors import BodycastError, UsageError
+from bodycast.app.records import F64, U8, Frame
+from bodycast.hmr.geometry.boxes import iou_matrix
+from bodycast.hmr.geometry.suppression import covered_share
 from evaluation.detect import one_to_one
-from hmr.geometry.boxes import iou_matrix
-from hmr.geometry.suppression import covered_share
 from training.detector.sets import nobody_files
 from training.photos.split import held_out
 

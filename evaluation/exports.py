@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from engines.errors import EngineError
-from engines.package import ModelPackage, Tensors
-from engines.plans import PlanError
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import ModelPackage, Tensors
+from bodycast.engines.plans import PlanError
 
 NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "swin-t-s2": ("swin-t-s2", {}),
@@ -101,9 +101,9 @@ def export_all(name: str, precisions: Sequence[str], capabilities: Sequence[str]
     """One network in every precision, from one run of the exporter."""
     import torch
 
-    from export.exportable import exportable
-    from export.network_package import Options, Words, checked_graph, export_package
-    from hmr.networks import registry
+    from bodycast.export.exportable import exportable
+    from bodycast.export.network_package import Options, Words, checked_graph, export_package
+    from bodycast.hmr.networks import registry
 
     torch.manual_seed(0)
     model, arguments = NETWORKS[name]
@@ -141,8 +141,8 @@ def worst(
 
 def spread(package: ModelPackage, measure: str) -> float:
     """How far the answers to different rows are apart: each row against the next, the mean of the measure."""
-    from export.parity import REFERENCE_FILE, crop_height
-    from export.parity_errors import compare
+    from bodycast.export.parity import REFERENCE_FILE, crop_height
+    from bodycast.export.parity_errors import compare
 
     tensors: Tensors = {}
     with np.load(package.folder / REFERENCE_FILE, allow_pickle=False) as archive:
@@ -152,7 +152,7 @@ def spread(package: ModelPackage, measure: str) -> float:
 
 
 def _plans(package: ModelPackage, capabilities: Sequence[str]) -> dict[str, dict[str, float] | str]:
-    from export.tensorrt_plan import BuildOptions, build_plan
+    from bodycast.export.tensorrt_plan import BuildOptions, build_plan
 
     plans: dict[str, dict[str, float] | str] = {}
     for capability in capabilities:

@@ -15,16 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
-from app.motion_file import ROW, TABLE, Motion, MotionMeta, motion_from_rows, read_motion
-from app.sources.video_file import open_video_file
+from bodycast.app.errors import UsageError
+from bodycast.app.files.motion_file import ROW, TABLE, Motion, MotionMeta, motion_from_rows, read_motion
+from bodycast.app.sources.video_file import open_video_file
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import NUM_JOINTS
+from bodycast.hmr.body.surface_joints import COCO_FROM_POINTS
+from bodycast.hmr.geometry.boxes import from_points
+from bodycast.hmr.geometry.camera import Intrinsics
 from evaluation.predict_rows import EstimatesBodies, RowPredictor
 from evaluation.predictions import Predictions, empty_columns
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import NUM_JOINTS
-from hmr.body.surface_joints import COCO_FROM_POINTS
-from hmr.geometry.boxes import from_points
-from hmr.geometry.camera import Intrinsics
 from training.datasets.coco import LabelledImage
 
 KIND = "film"

@@ -17,11 +17,11 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bodycast.export.onnx_graph import OPSET, check_parity, to_onnx
+from bodycast.hmr.networks.flops import count_cost
+from bodycast.hmr.networks.hmr_net import ExportedHmr, HmrNet
+from bodycast.hmr.networks.registry import ModelSpec, example_inputs
 from evaluation.model_times_table import Machine, Record, Timing
-from export.onnx_graph import OPSET, check_parity, to_onnx
-from hmr.networks.flops import count_cost
-from hmr.networks.hmr_net import ExportedHmr, HmrNet
-from hmr.networks.registry import ModelSpec, example_inputs
 
 WARM_UP = 2
 FEWEST_RUNS = 3

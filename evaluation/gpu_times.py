@@ -10,9 +10,9 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.networks.registry import ModelSpec
 from evaluation.forward_times import program_of, time_calls
 from evaluation.model_times_table import GPU_BATCHES, GpuTimes, Machine, Timing
-from hmr.networks.registry import ModelSpec
 
 Call = Callable[[], object]
 MATRIX_SIZES = (2048, 4096, 8192)

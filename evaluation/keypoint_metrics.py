@@ -14,7 +14,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import require
+from bodycast.app.errors import require
 
 F64 = NDArray[np.float64]
 Bools = NDArray[np.bool_]

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hmr.geometry.arrays import FloatArray, as_float
-from hmr.geometry.procrustes import align
+from bodycast.hmr.geometry.arrays import FloatArray, as_float
+from bodycast.hmr.geometry.procrustes import align
 
 MM = 1000.0
 

@@ -22,7 +22,7 @@ from evaluation.model_times_table import TOLERANCE, Machine, Record, format_docu
 from evaluation.models import select
 
 if TYPE_CHECKING:
-    from hmr.networks.registry import ModelSpec
+    from bodycast.hmr.networks.registry import ModelSpec
 
 
 def main(argv: Sequence[str]) -> int:

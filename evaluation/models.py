@@ -19,7 +19,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from hmr.networks.registry import ModelSpec
+    from bodycast.hmr.networks.registry import ModelSpec
 
 WARM_UP, TIMED = 2, 7
 
@@ -49,8 +49,8 @@ def measure(spec: ModelSpec, timed: bool = False) -> ModelRow:
     """Build a network without memory and count it; with `timed` also build it in full and time it on the CPU."""
     import torch
 
-    from hmr.networks.flops import count_cost
-    from hmr.networks.registry import example_inputs
+    from bodycast.hmr.networks.flops import count_cost
+    from bodycast.hmr.networks.registry import example_inputs
 
     with torch.device("meta"):
         model = spec.build().eval()
@@ -72,7 +72,7 @@ def cpu_milliseconds(spec: ModelSpec) -> float:
     """Median time of one torch forward pass at batch 1, random weights."""
     import torch
 
-    from hmr.networks.registry import example_inputs
+    from bodycast.hmr.networks.registry import example_inputs
 
     model = spec.build().eval()
     inputs = example_inputs(model)
@@ -91,7 +91,7 @@ def select(patterns: Sequence[str], kind: str | None) -> list[ModelSpec]:
 
     Raises LookupError where none fits.
     """
-    from hmr.networks.registry import registry
+    from bodycast.hmr.networks.registry import registry
 
     specs = [
         spec

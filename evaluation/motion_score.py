@@ -17,11 +17,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import BodycastError
-from app.motion_file import Motion, read_motion
+from bodycast.app.errors import BodycastError
+from bodycast.app.files.motion_file import Motion, read_motion
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.geometry.boxes import iou_matrix
 from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
-from hmr.body.joints import Joint
-from hmr.geometry.boxes import iou_matrix
 
 MIN_IOU = 0.3
 TORSO_SHARE = 0.2

@@ -19,13 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from engines.devices import usable_cores
-from engines.errors import EngineError
-from engines.onnxruntime_engine import session_options
-from engines.openvino_engine import OpenVinoEngine, import_openvino
-from engines.optional import require
-from engines.package import ModelPackage, load_package
-from export.command_line import Parser
+from bodycast.engines.devices import usable_cores
+from bodycast.engines.errors import EngineError
+from bodycast.engines.onnxruntime_engine import session_options
+from bodycast.engines.openvino_engine import OpenVinoEngine, import_openvino
+from bodycast.engines.optional import require
+from bodycast.engines.package import ModelPackage, load_package
+from bodycast.export.command_line import Parser
 
 ENGINES = ("onnxruntime", "openvino")
 WARM_UP = 3

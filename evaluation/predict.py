@@ -32,22 +32,22 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from app.config import RunConfig
-from app.errors import BodycastError, RunError, UsageError
-from app.estimator import Estimator
-from app.model_packages import find_any_package
-from app.output_file import check_target
-from app.pipeline.build import PoseOnly, load_body, open_estimator
-from app.presets import PRESETS, preset_defaults
-from app.records import CropBatch
-from engines.package import METADATA_FILE
+from bodycast.app.config import RunConfig
+from bodycast.app.errors import BodycastError, RunError, UsageError
+from bodycast.app.estimation.estimator import Estimator
+from bodycast.app.files.output_file import check_target
+from bodycast.app.model_packages import find_any_package
+from bodycast.app.pipeline.build import PoseOnly, load_body, open_estimator
+from bodycast.app.presets import PRESETS, preset_defaults
+from bodycast.app.records import CropBatch
+from bodycast.engines.package import METADATA_FILE
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.surface_joints import SURFACE_VERTICES
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.crop import CropTransform
 from evaluation.film import KIND, predict_film, read_boxes
 from evaluation.predict_rows import EstimatesBodies, RowPredictor, write_estimates
 from evaluation.predictions import empty_columns, write_predictions
-from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import SURFACE_VERTICES
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.crop import CropTransform
 from training.datasets.coco import CocoLabels, LabelledImage, find_pictures, read_labels
 from training.datasets.errors import DatasetError
 from training.datasets.pictures import Picture

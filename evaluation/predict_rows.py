@@ -12,19 +12,19 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from app.pipeline.inference import pose_bodies
-from app.records import F32, U8, BodyEstimates, CropBatch, Frame, Tracks
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.coco_joints import coco_offsets, coco_points
-from hmr.body.surface_joints import SURFACE_VERTICES, body_points
-from hmr.geometry.camera import Intrinsics, project_intrinsics
-from hmr.geometry.rotations import matrix_to_axis_angle
+from bodycast.app.pipeline.inference import pose_bodies
+from bodycast.app.records import F32, U8, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.coco_joints import coco_offsets, coco_points
+from bodycast.hmr.body.surface_joints import SURFACE_VERTICES, body_points
+from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
+from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
 
 NEAR_M = 0.01
 
 
 class EstimatesBodies(Protocol):
-    """What is needed of app.estimator.Estimator."""
+    """What is needed of bodycast.app.estimation.estimator.Estimator."""
 
     @property
     def input_hw(self) -> tuple[int, int]: ...

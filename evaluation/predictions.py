@@ -15,11 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
-from app.motion_file import TABLE
-from app.npz_file import read_arrays
-from app.output_file import write_whole
-from app.records import F32, check_array
+from bodycast.app.errors import UsageError
+from bodycast.app.files.motion_file import TABLE
+from bodycast.app.files.npz_file import read_arrays
+from bodycast.app.files.output_file import write_whole
+from bodycast.app.records import F32, check_array
 
 SCHEMA_VERSION = 2
 

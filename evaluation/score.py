@@ -23,9 +23,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import BodycastError, UsageError
-from app.motion_file import Motion, read_motion
-from app.pipeline.build import load_body
+from bodycast.app.errors import BodycastError, UsageError
+from bodycast.app.files.motion_file import Motion, read_motion
+from bodycast.app.pipeline.build import load_body
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation.film import KIND, as_motion, read_boxes, reference_keypoints
 from evaluation.metrics import pve_mm
 from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
@@ -33,8 +35,6 @@ from evaluation.predictions import Predictions, is_predictions, read_predictions
 from evaluation.protocols import PROTOCOLS, ProtocolOptions, score_protocol
 from evaluation.score_coco import people_csv, score_coco, score_results
 from evaluation.score_crops import score_crops
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
 from training.datasets.coco import read_labels
 from training.datasets.errors import DatasetError
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
+from bodycast.app.errors import UsageError
 from evaluation.keypoint_metrics import (
     LIMBS,
     box_length,

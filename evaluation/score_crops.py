@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import UsageError
+from bodycast.app.errors import UsageError
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import project
 from evaluation.body_errors import body_errors
 from evaluation.predictions import Predictions
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import project
 
 GOOD_SCORE = 0.5
 
@@ -48,7 +48,7 @@ def score_crops(predictions: Predictions, folder: Path, body: BodyModel) -> dict
 
 def _true_vertices(truth: dict[str, np.ndarray], body: BodyModel):
     """Function from rows to true vertices relative to the true pelvis, in the camera's frame."""
-    from hmr.geometry.crop_ray import crop_ray_rotation
+    from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
 
     def vertices(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         pose = truth["pose"][rows].copy()

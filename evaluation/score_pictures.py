@@ -13,13 +13,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
-from app.renderers.factory import open_renderer
-from app.sources.video_file import open_video_file
+from bodycast.app.errors import UsageError
+from bodycast.app.renderers.factory import open_renderer
+from bodycast.app.sources.video_file import open_video_file
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import Intrinsics
 from evaluation.body_errors import posed_rows
 from evaluation.predictions import Predictions
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import Intrinsics
 from training.datasets.coco import CocoLabels, find_pictures
 from training.datasets.pictures import Picture
 

@@ -19,13 +19,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import BodycastError, UsageError
-from app.npz_file import read_arrays
-from app.pipeline.build import load_body
+from bodycast.app.errors import BodycastError, UsageError
+from bodycast.app.files.npz_file import read_arrays
+from bodycast.app.pipeline.build import load_body
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
 from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm, root_relative
 from evaluation.predictions import Predictions, read_predictions
-from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
 
 F64 = NDArray[np.float64]
 JOINTS = 12

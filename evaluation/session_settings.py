@@ -19,12 +19,12 @@ from typing import Any
 
 import numpy as np
 
-from engines.devices import usable_cores
-from engines.errors import EngineError
-from engines.onnxruntime_engine import SETTINGS, session_options
-from engines.optional import require
-from engines.package import load_package
-from export.command_line import Parser
+from bodycast.engines.devices import usable_cores
+from bodycast.engines.errors import EngineError
+from bodycast.engines.onnxruntime_engine import SETTINGS, session_options
+from bodycast.engines.optional import require
+from bodycast.engines.package import load_package
+from bodycast.export.command_line import Parser
 
 _SPIN = {"session.intra_op.allow_spinning": "1"}
 _WITHIN = {**_SPIN, "session.force_spinning_stop": "1"}

@@ -18,16 +18,16 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.errors import BodycastError
-from app.smoothers import open_smoother
-from app.smoothers.base import Smoother
-from app.smoothers.decoded import DecodedSmoother
-from app.smoothers.diffusion import PACKAGE, DiffusionSmoother
-from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
-from engines.errors import EngineError
+from bodycast.app.errors import BodycastError
+from bodycast.app.smoothers import open_smoother
+from bodycast.app.smoothers.base import Smoother
+from bodycast.app.smoothers.diffusion.decoder import DecodedSmoother
+from bodycast.app.smoothers.diffusion.live import PACKAGE, DiffusionSmoother
+from bodycast.app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
+from bodycast.engines.errors import EngineError
+from bodycast.hmr.body.body_model import BodyModel
 from evaluation.smooth_cases import GAP_PLACES, Case, case_of, motion_pieces, simulated, with_gap, without_errors
 from evaluation.smooth_scores import measure, run_smoother
-from hmr.body.body_model import BodyModel
 from training.motion.error_model import ERROR_MODEL, ErrorModel
 from training.motion.pairs import PairedMotion
 
@@ -117,8 +117,8 @@ def read_cases(args: argparse.Namespace) -> Iterator[Case]:
             if seen is not None:
                 yield case_of(piece.name, seen, body)
         return
-    from app.model_packages import find_package
-    from engines.registry import open_engine
+    from bodycast.app.model_packages import find_package
+    from bodycast.engines.registry import open_engine
     from training.motion.pairs import Studio
 
     with open_engine(find_package(args.package, "hmr"), "onnxruntime", "cpu") as engine:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
 from training.motion.data import ENDS, FAST_M_S, MotionClip, at_rate, load_clip, plausible_runs
 from training.motion.error_model import ErrorModel, Strength, observe
 from training.motion.pairs import PairedMotion, draw_scene

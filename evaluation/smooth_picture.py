@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.smoothers.decoded import OFFLINE_LAG_S
+from bodycast.app.smoothers.diffusion.decoder import OFFLINE_LAG_S
 
 WIDTH, HEIGHT, MARGIN = 560, 420, 62
 _INK, _GRID = (60, 60, 60), (225, 225, 225)

@@ -19,13 +19,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from app.errors import BodycastError
-from app.smoothers.diffusion import LONGEST_LAG_S, PACKAGE, DiffusionSmoother
+from bodycast.app.errors import BodycastError
+from bodycast.app.smoothers.diffusion.live import LONGEST_LAG_S, PACKAGE, DiffusionSmoother
+from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.networks import registry
+from bodycast.hmr.networks.temporal.diffusion_decoder import DiffusionDecoder, resample_frames
 from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 from evaluation.smooth_scores import WARM_UP_S, run_smoother
-from hmr.body.motion_vectors import motion_vectors
-from hmr.networks import registry
-from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder, resample_frames
 from training.motion.pairs import PairedMotion
 
 F32 = NDArray[np.float32]

@@ -21,13 +21,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import BodycastError
-from app.smoothers.decoded import DecodedSmoother
-from app.smoothers.diffusion import LONGEST_LAG_S, PACKAGE
+from bodycast.app.errors import BodycastError
+from bodycast.app.smoothers.diffusion.decoder import DecodedSmoother
+from bodycast.app.smoothers.diffusion.live import LONGEST_LAG_S, PACKAGE
+from bodycast.hmr.body.body_model import BodyModel
 from evaluation.metrics import mpjpe_mm
 from evaluation.smooth_cases import motion_pieces, posed_joints, simulated, thinned
 from evaluation.smooth_scores import run_smoother
-from hmr.body.body_model import BodyModel
 from training.motion.error_model import ErrorModel
 from training.motion.pairs import PairedMotion
 

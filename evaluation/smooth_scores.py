@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from app.records import BodyEstimates
-from app.smoothers.base import Smoother
-from app.smoothers.between import between
+from bodycast.app.records import BodyEstimates
+from bodycast.app.smoothers.base import Smoother
+from bodycast.app.smoothers.interpolation import between
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import PARENTS, Joint
 from evaluation.metrics import acceleration, acceleration_error_mm, jitter_m_s3, mpjpe_mm, pa_mpjpe_mm
 from evaluation.smooth_cases import Case, posed_joints
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import PARENTS, Joint
 from training.motion.pairs import PairedMotion
 
 F32 = NDArray[np.float32]
@@ -38,7 +38,7 @@ class Smoothed:
 
 
 def run_smoother(smoother: Smoother, paired: PairedMotion) -> Smoothed:
-    """Frame by frame, as the program does (app/pipeline/steadying.py): an answer belongs to the newest frame that is
+    """Frame by frame, as the program does (app/pipeline/smoothing.py): an answer belongs to the newest frame that is
     due when it comes, others lie between it and the one before; at the end the last estimate is held until all have
     theirs."""
     smoother.reset()

@@ -18,17 +18,17 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import BodycastError
-from app.motion_file import read_motion
-from app.renderers import open_renderer
-from app.smoothers import open_smoother
-from app.smoothers.base import Smoother
+from bodycast.app.errors import BodycastError
+from bodycast.app.files.motion_file import read_motion
+from bodycast.app.renderers import open_renderer
+from bodycast.app.smoothers import open_smoother
+from bodycast.app.smoothers.base import Smoother
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation.smooth_cases import posed_joints
 from evaluation.smooth_scores import Smoothed, run_smoother
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import Joint
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix
 from training.motion.pairs import IMAGE_WH, PairedMotion
 
 U8 = NDArray[np.uint8]

@@ -18,18 +18,18 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from app.cropper import crop_people
-from app.errors import BodycastError
-from app.estimator import Estimator
-from app.model_packages import installed_packages
-from app.records import BodyEstimates, Detections, Frame, Tracks
-from app.renderers import open_renderer
-from app.smoothers import open_smoother
-from app.trackers import open_tracker
-from hmr.body.body_model import BodyModel
-from hmr.geometry.boxes import from_points
-from hmr.geometry.camera import Intrinsics, project_intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.app.errors import BodycastError
+from bodycast.app.estimation.cropper import crop_people
+from bodycast.app.estimation.estimator import Estimator
+from bodycast.app.model_packages import installed_packages
+from bodycast.app.records import BodyEstimates, Detections, Frame, Tracks
+from bodycast.app.renderers import open_renderer
+from bodycast.app.smoothers import open_smoother
+from bodycast.app.tracking import open_tracker
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.boxes import from_points
+from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 DEMO = Path(__file__).resolve().parents[1] / "assets" / "demo"
 

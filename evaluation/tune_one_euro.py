@@ -16,11 +16,11 @@ from pathlib import Path
 
 import numpy as np
 
-from app.smoothers.no_smoother import NoSmoother
-from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
+from bodycast.app.smoothers.no_smoother import NoSmoother
+from bodycast.app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
+from bodycast.hmr.body.body_model import BodyModel
 from evaluation.smooth_cases import Case, case_of
 from evaluation.smooth_scores import measure, run_smoother
-from hmr.body.body_model import BodyModel
 from training.motion.pairs import PairedMotion
 
 MIN_HZ = (0.15, 0.3, 0.6, 1.0, 1.7, 3.0)

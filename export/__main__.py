@@ -1,4 +1,4 @@
-"""`python -m export COMMAND ...`: weights to model packages, packages to plans, and how exact they are."""
+"""`bodycast export COMMAND ...`: weights to model packages, packages to plans, and how exact they are."""
 
 from __future__ import annotations
 
@@ -7,16 +7,25 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
-from engines.errors import EngineError, EngineUnavailableError, PackageError
-from export.errors import WorkError
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.export.errors import WorkError
 
-# command -> (module with `main(argv) -> int`, one line of help)
+# command -> (module of this package with `main(argv) -> int`, one line of help)
 COMMANDS: dict[str, tuple[str, str]] = {
-    "package": ("export.package_command", "a checkpoint, a registered network or a detector to a model package"),
-    "keypoints": ("export.keypoints_command", "a 2D-pose file (RTMPose, ViTPose, MoveNet, YOLO) to a model package"),
-    "parity": ("export.parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
-    "weights": ("export.weights_command", "a package's weights back to a checkpoint, to train further from"),
-    "tensorrt": ("export.tensorrt_command", "a package to TensorRT plans, for this GPU or ahead of time for others"),
+    "package": (
+        "package_command",
+        "a checkpoint, a registered network or a detector to a model package",
+    ),
+    "keypoints": (
+        "keypoints_command",
+        "a 2D-pose file (RTMPose, ViTPose, MoveNet, YOLO) to a model package",
+    ),
+    "parity": ("parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
+    "weights": ("weights_command", "a package's weights back to a checkpoint, to train further from"),
+    "tensorrt": (
+        "tensorrt_command",
+        "a package to TensorRT plans, for this GPU or ahead of time for others",
+    ),
 }
 
 
@@ -24,21 +33,21 @@ _NAMED_FILES = (FileNotFoundError, FileExistsError, IsADirectoryError, NotADirec
 """Errors of the system that are about a path which the command line names."""
 
 
-def usage() -> str:
+def usage(prog: str) -> str:
     """The text of `--help`."""
     width = max(map(len, COMMANDS))
     lines = [f"  {name:<{width}}  {help_line}" for name, (_, help_line) in COMMANDS.items()]
-    return "usage: python -m export COMMAND [options]\n\ncommands (each has its own --help):\n" + "\n".join(lines)
+    return f"usage: {prog} COMMAND [options]\n\ncommands (each has its own --help):\n" + "\n".join(lines)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, prog: str = "bodycast export") -> int:
     """Run a command; gives the exit code. Errors are one line.
 
     2: the command line or a file that it names is at fault, nothing was done. 1: the work failed. 130: Ctrl-C.
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     if not arguments or arguments[0] in ("-h", "--help"):
-        print(usage())
+        print(usage(prog))
         return 0 if arguments else 2
     if arguments[0] not in COMMANDS:
         print(
@@ -47,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 2
     try:
-        return int(import_module(COMMANDS[arguments[0]][0]).main(arguments[1:]))
+        return int(import_module(f"bodycast.export.{COMMANDS[arguments[0]][0]}").main(arguments[1:]))
     except ModuleNotFoundError as error:
         return _failed(f"the package {error.name!r} is not installed: pip install -r requirements/export.txt", 1)
     except WorkError as error:

@@ -11,9 +11,9 @@ import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
-from engines.package import BATCH
-from export.keypoint_file import KeypointFile, open_session
-from export.onnx_nodes import Nodes
+from bodycast.engines.package import BATCH
+from bodycast.export.keypoint_file import KeypointFile, open_session
+from bodycast.export.onnx_nodes import Nodes
 
 TRIED_ROWS = 3
 TOLERANCE = 1e-3

@@ -9,7 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
-from hmr.networks import registry
+from bodycast.hmr.networks import registry
 
 
 class CheckpointError(ValueError):

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from engines.package import BATCH, ModelPackage, TensorSpec
-from export.exportable import DETECTOR_OUTPUTS, Exportable
-from export.network_package import Options, Words, export_package
+from bodycast.engines.package import BATCH, ModelPackage, TensorSpec
+from bodycast.export.exportable import DETECTOR_OUTPUTS, Exportable
+from bodycast.export.network_package import Options, Words, export_package
 
 INPUT_HW = (384, 640)
 """Height and width: a 16:9 picture at 640 px, in multiples of the network's stride of 32."""

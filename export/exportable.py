@@ -13,19 +13,19 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.package import BATCH, TensorSpec
-from export.parity_crops import crops_of
-from hmr.body.motion_vectors import motion_vectors
-from hmr.networks.heads.udp_keypoints import UdpKeypoints
-from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
-from hmr.networks.keypoint_fusion import KeypointFusion
-from hmr.networks.move_net import MoveNet
-from hmr.networks.person_detector import PersonDetector
-from hmr.networks.pose_net import PoseNet
-from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
-from hmr.networks.temporal.motion_vae import MotionVae
-from hmr.networks.temporal.motion_window import MOTION_WIDTH
-from hmr.networks.temporal.window_smoother import WindowSmoother
+from bodycast.engines.package import BATCH, TensorSpec
+from bodycast.export.parity_crops import crops_of
+from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.networks.heads.udp_keypoints import UdpKeypoints
+from bodycast.hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
+from bodycast.hmr.networks.keypoint_fusion import KeypointFusion
+from bodycast.hmr.networks.move_net import MoveNet
+from bodycast.hmr.networks.person_detector import PersonDetector
+from bodycast.hmr.networks.pose_net import PoseNet
+from bodycast.hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
+from bodycast.hmr.networks.temporal.motion_vae import MotionVae
+from bodycast.hmr.networks.temporal.motion_window import MOTION_WIDTH
+from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother
 
 JOINT_SETS = {17: "coco-17", 26: "halpe-26", 133: "coco-wholebody-133"}
 """Keypoints -> the joint set of that many."""
@@ -156,7 +156,7 @@ def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) ->
     if isinstance(net, PoseNet):
         return _pose(net)
     if isinstance(net, MoveNet | KeypointFusion):
-        from export.keypoint_networks import fusion_exportable, movenet_exportable
+        from bodycast.export.keypoint_networks import fusion_exportable, movenet_exportable
 
         return movenet_exportable(net) if isinstance(net, MoveNet) else fusion_exportable(net)
     if isinstance(net, PersonDetector):

@@ -11,7 +11,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph_slices import (
+from bodycast.export.graph_slices import (
     PRODUCTS,
     decision_nodes,
     entry_nodes,

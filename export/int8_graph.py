@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import onnx
 
-from export.graph_slices import decision_nodes, head_nodes, refuse_control_flow, without_value_info
+from bodycast.export.graph_slices import decision_nodes, head_nodes, refuse_control_flow, without_value_info
 
 
 def to_int8(model: onnx.ModelProto, exact_decisions: bool = False) -> onnx.ModelProto:

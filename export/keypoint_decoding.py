@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from export.keypoint_file import PIXEL_MEAN, PIXEL_STD, KeypointFile
-from export.onnx_nodes import Nodes
-from hmr.networks.heads.udp_keypoints import (
+from bodycast.export.keypoint_file import PIXEL_MEAN, PIXEL_STD, KeypointFile
+from bodycast.export.onnx_nodes import Nodes
+from bodycast.hmr.networks.heads.udp_keypoints import (
     DIFFERENCES,
     EPSILON,
     FARTHEST,
@@ -95,7 +95,7 @@ def _heatmaps(nodes: Nodes, file: KeypointFile, given: Sequence[str]) -> tuple[s
 
 
 def _refinement(nodes: Nodes, file: KeypointFile, flat: str, x: str, y: str) -> tuple[str, str]:
-    """UDP's Newton step (N, K, 1) along x and y; see `hmr.networks.heads.udp_keypoints`."""
+    """UDP's Newton step (N, K, 1) along x and y; see `bodycast.hmr.networks.heads.udp_keypoints`."""
     rows, columns = file.shapes[0][2:]
     keypoints, around = file.keypoints, len(NEIGHBOURS)
 

@@ -17,10 +17,10 @@ from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, helper
 
-from engines.onnx_file import check_onnx_file
-from export.exportable import JOINT_SETS
-from export.onnx_graph import first_words
-from export.onnx_nodes import OLDEST_OPSET
+from bodycast.engines.onnx_file import check_onnx_file
+from bodycast.export.exportable import JOINT_SETS
+from bodycast.export.onnx_graph import first_words
+from bodycast.export.onnx_nodes import OLDEST_OPSET
 
 KINDS = ("rtmpose", "vitpose", "movenet", "yolo-pose")
 DEFAULT_HW = (256, 192)

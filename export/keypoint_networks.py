@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from engines.package import BATCH, TensorSpec
-from export.exportable import HMR_OUTPUTS, POSE_OUTPUTS, Exportable
-from hmr.networks.keypoint_fusion import BODY_WIDTH, KeypointFusion
-from hmr.networks.move_net import ExportedMoveNet, MoveNet
+from bodycast.engines.package import BATCH, TensorSpec
+from bodycast.export.exportable import HMR_OUTPUTS, POSE_OUTPUTS, Exportable
+from bodycast.hmr.networks.keypoint_fusion import BODY_WIDTH, KeypointFusion
+from bodycast.hmr.networks.move_net import ExportedMoveNet, MoveNet
 
 FUSION_OUTPUTS = {
     **{name: HMR_OUTPUTS[name] for name in ("pose", "betas", "camera")},

@@ -15,17 +15,17 @@ from typing import Any
 import onnx
 from onnx import TensorProto, compose, helper
 
-from engines.errors import PackageError
-from engines.package import BATCH, ModelPackage, PackageInfo, Tensors, TensorSpec, load_package, sha256_of
-from engines.package_writer import write_package
-from export.batched_graph import scanned, takes_batches, with_free_batch
-from export.exportable import POSE_OUTPUTS
-from export.keypoint_decoding import decode, prepare
-from export.keypoint_file import DEFAULT_HW, KINDS, KeypointFile, read_keypoint_file
-from export.keypoint_reference import reference_keypoints
-from export.onnx_graph import ParityError
-from export.onnx_nodes import Nodes
-from export.parity import (
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensors, TensorSpec, load_package, sha256_of
+from bodycast.engines.package_writer import write_package
+from bodycast.export.batched_graph import scanned, takes_batches, with_free_batch
+from bodycast.export.exportable import POSE_OUTPUTS
+from bodycast.export.keypoint_decoding import decode, prepare
+from bodycast.export.keypoint_file import DEFAULT_HW, KINDS, KeypointFile, read_keypoint_file
+from bodycast.export.keypoint_reference import reference_keypoints
+from bodycast.export.onnx_graph import ParityError
+from bodycast.export.onnx_nodes import Nodes
+from bodycast.export.parity import (
     EXPORT_ENGINES,
     REFERENCE_FILE,
     REPORT_FILE,
@@ -35,10 +35,10 @@ from export.parity import (
     measure,
     reference_file,
 )
-from export.parity import (
+from bodycast.export.parity import (
     KINDS as PICTURES,
 )
-from export.parity_crops import crops_of
+from bodycast.export.parity_crops import crops_of
 
 INPUT, OUTPUT = "crops", "keypoints"
 PREFIX = "bodycast_"
@@ -77,7 +77,7 @@ def open_keypoints(
         return read_keypoint_file(path, kind, joints=joints, input_hw=input_hw)
     if kind != "yolo-pose":
         raise ValueError(f"{path}: --kind {kind} reads ONNX files; export it to ONNX first")
-    from export.yolo_pose import open_yolo_pose
+    from bodycast.export.yolo_pose import open_yolo_pose
 
     return open_yolo_pose(path, joints=joints, input_hw=input_hw or DEFAULT_HW)
 

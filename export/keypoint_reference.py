@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from export.keypoint_decoding import NEAR
-from export.keypoint_file import KeypointFile
-from hmr.networks.heads.udp_decoding import refine_peaks
-from hmr.networks.heads.udp_keypoints import FARTHEST
+from bodycast.export.keypoint_decoding import NEAR
+from bodycast.export.keypoint_file import KeypointFile
+from bodycast.hmr.networks.heads.udp_decoding import refine_peaks
+from bodycast.hmr.networks.heads.udp_keypoints import FARTHEST
 
 Floats = NDArray[np.float64]
 

@@ -1,4 +1,4 @@
-"""`python -m export keypoints FILE --kind KIND --out DIR`: a 2D-pose file of the user's to a model package."""
+"""`bodycast export keypoints FILE --kind KIND --out DIR`: a 2D-pose file of the user's to a model package."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.errors import PackageError
-from engines.package_writer import check_replaceable, check_writable
-from export.command_line import Parser
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package_writer import check_replaceable, check_writable
+from bodycast.export.command_line import Parser
 
 KINDS = ("rtmpose", "vitpose", "movenet", "yolo-pose")
 JOINT_SETS = ("coco-17", "halpe-26", "coco-wholebody-133")
@@ -23,8 +23,8 @@ def main(argv: Sequence[str]) -> int:
     elif given.out.exists():
         raise PackageError(f"{given.out} exists; pass --overwrite to replace it")
     check_writable(given.out)
-    from export.keypoint_package import KeypointOptions, export_keypoints, open_keypoints
-    from export.parity_command import print_report
+    from bodycast.export.keypoint_package import KeypointOptions, export_keypoints, open_keypoints
+    from bodycast.export.parity_command import print_report
 
     file = open_keypoints(given.file, given.kind, joints=given.joints, input_hw=hw)
     licence = given.licence or ("AGPL-3.0" if given.kind == "yolo-pose" else "unknown")
@@ -40,7 +40,7 @@ def main(argv: Sequence[str]) -> int:
 def parser() -> Parser:
     """The command line."""
     make = Parser(
-        prog="python -m export keypoints",
+        prog="bodycast export keypoints",
         description="A 2D-pose file to a model package of task pose: crops in, keypoints out (docs/export.md).",
     )
     make.add_argument("file", type=Path, metavar="FILE", help="an ONNX file; for yolo-pose also ultralytics' .pt")

@@ -11,14 +11,14 @@ from typing import Any
 
 import onnx
 
-from engines.package import BATCH, ModelPackage, PackageInfo, TensorSpec
-from engines.package_writer import write_package
-from engines.torch_program import PROGRAM_FILE
-from export.exportable import Exportable
-from export.half_graph import store_half, to_half
-from export.int8_graph import to_int8
-from export.onnx_graph import OPSET, ParityError, check_parity, run_torch, to_onnx
-from export.parity import (
+from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, TensorSpec
+from bodycast.engines.package_writer import write_package
+from bodycast.engines.torch_program import PROGRAM_FILE
+from bodycast.export.exportable import Exportable
+from bodycast.export.half_graph import store_half, to_half
+from bodycast.export.int8_graph import to_int8
+from bodycast.export.onnx_graph import OPSET, ParityError, check_parity, run_torch, to_onnx
+from bodycast.export.parity import (
     EXPORT_ENGINES,
     REFERENCE_FILE,
     REPORT_FILE,
@@ -28,8 +28,8 @@ from export.parity import (
     reference_file,
     reference_outputs,
 )
-from export.torch_program import torch_program
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
+from bodycast.export.torch_program import torch_program
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
 
 RECIPE_FILE = "merge_recipe.json"
 BODY_TASKS = ("hmr", "fusion")
@@ -42,7 +42,7 @@ GOLDEN_ROWS = 2
 
 @dataclass(frozen=True)
 class Words:
-    """What only the caller knows about a package; see `engines.package.PackageInfo`."""
+    """What only the caller knows about a package; see `bodycast.engines.package.PackageInfo`."""
 
     name: str
     architecture: str

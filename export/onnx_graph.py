@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.onnx import OnnxExporterError
 
-from engines.package import Tensors
-from export.errors import WorkError
-from export.parity_errors import ties
+from bodycast.engines.package import Tensors
+from bodycast.export.errors import WorkError
+from bodycast.export.parity_errors import ties
 
 OPSET = 20
 MAX_BATCH = 64

@@ -1,4 +1,4 @@
-"""`python -m export package CHECKPOINT_OR_MODEL --out DIR`: weights to a model package with its parity report."""
+"""`bodycast export package CHECKPOINT_OR_MODEL --out DIR`: weights to a model package with its parity report."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from engines.errors import PackageError
-from engines.package import ModelPackage
-from engines.package_writer import check_replaceable, check_writable
-from export.command_line import Parser
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.package_writer import check_replaceable, check_writable
+from bodycast.export.command_line import Parser
 
 if TYPE_CHECKING:
-    from export.network_package import Options, Words
-    from export.parity import ParityReport
-    from export.source import Source
+    from bodycast.export.network_package import Options, Words
+    from bodycast.export.parity import ParityReport
+    from bodycast.export.source import Source
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
     check_writable(given.out)
     if given.frames < 1:
         raise ValueError(f"--frames {given.frames}: a window has at least one frame")
-    from export.network_package import Options
+    from bodycast.export.network_package import Options
 
     options = Options(
         precision=given.precision,
@@ -48,7 +48,7 @@ def main(argv: Sequence[str]) -> int:
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     make = Parser(
-        prog="python -m export package",
+        prog="bodycast export package",
         description="Weights to a model package: ONNX graph, metadata, golden tensors, parity report (docs/export.md).",
     )
     make.add_argument(
@@ -91,9 +91,9 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _network(given: argparse.Namespace, options: Options) -> tuple[ModelPackage, ParityReport]:
-    from export.exportable import exportable
-    from export.network_package import export_package
-    from export.source import open_source, read_arguments, read_recipe, read_schedule
+    from bodycast.export.exportable import exportable
+    from bodycast.export.network_package import export_package
+    from bodycast.export.source import open_source, read_arguments, read_recipe, read_schedule
 
     source = open_source(
         given.source,
@@ -108,8 +108,8 @@ def _network(given: argparse.Namespace, options: Options) -> tuple[ModelPackage,
 
 
 def _words(given: argparse.Namespace, source: Source) -> Words:
-    from export.network_package import Words
-    from hmr.networks import registry
+    from bodycast.export.network_package import Words
+    from bodycast.hmr.networks import registry
 
     return Words(
         name=given.name or given.out.resolve().name,
@@ -126,11 +126,11 @@ def _words(given: argparse.Namespace, source: Source) -> Words:
 
 
 def _detector(given: argparse.Namespace, options: Options) -> tuple[ModelPackage, ParityReport]:
-    from export.detector_package import export_detector_package
-    from export.parity import read_report
+    from bodycast.export.detector_package import export_detector_package
+    from bodycast.export.parity import read_report
 
     if not given.detector.is_file():
-        raise ValueError(f"no file {given.detector}; `python -m app get-detector` fetches one")
+        raise ValueError(f"no file {given.detector}; `bodycast get detector` fetches one")
     height, _, width = given.input.partition("x")
     if not (height.isdigit() and width.isdigit()):
         raise ValueError(f"--input {given.input}: expected HxW, e.g. 384x640")
@@ -145,7 +145,7 @@ def _detector(given: argparse.Namespace, options: Options) -> tuple[ModelPackage
 
 
 def _print(written: ModelPackage, report: ParityReport) -> None:
-    from export.parity_command import print_report
+    from bodycast.export.parity_command import print_report
 
     info = written.info
     size_mb = sum((written.folder / name).stat().st_size for name in written.files) / 1e6

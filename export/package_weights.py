@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 from onnx import TensorProto, numpy_helper
 from torch import nn
 
-from engines.package import ModelPackage
-from export.errors import WorkError
-from export.exportable import Exportable, exportable
-from export.network_package import GOLDEN_ROWS, TOLERANCES
-from export.onnx_graph import ParityError, check_parity, to_onnx
-from hmr.networks import registry
+from bodycast.engines.package import ModelPackage
+from bodycast.export.errors import WorkError
+from bodycast.export.exportable import Exportable, exportable
+from bodycast.export.network_package import GOLDEN_ROWS, TOLERANCES
+from bodycast.export.onnx_graph import ParityError, check_parity, to_onnx
+from bodycast.hmr.networks import registry
 
 _PROBES = 8
 _ROUNDING = 10
@@ -40,7 +40,7 @@ class PackageWeights:
     left: tuple[str, ...]
 
     def checkpoint(self, package: ModelPackage) -> dict[str, Any]:
-        """What `export.checkpoint` and `training` read."""
+        """What `bodycast.export.checkpoint` and `training` read."""
         info = package.info
         return {
             "model": info.architecture,

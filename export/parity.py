@@ -17,15 +17,15 @@ from typing import Any
 
 import numpy as np
 
-from engines.base import Engine
-from engines.devices import usable_cores
-from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.package import UNREADABLE, ModelPackage, PackageInfo, Tensors, TensorSpec
-from engines.registry import ENGINES, open_engine
-from export.exportable import Exportable, example_input
-from export.onnx_graph import run_torch
-from export.parity_crops import sha256_of_array
-from export.parity_errors import TOLERANCES, beyond_tolerance, compare, largest_differences
+from bodycast.engines.base import Engine
+from bodycast.engines.devices import usable_cores
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.package import UNREADABLE, ModelPackage, PackageInfo, Tensors, TensorSpec
+from bodycast.engines.registry import ENGINES, open_engine
+from bodycast.export.exportable import Exportable, example_input
+from bodycast.export.onnx_graph import run_torch
+from bodycast.export.parity_crops import sha256_of_array
+from bodycast.export.parity_errors import TOLERANCES, beyond_tolerance, compare, largest_differences
 
 REPORT_FILE = "parity.json"
 REFERENCE_FILE = "parity.npz"

@@ -1,4 +1,4 @@
-"""`python -m export parity PACKAGE ...`: print the parity report of packages, or measure again on this machine."""
+"""`bodycast export parity PACKAGE ...`: print the parity report of packages, or measure again on this machine."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from engines.package import load_package
-from engines.registry import ENGINES
-from export.command_line import Parser
-from export.parity import LOWER_PRECISION, ParityReport, measure_again, read_report
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import ENGINES
+from bodycast.export.command_line import Parser
+from bodycast.export.parity import LOWER_PRECISION, ParityReport, measure_again, read_report
 
 _SHORT = {"mpjpe": "MPJPE", "pve": "PVE", "rotation": "rotation", "keypoint": "keypoints", "box": "box"}
 
 
 def main(argv: Sequence[str]) -> int:
     """Print; 1 where a package is beyond its tolerance."""
-    parser = Parser(prog="python -m export parity", description=__doc__)
+    parser = Parser(prog="bodycast export parity", description=__doc__)
     parser.add_argument("packages", nargs="+", type=Path, metavar="PACKAGE", help="package folders")
     parser.add_argument("--engines", nargs="+", metavar="ENGINE", help=f"measure here: all, or {', '.join(ENGINES)}")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where --engines run")

@@ -12,9 +12,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.package import Tensors
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import geodesic_distance
+from bodycast.engines.package import Tensors
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import geodesic_distance
 
 Floats = NDArray[np.float64]
 Errors = dict[str, float]

@@ -11,13 +11,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from export.checkpoint import load_checkpoint
-from hmr import checkpoints
-from hmr.checkpoints.movenet_onnx import read_movenet
-from hmr.networks import registry
-from hmr.networks.hmr_net import HmrNet, with_merging
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
-from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
+from bodycast.export.checkpoint import load_checkpoint
+from bodycast.hmr import checkpoints
+from bodycast.hmr.checkpoints.movenet_onnx import read_movenet
+from bodycast.hmr.networks import registry
+from bodycast.hmr.networks.hmr_net import HmrNet, with_merging
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
+from bodycast.hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
 
 UNTRAINED = "none: random weights, for measuring speed only"
 _LAYOUT_OF_PREFIX = (("hmr2-", "hmr2"), ("camerahmr-", "camerahmr"), ("pose-vit-", "vitpose"))

@@ -1,4 +1,4 @@
-"""`python -m export tensorrt PACKAGE`: build TensorRT plans for this machine's GPU, or ahead of time for others."""
+"""`bodycast export tensorrt PACKAGE`: build TensorRT plans for this machine's GPU, or ahead of time for others."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from time import perf_counter
 
-from engines.errors import PlanError
-from engines.package import ModelPackage, load_package
-from export.command_line import Parser
-from export.tensorrt_plan import LIBRARIES, BuildOptions, build_plan, plan_path_shown, supported_capabilities
+from bodycast.engines.errors import PlanError
+from bodycast.engines.package import ModelPackage, load_package
+from bodycast.export.command_line import Parser
+from bodycast.export.tensorrt_plan import LIBRARIES, BuildOptions, build_plan, plan_path_shown, supported_capabilities
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +54,7 @@ def _build(package: ModelPackage, options: BuildOptions) -> None:
 
 
 def _capabilities_here(runtime: str) -> list[str]:
-    from engines.devices import cuda_devices, cuda_gpus
+    from bodycast.engines.devices import cuda_devices, cuda_gpus
 
     able = supported_capabilities(runtime)
     here = sorted({gpu.compute_capability for gpu in cuda_gpus()}, key=float)
@@ -89,7 +89,7 @@ class _Bar:
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    top = Parser(prog="python -m export tensorrt", description=__doc__.partition(": ")[2])
+    top = Parser(prog="bodycast export tensorrt", description=__doc__.partition(": ")[2])
     top.add_argument("package", type=Path, help="folder of a model package")
     top.add_argument(
         "--runtime",

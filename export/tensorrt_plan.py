@@ -15,11 +15,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Any
 
-from engines.devices import cuda_devices, cuda_gpus
-from engines.errors import PlanError
-from engines.optional import require
-from engines.package import ModelPackage
-from engines.plans import (
+from bodycast.engines.devices import cuda_devices, cuda_gpus
+from bodycast.engines.errors import PlanError
+from bodycast.engines.optional import require
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.plans import (
     ANY_GPU,
     Plan,
     PlanKey,
@@ -29,8 +29,8 @@ from engines.plans import (
     this_platform,
     timing_cache_path,
 )
-from engines.user_cache import write_whole
-from export.tensorrt_turing import NO_FP32_PRODUCTS, products_to_fp16
+from bodycast.engines.user_cache import write_whole
+from bodycast.export.tensorrt_turing import NO_FP32_PRODUCTS, products_to_fp16
 
 LIBRARIES = {"tensorrt": "tensorrt", "rtx": "tensorrt_rtx"}
 """`--runtime` -> the Python package."""

@@ -13,8 +13,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper
 
-from engines.errors import PlanError
-from engines.package import ModelPackage
+from bodycast.engines.errors import PlanError
+from bodycast.engines.package import ModelPackage
 
 NO_FP32_PRODUCTS = ("7.5",)
 _PRODUCTS = ("MatMul", "Gemm", "Einsum")

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from engines.torch_program import SIGNATURE_FILE
-from export.onnx_graph import MAX_BATCH
+from bodycast.engines.torch_program import SIGNATURE_FILE
+from bodycast.export.onnx_graph import MAX_BATCH
 
 
 class _PlainOutputs(nn.Module):
@@ -28,7 +28,7 @@ class _PlainOutputs(nn.Module):
 def torch_program(
     module: nn.Module, inputs: Sequence[Tensor], input_names: Sequence[str], output_names: Sequence[str]
 ) -> bytes:
-    """The program as the bytes of `model.pt2` (`engines.torch_program.PROGRAM_FILE`), first axes dynamic.
+    """The program as the bytes of `model.pt2` (`bodycast.engines.torch_program.PROGRAM_FILE`), first axes dynamic.
 
     inputs: examples with at least two rows. Give it to `write_package` as a further file:
     `further_files={PROGRAM_FILE: torch_program(...)}`.

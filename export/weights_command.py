@@ -1,17 +1,17 @@
-"""`python -m export weights PACKAGE --out FILE.pt`: a package's weights as a checkpoint, to train further from."""
+"""`bodycast export weights PACKAGE --out FILE.pt`: a package's weights as a checkpoint, to train further from."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from engines.package import load_package
-from export.command_line import Parser
+from bodycast.engines.package import load_package
+from bodycast.export.command_line import Parser
 
 
 def main(argv: Sequence[str]) -> int:
     """Write the checkpoint and say what the graph does not hold."""
-    parser = Parser(prog="python -m export weights", description=__doc__)
+    parser = Parser(prog="bodycast export weights", description=__doc__)
     parser.add_argument("package", type=Path, metavar="PACKAGE", help="folder of an fp32 package; fp16 on disk will do")
     parser.add_argument("--out", type=Path, required=True, help="checkpoint to write, e.g. work/hmr-swin-t-s3.pt")
     parser.add_argument("--overwrite", action="store_true", help="replace it if it is there")
@@ -20,7 +20,7 @@ def main(argv: Sequence[str]) -> int:
         raise ValueError(f"{given.out} exists; pass --overwrite to replace it")
     import torch
 
-    from export.package_weights import package_weights
+    from bodycast.export.package_weights import package_weights
 
     package = load_package(given.package)
     weights = package_weights(package)

@@ -13,10 +13,10 @@ import onnx
 import torch
 from torch import Tensor, nn
 
-from export.detector_package import read_weights
-from export.keypoint_file import KeypointFile, check_joints, examine
-from export.onnx_graph import check_parity, to_onnx
-from export.parity_crops import crops_of
+from bodycast.export.detector_package import read_weights
+from bodycast.export.keypoint_file import KeypointFile, check_joints, examine
+from bodycast.export.onnx_graph import check_parity, to_onnx
+from bodycast.export.parity_crops import crops_of
 
 STRIDE = 32
 TOLERANCE_PX = 0.05

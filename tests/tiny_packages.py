@@ -10,8 +10,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.package import ModelPackage, PackageInfo, TensorSpec
-from engines.package_writer import write_package
+from bodycast.engines.package import ModelPackage, PackageInfo, TensorSpec
+from bodycast.engines.package_writer import write_package
 
 OPSET = 18
 TOKEN_WIDTH = 6
@@ -93,7 +93,7 @@ def affine_program(output: str = "y", width: int = 3) -> bytes:
     """The graph of `affine_model` as a torch program. Needs torch."""
     import torch
 
-    from export.torch_program import torch_program
+    from bodycast.export.torch_program import torch_program
 
     class Affine(torch.nn.Module):
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
+from bodycast.hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
 from training.batch import Batch, mirrored_where
 from training.reframe import reframed
 

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmr.body.joints import MIRROR, NUM_JOINTS
-from hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.body.joints import MIRROR, NUM_JOINTS
+from bodycast.hmr.body.surface_joints import POINT_NAMES
 from training.crop_camera import in_crop, ray_rotation
 
 STORED_HW = (256, 192)

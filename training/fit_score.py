@@ -19,13 +19,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from engines.base import Engine
-from engines.errors import EngineError
-from engines.package import load_package
-from engines.registry import open_engine
-from hmr.geometry.crop import HMR_CROP_HW, crop_transforms
-from hmr.geometry.suppression import non_maximum_suppression
-from hmr.networks.hmr_net import HmrNet
+from bodycast.engines.base import Engine
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import open_engine
+from bodycast.hmr.geometry.crop import HMR_CROP_HW, crop_transforms
+from bodycast.hmr.geometry.suppression import non_maximum_suppression
+from bodycast.hmr.networks.hmr_net import HmrNet
 from training.crop_set import CropSet, normalise
 from training.detector.scoring import SAME_IOU
 from training.detector.sets import letterboxed

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from hmr.checkpoints import read_state
-from hmr.networks.encoders.swin import Swin
-from hmr.networks.encoders.vit import ViT
-from hmr.networks.merging.mask_token_merging import TokenMergingVit
+from bodycast.hmr.checkpoints import read_state
+from bodycast.hmr.networks.encoders.swin import Swin
+from bodycast.hmr.networks.encoders.vit import ViT
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
 
 OFFSETS = (
     (0, 0),

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.body.joints import NUM_JOINTS
-from hmr.body.surface_joints import SURFACE_JOINT_NAMES, SURFACE_VERTICES
-from hmr.body.torch_body import TorchBody
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
+from bodycast.hmr.body.joints import NUM_JOINTS
+from bodycast.hmr.body.surface_joints import SURFACE_JOINT_NAMES, SURFACE_VERTICES
+from bodycast.hmr.body.torch_body import TorchBody
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction
 from training.batch import Batch
 from training.config import LossWeights
 from training.crop_camera import full_translation, in_crop, ray_rotation

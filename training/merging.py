@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.body.torch_body import TorchBody
-from hmr.networks.hmr_net import HmrNet, with_merging
-from hmr.networks.merging.error_constrained_layer_merging import (
+from bodycast.hmr.body.torch_body import TorchBody
+from bodycast.hmr.networks.hmr_net import HmrNet, with_merging
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import (
     LayerMergeRecipe,
     label_error,
     search_layer_merges,

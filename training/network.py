@@ -8,11 +8,11 @@ from typing import Any
 
 from torch import nn
 
-from hmr.networks import registry
-from hmr.networks.encoders.group_mix_former import GroupMixFormerSize
-from hmr.networks.encoders.swin import SwinSize
-from hmr.networks.encoders.vit import ViTSize
-from hmr.networks.encoders.vmamba import VMambaSize
+from bodycast.hmr.networks import registry
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormerSize
+from bodycast.hmr.networks.encoders.swin import SwinSize
+from bodycast.hmr.networks.encoders.vit import ViTSize
+from bodycast.hmr.networks.encoders.vmamba import VMambaSize
 
 SIZE_RECORDS = (SwinSize, GroupMixFormerSize, VMambaSize, ViTSize)
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.decoders.joint_queries import JointQueryDecoder
-from hmr.networks.decoders.smpl_transformer import camera_box_information
-from hmr.networks.heads import cliff_regressor
-from hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
+from bodycast.hmr.networks.decoders.smpl_transformer import camera_box_information
+from bodycast.hmr.networks.heads import cliff_regressor
+from bodycast.hmr.networks.hmr_net import HmrNet
 from training.batch import Batch
 
 

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.decoders.joint_queries import JointQueryDecoder
-from hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
+from bodycast.hmr.networks.hmr_net import HmrNet
 from training.network import finished_network
 
 

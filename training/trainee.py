@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.smpl_transformer import MeanParameters
-from hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.decoders.smpl_transformer import MeanParameters
+from bodycast.hmr.networks.hmr_net import HmrNet
 from training.batch import Batch
 from training.config import Phase, Recipe
 from training.distributed import average

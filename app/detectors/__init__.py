@@ -1,5 +1,5 @@
 """Where people are found in a frame."""
 
-from app.detectors.factory import open_detector
+from bodycast.app.detectors.factory import open_detector
 
 __all__ = ["open_detector"]

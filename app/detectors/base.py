@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.records import Detections, Frame
+from bodycast.app.records import Detections, Frame
 
 
 class Detector(Protocol):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from app.detectors.base import Detector
-from app.model_packages import installed_packages
+from bodycast.app.detectors.base import Detector
+from bodycast.app.model_packages import installed_packages
 
 
 def open_detector(
@@ -13,17 +13,17 @@ def open_detector(
 
     spec: "auto" (the first installed detector package, else HOG where none is), "hog", a YOLO weight file ending in
     .pt, or the folder or name of a detector package. engine, device, threads: for packages, as
-    `engines.registry.open_engine` takes them.
+    `bodycast.engines.registry.open_engine` takes them.
 
     Raises: UsageError where it cannot be opened.
     """
     if spec == "hog":
         return _hog()
     if spec.endswith(".pt"):
-        from app.detectors.ultralytics_detector import UltralyticsDetector
+        from bodycast.app.detectors.ultralytics_detector import UltralyticsDetector
 
         return UltralyticsDetector(spec, device)
-    from app.detectors.package_detector import PackageDetector
+    from bodycast.app.detectors.package_detector import PackageDetector
 
     if spec != "auto":
         return PackageDetector(spec, engine, device, threads=threads)
@@ -32,6 +32,6 @@ def open_detector(
 
 
 def _hog() -> Detector:
-    from app.detectors.hog import HogDetector
+    from bodycast.app.detectors.hog import HogDetector
 
     return HogDetector()

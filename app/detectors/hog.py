@@ -15,10 +15,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
-from app.records import F32, U8, Detections, Frame
-from hmr.geometry.boxes import clip, iou_matrix
-from hmr.geometry.suppression import covered_share, non_maximum_suppression
+from bodycast.app.errors import UsageError
+from bodycast.app.records import F32, U8, Detections, Frame
+from bodycast.hmr.geometry.boxes import clip, iou_matrix
+from bodycast.hmr.geometry.suppression import covered_share, non_maximum_suppression
 
 WORK_PX = 360
 """Longer side at which HOG works: people from about a quarter of it in height are found."""
@@ -71,7 +71,7 @@ class HogDetector:
 
     def describe(self) -> str:
         """One line: what it is and how to get better."""
-        return "HOG and faces (needs no file); better: python -m app get-detector"
+        return "HOG and faces (needs no file); better: bodycast get detector"
 
     def detect(self, frame: Frame) -> Detections:
         """All people found, boxes in pixels of `frame.image`, best first."""

@@ -11,16 +11,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from app.errors import RunError, UsageError
-from app.model_packages import find_package
-from app.records import U8, Detections, Frame
-from engines.devices import usable_cores
-from engines.errors import EngineError
-from engines.package import BATCH, ModelPackage, TensorSpec
-from engines.registry import open_engine
-from hmr.geometry.boxes import clip
-from hmr.geometry.letterbox import GREY, letterbox_of
-from hmr.geometry.suppression import non_maximum_suppression
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.model_packages import find_package
+from bodycast.app.records import U8, Detections, Frame
+from bodycast.engines.devices import usable_cores
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import BATCH, ModelPackage, TensorSpec
+from bodycast.engines.registry import open_engine
+from bodycast.hmr.geometry.boxes import clip
+from bodycast.hmr.geometry.letterbox import GREY, letterbox_of
+from bodycast.hmr.geometry.suppression import non_maximum_suppression
 
 _MAX_CANDIDATES = 300
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from app.errors import UsageError, require
+from bodycast.app.errors import UsageError, require
 
 
 def import_ultralytics() -> Any:

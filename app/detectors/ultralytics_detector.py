@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from app.detectors.quiet_ultralytics import import_ultralytics
-from app.errors import RunError, UsageError
-from app.records import Detections, Frame
+from bodycast.app.detectors.quiet_ultralytics import import_ultralytics
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.records import Detections, Frame
 
 
 class UltralyticsDetector:
@@ -24,7 +24,7 @@ class UltralyticsDetector:
         if not path.is_file():
             # Given a bare name, ultralytics would download it here and now, in the middle of a live start.
             raise UsageError(
-                f"no weight file {path}; fetch and convert it once with: python -m app get-detector --model {path.name}"
+                f"no weight file {path}; fetch and convert it once with: bodycast get detector --model {path.name}"
             )
         yolo: Any = import_ultralytics().YOLO
         try:
@@ -39,7 +39,7 @@ class UltralyticsDetector:
 
     def describe(self) -> str:
         """One line: what it is and how to get faster."""
-        return f"{self.name} with ultralytics (AGPL-3.0); faster without torch: python -m app get-detector"
+        return f"{self.name} with ultralytics (AGPL-3.0); faster without torch: bodycast get detector"
 
     def detect(self, frame: Frame) -> Detections:
         """All people found, boxes in pixels of `frame.image`, best first.

@@ -10,28 +10,28 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.config import RunConfig
-from app.detectors.base import Detector
-from app.errors import UsageError
-from app.followed_person import FollowOptions
-from app.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
-from app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
-from app.presets import networks_of
-from app.records import BodyEstimates, CropBatch, Frame, Tracks
-from app.renderers.base import Renderer
-from app.run_report import PartsReport, ReportFile, jsonable
-from app.sinks.base import Sink
-from app.smoothers.base import Smoother
-from app.sources.base import SourceInfo
-from app.sources.urls import public_url
-from hmr.body.body_files import BodyFileError
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.config import RunConfig
+from bodycast.app.detectors.base import Detector
+from bodycast.app.errors import UsageError
+from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
+from bodycast.app.files.run_report import PartsReport, ReportFile, jsonable
+from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
+from bodycast.app.presets import networks_of
+from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.app.renderers.base import Renderer
+from bodycast.app.sinks.base import Sink
+from bodycast.app.smoothers.base import Smoother
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.urls import public_url
+from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.hmr.body.body_files import BodyFileError
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.geometry.camera import Intrinsics
 
 if TYPE_CHECKING:
-    from app.estimator import Estimator
-    from app.fused_estimator import FusedEstimator
-    from app.sources.threaded import ThreadedSource
+    from bodycast.app.estimation.estimator import Estimator
+    from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_OUTPUT = Path("out") / "demo"
 
@@ -56,10 +56,10 @@ def build_run(config: RunConfig) -> BuiltRun:
     if config.results.window:
         _check_display()
     with ExitStack() as opened:
-        from app.detectors import open_detector
-        from app.smoothers import open_smoother
-        from app.sources import open_source
-        from app.trackers import open_tracker
+        from bodycast.app.detectors import open_detector
+        from bodycast.app.smoothers import open_smoother
+        from bodycast.app.sources import open_source
+        from bodycast.app.tracking import open_tracker
 
         source = open_source(config.source, config.capture)
         opened.callback(source.close)
@@ -200,14 +200,14 @@ def _pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
 
 def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator | FusedEstimator:
     """The networks of a run, opened. Raises: UsageError."""
-    from app.estimator import Estimator
+    from bodycast.app.estimation.estimator import Estimator
 
     network = config.network
     model, keypoints = networks_of(config)
     if keypoints == "none":
         return Estimator(model, network.engine, network.device, threads=threads, mirror=network.mirror, fit=network.fit)
-    from app.fused_estimator import FusedEstimator
-    from app.keypoints import KeypointNetwork
+    from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.estimation.keypoints import KeypointNetwork
 
     with ExitStack() as opened:
         engine, device = network.engine, network.device
@@ -229,13 +229,13 @@ def keypoint_package(spec: str) -> Path | str:
     """
     if not spec.endswith(".pt"):
         return spec
-    from app.yolo_pose import yolo_pose_package
+    from bodycast.app.estimation.yolo_pose import yolo_pose_package
 
     return yolo_pose_package(Path(spec))
 
 
 def _check_display() -> None:
-    from app.sinks.window import display_problem
+    from bodycast.app.sinks.window import display_problem
 
     problem = display_problem()
     if problem is not None:
@@ -244,7 +244,7 @@ def _check_display() -> None:
 
 def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer]:
     def make() -> Renderer:
-        from app.renderers.factory import open_renderer
+        from bodycast.app.renderers.factory import open_renderer
 
         return open_renderer(config.results.renderer, body.faces)
 
@@ -253,7 +253,7 @@ def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer
 
 def _window_maker() -> MakesWindow:
     def make(on_quit: Callable[[], None], on_toggle_hud: Callable[[], None]) -> Window:
-        from app.sinks.window import WindowSink
+        from bodycast.app.sinks.window import WindowSink
 
         return WindowSink(on_quit=on_quit, on_toggle_hud=on_toggle_hud)
 
@@ -282,9 +282,9 @@ class _SinkMaker:
         folder = self._report.folder
         if folder is None:
             return []
-        from app.motion_file import MotionMeta
-        from app.sinks.motion import MotionSink
-        from app.sinks.video import VideoSink
+        from bodycast.app.files.motion_file import MotionMeta
+        from bodycast.app.sinks.motion import MotionSink
+        from bodycast.app.sinks.video import VideoSink
 
         make_output_folder(folder)
         self._report.begin()

@@ -7,16 +7,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from app.following import Follower
-from app.pipeline.detection import DetectAtOnce, DetectInBackground, DetectionRunner, DetectionSchedule
-from app.pipeline.hindsight import Hindsight
-from app.pipeline.stages import PipelineOptions, PosesBodies, Stages
-from app.pipeline.steadying import Steady, Steadying, Unsteady
-from app.pipeline.timing import StageTimes, timed
-from app.projected_bodies import joint_pixels
-from app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
-from app.scene_cut import SceneCutDetector
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.estimation.projection import joint_pixels
+from bodycast.app.pipeline.smoothing import Steady, Steadying, Unsteady
+from bodycast.app.pipeline.stages import PipelineOptions, PosesBodies, Stages
+from bodycast.app.pipeline.timing import StageTimes, timed
+from bodycast.app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
+from bodycast.app.tracking.backfill import Hindsight
+from bodycast.app.tracking.detection_schedule import (
+    DetectAtOnce,
+    DetectInBackground,
+    DetectionRunner,
+    DetectionSchedule,
+)
+from bodycast.app.tracking.follower import Follower
+from bodycast.app.tracking.scene_cut import SceneCutDetector
+from bodycast.hmr.geometry.camera import Intrinsics
 
 
 @dataclass(frozen=True, slots=True)

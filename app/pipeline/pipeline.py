@@ -13,16 +13,16 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from app.pipeline.inference import Inference, Inferred
-from app.pipeline.showing import Showing
-from app.pipeline.stages import PipelineOptions, Stages
-from app.pipeline.timing import FrameRate, StageTimes, timed
-from app.pipeline.workers import Failure, FirstFailure, Worker
-from app.records import FrameResult
-from app.renderers.base import Renderer
-from app.renderers.hud import Hud, HudStatus
-from app.sinks.base import Sink
-from app.sources.handoff import Handoff, WhenFull
+from bodycast.app.pipeline.display import Showing
+from bodycast.app.pipeline.inference import Inference, Inferred
+from bodycast.app.pipeline.stages import PipelineOptions, Stages
+from bodycast.app.pipeline.timing import FrameRate, StageTimes, timed
+from bodycast.app.pipeline.workers import Failure, FirstFailure, Worker
+from bodycast.app.records import FrameResult
+from bodycast.app.renderers.base import Renderer
+from bodycast.app.renderers.hud import Hud, HudStatus
+from bodycast.app.sinks.base import Sink
+from bodycast.app.sources.handoff import Handoff, WhenFull
 
 POLL_S = 0.05
 

@@ -6,20 +6,20 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from app.detectors.base import Detector
-from app.followed_person import FollowOptions
-from app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
-from app.renderers.base import Renderer
-from app.sinks.base import Sink
-from app.smoothers.base import Smoother
-from app.sources.base import Source
-from app.trackers.base import Tracker
-from hmr.body.body_model import BodyOutput
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.detectors.base import Detector
+from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.app.renderers.base import Renderer
+from bodycast.app.sinks.base import Sink
+from bodycast.app.smoothers.base import Smoother
+from bodycast.app.sources.base import Source
+from bodycast.app.tracking.base import Tracker
+from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.hmr.body.body_model import BodyOutput
+from bodycast.hmr.geometry.camera import Intrinsics
 
 
 class EstimatesBodies(Protocol):
-    """The estimator, as the pipeline sees it (app/estimator.py)."""
+    """The estimator, as the pipeline sees it (app/estimation/estimator.py)."""
 
     @property
     def input_hw(self) -> tuple[int, int]:

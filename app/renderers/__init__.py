@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.renderers.factory import RENDERER_NAMES, open_renderer
+from bodycast.app.renderers.factory import RENDERER_NAMES, open_renderer
 
 __all__ = ["RENDERER_NAMES", "open_renderer"]

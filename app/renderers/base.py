@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.records import F32, I32, U8
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.records import F32, I32, U8
+from bodycast.hmr.geometry.camera import Intrinsics
 
 
 class Renderer(Protocol):

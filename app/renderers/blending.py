@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from app.records import U8
+from bodycast.app.records import U8
 
 
 def blend(background: U8, drawn: U8, soften: bool) -> None:

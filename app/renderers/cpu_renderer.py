@@ -13,12 +13,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from app.records import F32, I32, U8
-from app.renderers.blending import blend
-from app.renderers.shading import MeshShading, check_meshes
-from app.renderers.topology import close_holes, is_closed, winds_outwards
-from app.renderers.viewport import NEAR_M, Viewport, check_picture, people_viewport
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.records import F32, I32, U8
+from bodycast.app.renderers.blending import blend
+from bodycast.app.renderers.shading import MeshShading, check_meshes
+from bodycast.app.renderers.topology import close_holes, is_closed, winds_outwards
+from bodycast.app.renderers.viewport import NEAR_M, Viewport, check_picture, people_viewport
+from bodycast.hmr.geometry.camera import Intrinsics
 
 # Viewports with more pixels than this are drawn smaller. At 1280x720 it keeps one person under 30 ms on one core.
 PIXEL_BUDGET = 300_000

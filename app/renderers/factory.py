@@ -7,9 +7,9 @@ from typing import Any, Literal, assert_never, cast, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import RunError, UsageError
-from app.records import I32
-from app.renderers.base import Renderer
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.records import I32
+from bodycast.app.renderers.base import Renderer
 
 RendererName = Literal["auto", "moderngl", "cpu", "pyrender", "none"]
 RENDERER_NAMES: tuple[str, ...] = get_args(RendererName)
@@ -35,19 +35,19 @@ def open_renderer(name: str, faces: NDArray[np.integer[Any]]) -> Renderer:
         case "auto":
             return _moderngl_or_cpu(triangles)
         case "moderngl":
-            from app.renderers.moderngl_renderer import ModernglRenderer
+            from bodycast.app.renderers.moderngl_renderer import ModernglRenderer
 
             return ModernglRenderer(triangles)
         case "cpu":
-            from app.renderers.cpu_renderer import CpuRenderer
+            from bodycast.app.renderers.cpu_renderer import CpuRenderer
 
             return CpuRenderer(triangles)
         case "pyrender":
-            from app.renderers.pyrender_renderer import PyrenderRenderer
+            from bodycast.app.renderers.pyrender_renderer import PyrenderRenderer
 
             return PyrenderRenderer(triangles)
         case "none":
-            from app.renderers.null_renderer import NullRenderer
+            from bodycast.app.renderers.null_renderer import NullRenderer
 
             return NullRenderer()
         case _:
@@ -55,8 +55,8 @@ def open_renderer(name: str, faces: NDArray[np.integer[Any]]) -> Renderer:
 
 
 def _moderngl_or_cpu(faces: I32) -> Renderer:
-    from app.renderers.cpu_renderer import CpuRenderer
-    from app.renderers.moderngl_renderer import ModernglRenderer
+    from bodycast.app.renderers.cpu_renderer import CpuRenderer
+    from bodycast.app.renderers.moderngl_renderer import ModernglRenderer
 
     try:
         return ModernglRenderer(faces)

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from app.errors import RunError, require
-from app.records import F32, I32, U8
-from app.renderers.blending import blend
-from app.renderers.shading import MeshShading, check_meshes
-from app.renderers.topology import close_holes, is_closed, winds_outwards
-from app.renderers.viewport import FAR_M, NEAR_M, Viewport, check_picture, people_viewport
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.errors import RunError, require
+from bodycast.app.records import F32, I32, U8
+from bodycast.app.renderers.blending import blend
+from bodycast.app.renderers.shading import MeshShading, check_meshes
+from bodycast.app.renderers.topology import close_holes, is_closed, winds_outwards
+from bodycast.app.renderers.viewport import FAR_M, NEAR_M, Viewport, check_picture, people_viewport
+from bodycast.hmr.geometry.camera import Intrinsics
 
 if TYPE_CHECKING:
     import moderngl

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from app.records import F32, I32, U8
-from app.renderers.viewport import check_picture
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.records import F32, I32, U8
+from bodycast.app.renderers.viewport import check_picture
+from bodycast.hmr.geometry.camera import Intrinsics
 
 
 class NullRenderer:

@@ -13,12 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from app.errors import RunError, require
-from app.records import F32, I32, U8
-from app.renderers.blending import blend
-from app.renderers.shading import MeshShading, check_meshes, person_colours
-from app.renderers.viewport import FAR_M, NEAR_M, check_picture, people_viewport
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.errors import RunError, require
+from bodycast.app.records import F32, I32, U8
+from bodycast.app.renderers.blending import blend
+from bodycast.app.renderers.shading import MeshShading, check_meshes, person_colours
+from bodycast.app.renderers.viewport import FAR_M, NEAR_M, check_picture, people_viewport
+from bodycast.hmr.geometry.camera import Intrinsics
 
 # pyrender's frame is OpenGL's: y up, z towards the viewer.
 _OPENGL_FROM_CAMERA = np.array([1, -1, -1], np.float32)

@@ -11,9 +11,8 @@ from typing import cast
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import sparse  # pyright: ignore[reportMissingTypeStubs]
 
-from app.records import F32, I32, U8
+from bodycast.app.records import F32, I32, U8
 
 # BGR, far apart in hue and alike in lightness, so that neighbours in the list are told apart on any background.
 PALETTE_BGR: F32 = np.array(
@@ -54,17 +53,20 @@ class MeshShading:
             raise ValueError(f"faces: expected Fx3 vertex indices from 0, got {faces.shape}")
         self.vertex_count = int(faces.max()) + 1
         self._corners = tuple(np.ascontiguousarray(faces[:, corner]) for corner in range(3))
-        face_of_corner = np.repeat(np.arange(len(faces)), 3)
-        ones = np.ones(faces.size, np.float32)
-        shape = (self.vertex_count, len(faces))
-        self._faces_at_vertex = sparse.csr_matrix((ones, (faces.reshape(-1), face_of_corner)), shape=shape)
+        # The faces around each vertex in a row, vertex after vertex: their sums are one `reduceat`.
+        corners = faces.reshape(-1)
+        by_vertex = np.argsort(corners, kind="stable")
+        self._face_of_corner = (by_vertex // 3).astype(np.int32)
+        self._used, self._first_corner = np.unique(corners[by_vertex], return_index=True)
 
     def normals(self, vertices: F32) -> F32:
         """(V,3) -> (V,3) float32 unit normals: mean of the faces around a vertex, weighted by their area."""
         # np.take: the same rows as vertices[corner], four times as fast.
         first, second, third = (np.take(vertices, corner, axis=0) for corner in self._corners)
         face_normals = _cross(second - first, third - first)
-        normals = cast(F32, self._faces_at_vertex @ face_normals)
+        normals = np.zeros((self.vertex_count, 3), np.float32)
+        around = np.take(face_normals, self._face_of_corner, axis=0)
+        normals[self._used] = np.add.reduceat(around, self._first_corner, axis=0)
         length = np.sqrt(np.einsum("ij,ij->i", normals, normals))
         return cast(F32, normals / np.maximum(length, np.float32(1e-12))[:, None])
 

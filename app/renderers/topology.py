@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from app.records import F32, I32
+from bodycast.app.records import F32, I32
 
 # A body has small holes (between the lips, behind the eyelids). A surface with more border than this is an open sheet.
 _MOST_BORDER = 0.01

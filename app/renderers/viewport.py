@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from app.records import F32, U8, check_array
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.records import F32, U8, check_array
+from bodycast.hmr.geometry.camera import Intrinsics
 
 # Nothing nearer than this is drawn, metres. Cameras do not focus closer, and the projection blows up at zero.
 NEAR_M = 0.05

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.records import FrameResult
+from bodycast.app.records import FrameResult
 
 
 class Sink(Protocol):

@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import RunError
-from app.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
-from app.output_file import check_target
-from app.records import FrameResult
-from hmr.geometry.rotations import matrix_to_axis_angle
+from bodycast.app.errors import RunError
+from bodycast.app.files.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
+from bodycast.app.files.output_file import check_target
+from bodycast.app.records import FrameResult
+from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
 
 CHECKPOINT_S = 5.0
 CHECKPOINT_SHARE = 0.05

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from app.errors import RunError, require
-from app.output_file import check_target
-from app.records import U8, FrameResult
+from bodycast.app.errors import RunError, require
+from bodycast.app.files.output_file import check_target
+from bodycast.app.records import U8, FrameResult
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from typing import Protocol
 
-from app.errors import RunError
-from app.records import U8, FrameResult
+from bodycast.app.errors import RunError
+from bodycast.app.records import U8, FrameResult
 
 QUIT_KEYS = (ord("q"), ord("Q"), 27)
 HUD_KEYS = (ord("h"), ord("H"))

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from app.smoothers.factory import SMOOTHER_NAMES, open_smoother
+from bodycast.app.smoothers.factory import SMOOTHER_NAMES, open_smoother
 
 __all__ = ["SMOOTHER_NAMES", "open_smoother"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from app.records import BodyEstimates
+from bodycast.app.records import BodyEstimates
 
 
 class Smoother(Protocol):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal, assert_never, cast, get_args
 
-from app.errors import UsageError
-from app.smoothers.base import Smoother
-from hmr.body.body_model import BodyModel
+from bodycast.app.errors import UsageError
+from bodycast.app.smoothers.base import Smoother
+from bodycast.hmr.body.body_model import BodyModel
 
 SmootherName = Literal["none", "one-euro", "diffusion"]
 SMOOTHER_NAMES: tuple[str, ...] = get_args(SmootherName)
@@ -34,16 +34,16 @@ def open_smoother(
         raise UsageError(f"--smoother {name} holds no frame back, so --lag {lag_s:g} has no meaning: leave it out")
     match chosen:
         case "none":
-            from app.smoothers.no_smoother import NoSmoother
+            from bodycast.app.smoothers.no_smoother import NoSmoother
 
             return NoSmoother()
         case "one-euro":
-            from app.smoothers.one_euro import OneEuroSmoother
+            from bodycast.app.smoothers.one_euro import OneEuroSmoother
 
             return OneEuroSmoother()
         case "diffusion":
-            from app.smoothers.decoded import DecodedSmoother
-            from app.smoothers.diffusion import DEFAULT_LAG_S
+            from bodycast.app.smoothers.diffusion.decoder import DecodedSmoother
+            from bodycast.app.smoothers.diffusion.live import DEFAULT_LAG_S
 
             lag_s = DEFAULT_LAG_S if lag_s is None else lag_s
             return DecodedSmoother(lag_s, offline=offline, foot_lock=foot_lock)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.records import BodyEstimates
+from bodycast.app.records import BodyEstimates
 
 
 class NoSmoother:

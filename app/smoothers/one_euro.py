@@ -17,9 +17,9 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from app.records import F32, F64, I32, BodyEstimates
-from hmr.body.joints import ARM_JOINTS, Joint
-from hmr.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
+from bodycast.app.records import F32, F64, I32, BodyEstimates
+from bodycast.hmr.body.joints import ARM_JOINTS, Joint
+from bodycast.hmr.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 
 
 @dataclass(frozen=True, slots=True)

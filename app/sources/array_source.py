@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Generator, Iterable, Sequence
 from itertools import chain
 
-from app.records import U8, Frame
-from app.sources.base import SourceInfo
-from app.sources.threaded import ThreadedSource
+from bodycast.app.records import U8, Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.threaded import ThreadedSource
 
 
 def open_array_source(

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
-from app.records import Frame
+from bodycast.app.records import Frame
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,11 @@ from typing import Literal, Protocol
 
 import numpy as np
 
-from app.errors import RunError, UsageError
-from app.records import U8, Frame
-from app.sources.base import SourceInfo
-from app.sources.threaded import SourceLog, ThreadedSource, call_bounded
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.records import U8, Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.camera_list import camera_line, list_cameras
+from bodycast.app.sources.threaded import SourceLog, ThreadedSource, call_bounded
 
 CameraBackend = Literal["auto", "v4l2", "dshow", "msmf", "avfoundation"]
 
@@ -35,12 +36,6 @@ class Capture(Protocol):
     def grab(self) -> bool: ...
     def retrieve(self) -> tuple[bool, U8]: ...
     def release(self) -> None: ...
-
-
-def list_cameras() -> list[str]:
-    """Device files of this machine's cameras, in order; empty where the system has none or names them otherwise."""
-    found = (path for path in Path("/dev").glob("video*") if path.name.removeprefix("video").isdigit())
-    return [str(path) for path in sorted(found, key=lambda path: int(path.name.removeprefix("video")))]
 
 
 def open_camera(
@@ -97,8 +92,8 @@ def _check_present(index: int) -> None:
         if not os.access(device, os.R_OK | os.W_OK):
             raise UsageError(f"{device}: no permission to use the camera; add your user to the group of this device")
         return
-    cameras = list_cameras()
-    there = f"this machine has {', '.join(cameras)}" if cameras else "this machine has no /dev/video* at all"
+    cameras = [camera_line(camera) for camera in list_cameras()]
+    there = f"this machine has {', '.join(cameras)}" if cameras else "this machine has none"
     raise UsageError(f"camera {index} is not there: {there}; give another index, a video file, or 'demo'")
 
 
@@ -151,7 +146,7 @@ def _first_picture(capture: Capture, name: str) -> tuple[U8, float]:
             return picture
     raise UsageError(
         f"{name} opens but gives no picture (it may be a metadata device, or in use); "
-        f"try another of: {', '.join(list_cameras()) or 'none listed on this system'}"
+        f"try another of: {', '.join(map(camera_line, list_cameras())) or 'none listed on this system'}"
     )
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from app.command_line import LEFT_OUT
-from app.errors import UsageError
+from bodycast.app.commands.command_line import LEFT_OUT
+from bodycast.app.errors import UsageError
 
 if TYPE_CHECKING:
-    from app.sources.threaded import ThreadedSource
+    from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_CLIP = Path(__file__).resolve().parents[2] / "assets" / "demo" / "outdoors.mp4"
 
@@ -50,7 +50,7 @@ def open_source(spec: str, options: SourceOptions | None = None) -> ThreadedSour
         return _open_demo()
     camera = _camera_index(spec)
     if camera is not None:
-        from app.sources.camera import open_camera
+        from bodycast.app.sources.camera import open_camera
 
         return open_camera(camera, chosen.camera_size, chosen.camera_fps, chosen.camera_backend)
     if "://" in spec:
@@ -68,7 +68,7 @@ def _camera_index(spec: str) -> int | None:
 
 
 def _open_demo() -> ThreadedSource:
-    from app.sources.video_file import open_video_file
+    from bodycast.app.sources.video_file import open_video_file
 
     if not DEMO_CLIP.is_file():
         raise UsageError("the demo clip assets/demo/outdoors.mp4 is missing: this copy of the project is not complete")
@@ -76,7 +76,7 @@ def _open_demo() -> ThreadedSource:
 
 
 def _open_url(url: str, options: SourceOptions) -> ThreadedSource:
-    from app.sources.stream import STREAM_SCHEMES, StreamTimeouts, open_stream
+    from bodycast.app.sources.stream import STREAM_SCHEMES, StreamTimeouts, open_stream
 
     scheme = url.partition("://")[0].lower()
     if scheme not in STREAM_SCHEMES:
@@ -85,8 +85,8 @@ def _open_url(url: str, options: SourceOptions) -> ThreadedSource:
 
 
 def _open_path(path: Path, options: SourceOptions) -> ThreadedSource:
-    from app.sources.image_folder import IMAGE_SUFFIXES, open_images
-    from app.sources.video_file import open_video_file
+    from bodycast.app.sources.image_folder import IMAGE_SUFFIXES, open_images
+    from bodycast.app.sources.video_file import open_video_file
 
     try:
         if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):

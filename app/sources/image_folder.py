@@ -9,10 +9,10 @@ from pathlib import Path
 
 import numpy as np
 
-from app.errors import UsageError
-from app.records import U8, Frame
-from app.sources.base import SourceInfo
-from app.sources.threaded import SourceLog, ThreadedSource
+from bodycast.app.errors import UsageError
+from bodycast.app.records import U8, Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")

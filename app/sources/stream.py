@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from app.errors import RunError, UsageError
-from app.records import U8, Frame
-from app.sources.base import SourceInfo
-from app.sources.threaded import SourceLog, ThreadedSource
-from app.sources.urls import public_url
-from app.sources.video_file import open_video_file
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.records import U8, Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.threaded import SourceLog, ThreadedSource
+from bodycast.app.sources.urls import public_url
+from bodycast.app.sources.video_file import open_video_file
 
 if TYPE_CHECKING:
     from av.container import InputContainer

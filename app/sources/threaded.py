@@ -8,10 +8,10 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from app.errors import RunError
-from app.records import Frame
-from app.sources.base import SourceInfo
-from app.sources.handoff import Handoff, WhenFull
+from bodycast.app.errors import RunError
+from bodycast.app.records import Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.handoff import Handoff, WhenFull
 
 T = TypeVar("T")
 

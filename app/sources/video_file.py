@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from app.errors import UsageError
-from app.records import U8, Frame
-from app.sources.base import SourceInfo
-from app.sources.threaded import SourceLog, ThreadedSource
-from app.sources.urls import public_url
+from bodycast.app.errors import UsageError
+from bodycast.app.records import U8, Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.threaded import SourceLog, ThreadedSource
+from bodycast.app.sources.urls import public_url
 
 if TYPE_CHECKING:
     from av import VideoFrame

@@ -8,14 +8,14 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from evaluation.goldens.record import Answers, Golden
-from evaluation.goldens.sizes import count_indices
-from hmr.networks.decoders.deformable import (
+from bodycast.hmr.networks.decoders.deformable import (
     DeformableAttention,
     DeformableDecoder,
     DeformableDecoderLayer,
     sample_and_weigh,
 )
+from evaluation.goldens.record import Answers, Golden
+from evaluation.goldens.sizes import count_indices
 
 
 def run(golden: Golden) -> Answers:

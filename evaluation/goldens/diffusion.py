@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bodycast.hmr.networks.temporal.noise_schedule import NoiseSchedule, Spacing, timestep_sinusoid
 from evaluation.goldens.record import Answer, Answers, Golden
-from hmr.networks.temporal.noise_schedule import NoiseSchedule, Spacing, timestep_sinusoid
 
 # Names of the schedule's sizes in the library's configuration, and ours.
 _SETTINGS = {"num_train_timesteps": "steps", "beta_start": "first", "beta_end": "last"}

@@ -7,8 +7,8 @@ from functools import partial
 
 from torch import Tensor
 
+from bodycast.hmr.networks.upsampling.jbu import JbuStack
 from evaluation.goldens.record import Answers, Golden
-from hmr.networks.upsampling.jbu import JbuStack
 
 WHOLE_STACK = 16
 

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.hmr.geometry import camera, crop, procrustes, rotations
 from evaluation import metrics
 from evaluation.goldens.record import Answers, Golden
-from hmr.geometry import camera, crop, procrustes, rotations
 
 # ImageNet statistics on the 0..255 scale, RGB.
 _MEAN = 255 * np.array([0.485, 0.456, 0.406])

@@ -6,10 +6,10 @@ from functools import cache, partial
 
 from torch import Tensor
 
+from bodycast.hmr.networks.encoders import official_keys
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormer
 from evaluation.goldens.record import Answers, Golden
 from evaluation.goldens.sizes import count_per_stage, hidden_ratio, with_absent_biases
-from hmr.networks.encoders import official_keys
-from hmr.networks.encoders.group_mix_former import GroupMixFormer
 
 
 def run(golden: Golden) -> Answers:

@@ -8,10 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
+from bodycast.hmr.networks.encoders.vit import ViT
 from evaluation.goldens.record import Answers, Golden
 from evaluation.goldens.sizes import count_indices, hidden_ratio, with_absent_biases
-from hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
-from hmr.networks.encoders.vit import ViT
 
 FOCAL_PX = 5000.0
 """HMR2.0's focal length, whatever the side of its square crop."""

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.hmr.body.inverse_kinematics import forward_kinematics, inverse_kinematics
 from evaluation.goldens.record import Answers, Golden, Ours
-from hmr.body.inverse_kinematics import forward_kinematics, inverse_kinematics
 
 # Upstream adds this to products of bone lengths before it divides by them.
 _GUARD_M2 = 1e-8

@@ -7,10 +7,10 @@ from functools import cache, partial
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.networks.temporal.diffusion_decoder import Denoiser
+from bodycast.hmr.networks.temporal.motion_vae import LatentDistribution, MotionVae
 from evaluation.goldens.record import Answers, Golden
 from evaluation.goldens.sizes import count_indices
-from hmr.networks.temporal.diffusion_decoder import Denoiser
-from hmr.networks.temporal.motion_vae import LatentDistribution, MotionVae
 
 
 def run_vae(golden: Golden) -> Answers:

@@ -10,10 +10,10 @@ import numpy as np
 from torch import Tensor
 from torch.nn import functional as F
 
+from bodycast.hmr.networks.encoders import official_keys
+from bodycast.hmr.networks.encoders.swin import PATCH_SIZE, Swin
 from evaluation.goldens.record import ABSOLUTE_BOUND, Answer, Answers, Golden, Ours
 from evaluation.goldens.sizes import count_per_stage, hidden_ratio, with_absent_biases
-from hmr.networks.encoders import official_keys
-from hmr.networks.encoders.swin import PATCH_SIZE, Swin
 
 KeyMap = Callable[[dict[str, Tensor], Swin], dict[str, Tensor]]
 # One block's table of relative positions, in each layout; the groups are stage and block.

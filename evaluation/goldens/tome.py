@@ -10,10 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from evaluation.goldens.record import Answer, Answers, Golden
-from evaluation.goldens.sizes import count_indices, hidden_ratio, with_absent_biases
-from hmr.networks.encoders.vit import Block
-from hmr.networks.merging.mask_token_merging import (
+from bodycast.hmr.networks.encoders.vit import Block
+from bodycast.hmr.networks.merging.mask_token_merging import (
     MergedTokens,
     match_tokens,
     merge_sum,
@@ -22,6 +20,8 @@ from hmr.networks.merging.mask_token_merging import (
     run_merging_blocks,
     unmerge_tokens,
 )
+from evaluation.goldens.record import Answer, Answers, Golden
+from evaluation.goldens.sizes import count_indices, hidden_ratio, with_absent_biases
 
 
 def run_match(golden: Golden) -> Answers:

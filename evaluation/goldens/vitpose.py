@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bodycast.hmr.networks.heads.pose_heatmap import HEATMAP_STRIDE, ClassicHeatmapHead, SimpleHeatmapHead
+from bodycast.hmr.networks.heads.udp_decoding import crop_matrix, decode_heatmaps, flip_heatmaps, refine_peaks
 from evaluation.goldens.record import Answers, Golden, Ours
-from hmr.networks.heads.pose_heatmap import HEATMAP_STRIDE, ClassicHeatmapHead, SimpleHeatmapHead
-from hmr.networks.heads.udp_decoding import crop_matrix, decode_heatmaps, flip_heatmaps, refine_peaks
 
 PIXEL_STD = 200.0
 """Upstream gives a box as its size divided by this."""

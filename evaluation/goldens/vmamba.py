@@ -6,11 +6,11 @@ from functools import cache, partial
 
 from torch import Tensor
 
+from bodycast.hmr.networks.encoders import official_keys
+from bodycast.hmr.networks.encoders.selective_scan import cross_merge, cross_scan, selective_scan
+from bodycast.hmr.networks.encoders.vmamba import DIRECTIONS, SS2D, VMamba
 from evaluation.goldens.record import Answers, Golden
 from evaluation.goldens.sizes import count_per_stage, hidden_ratio
-from hmr.networks.encoders import official_keys
-from hmr.networks.encoders.selective_scan import cross_merge, cross_scan, selective_scan
-from hmr.networks.encoders.vmamba import DIRECTIONS, SS2D, VMamba
 
 
 def run(golden: Golden) -> Answers:

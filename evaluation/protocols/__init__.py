@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from app.errors import UsageError
+from bodycast.app.errors import UsageError
 from evaluation.predictions import Predictions
 from evaluation.protocols.points import PointRule, Truth
 from evaluation.protocols.points import score_samples as _score_samples

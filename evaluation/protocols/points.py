@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.errors import UsageError
-from app.pipeline.build import load_body
+from bodycast.app.errors import UsageError
+from bodycast.app.pipeline.build import load_body
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.surface_joints import POINT_NAMES
 from evaluation.body_errors import ROWS_AT_ONCE, posed_rows
 from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm, pve_mm
 from evaluation.predictions import Predictions
-from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import POINT_NAMES
 from training.datasets.joint_sets import JOINT_SETS
 from training.datasets.sample import PersonSample
 from training.datasets.smpl_files import SmplFiles

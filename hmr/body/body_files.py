@@ -18,8 +18,8 @@ from typing import cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS
-from hmr.body.safe_pickle import RefusedPickle, load_arrays_from_pickle
+from bodycast.hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS
+from bodycast.hmr.body.safe_pickle import RefusedPickle, load_arrays_from_pickle
 
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 REQUIRED_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")

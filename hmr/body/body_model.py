@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hmr.body.body_files import BodyArrays, load_body_arrays
-from hmr.body.joints import MIRROR, NUM_BETAS, NUM_JOINTS, PARENTS
+from bodycast.hmr.body.body_files import BodyArrays, load_body_arrays
+from bodycast.hmr.body.joints import MIRROR, NUM_BETAS, NUM_JOINTS, PARENTS
 
 Floats = NDArray[np.float32]
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, Floats
-from hmr.body.joints import Joint
-from hmr.body.surface_joints import COCO_JOINT_NAMES, SURFACE_VERTICES
+from bodycast.hmr.body.body_model import BodyModel, Floats
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.body.surface_joints import COCO_JOINT_NAMES, SURFACE_VERTICES
 
 # Left side: joint, the joint whose rotation carries the point, offset in m of the rest pose (x left, y up, z forward).
 _LEFT: dict[str, tuple[Joint, Joint, tuple[float, float, float]]] = {

@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypeVar, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import PARENTS, Joint
-from hmr.geometry.nearest_rotation import nearest_rotation, nearest_rotation_svd
+from bodycast.hmr.body.joints import PARENTS, Joint
+from bodycast.hmr.geometry.nearest_rotation import nearest_rotation, nearest_rotation_svd
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import Floats, forward_kinematics
-from hmr.body.coco_joints import COCO_CARRIER, COCO_JOINT
-from hmr.body.joints import NUM_JOINTS, PARENTS, Joint
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix, skew
+from bodycast.hmr.body.body_model import Floats, forward_kinematics
+from bodycast.hmr.body.coco_joints import COCO_CARRIER, COCO_JOINT
+from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS, Joint
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, skew
 
 NEAREST_M = 0.1
 """Points nearer to the camera than this have no place in the picture."""

@@ -10,9 +10,9 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
-from hmr.body.inverse_kinematics import bone_twists, forward_kinematics, inverse_kinematics
-from hmr.body.joints import Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.inverse_kinematics import bone_twists, forward_kinematics, inverse_kinematics
+from bodycast.hmr.body.joints import Joint
 
 F32 = NDArray[np.float32]
 POINTS, TWISTS = 29, 23

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, Floats, check_shape
-from hmr.body.joints import NUM_JOINTS, SMPL_VERTEX_JOINTS, Joint, mirror_table
+from bodycast.hmr.body.body_model import BodyModel, Floats, check_shape
+from bodycast.hmr.body.joints import NUM_JOINTS, SMPL_VERTEX_JOINTS, Joint, mirror_table
 
 SURFACE_JOINT_NAMES: tuple[str, ...] = (
     "nose",

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hmr.body.body_files import BodyArrays, load_body_arrays
-from hmr.body.body_model import EMBEDDED_BODY
-from hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS
+from bodycast.hmr.body.body_files import BodyArrays, load_body_arrays
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
+from bodycast.hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS
 
 
 def forward_kinematics(pose: Tensor, joints_rest: Tensor) -> tuple[Tensor, Tensor]:

@@ -6,9 +6,9 @@
 one to a network. A key that is missing, unexpected or of another shape is an error that names it.
 """
 
-from hmr.checkpoints.layouts import LAYOUTS, Layout
-from hmr.checkpoints.loading import CheckpointMismatch, LoadReport, load_checkpoint
-from hmr.checkpoints.reading import UnsafeCheckpoint, read_state
+from bodycast.hmr.checkpoints.layouts import LAYOUTS, Layout
+from bodycast.hmr.checkpoints.loading import CheckpointMismatch, LoadReport, load_checkpoint
+from bodycast.hmr.checkpoints.reading import UnsafeCheckpoint, read_state
 
 __all__ = [
     "LAYOUTS",

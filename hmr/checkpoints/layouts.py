@@ -13,9 +13,9 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hmr.networks.encoders import official_keys
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.merging.mask_token_merging import TokenMergingVit
+from bodycast.hmr.networks.encoders import official_keys
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
 
 State = dict[str, Tensor]
 Rules = tuple[tuple[str, str], ...]

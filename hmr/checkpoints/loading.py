@@ -10,10 +10,10 @@ from pathlib import Path
 
 from torch import nn
 
-from hmr.checkpoints.layouts import LAYOUTS, Layout
-from hmr.checkpoints.reading import State, read_state
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, apply_recipe
+from bodycast.hmr.checkpoints.layouts import LAYOUTS, Layout
+from bodycast.hmr.checkpoints.reading import State, read_state
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, apply_recipe
 
 _LISTED = 8
 

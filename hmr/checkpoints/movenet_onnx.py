@@ -14,8 +14,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hmr.checkpoints.loading import CheckpointMismatch
-from hmr.networks.move_net import MoveNet
+from bodycast.hmr.checkpoints.loading import CheckpointMismatch
+from bodycast.hmr.networks.move_net import MoveNet
 
 SIZES: dict[int, tuple[float, int]] = {32: (1.0, 192), 56: (1.75, 256)}
 """Channels of the first convolution -> factor on all channels, side of the crop in pixels."""

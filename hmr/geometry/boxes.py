@@ -7,7 +7,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmr.geometry.arrays import BoolArray, FloatArray, as_float, require_last_axes
+from bodycast.hmr.geometry.arrays import BoolArray, FloatArray, as_float, require_last_axes
 
 
 def area(xyxy: ArrayLike) -> FloatArray:

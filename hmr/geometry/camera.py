@@ -12,7 +12,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmr.geometry.arrays import FloatArray, as_float, require_last_axes
+from bodycast.hmr.geometry.arrays import FloatArray, as_float, require_last_axes
 
 FovAxis = Literal["diagonal", "horizontal", "vertical"]
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hmr.geometry.arrays import FloatArray, as_float, require_last_axes
+from bodycast.hmr.geometry.arrays import FloatArray, as_float, require_last_axes
 
 HMR_CROP_HW = (256, 192)
 PADDING = 1.15

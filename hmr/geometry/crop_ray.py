@@ -11,8 +11,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmr.geometry.arrays import FloatArray, as_float, require_last_axes
-from hmr.geometry.rotations import skew
+from bodycast.hmr.geometry.arrays import FloatArray, as_float, require_last_axes
+from bodycast.hmr.geometry.rotations import skew
 
 
 def rotation_to_ray(ray: ArrayLike) -> FloatArray:

@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmr.geometry.arrays import FloatArray, as_float, require_last_axes
+from bodycast.hmr.geometry.arrays import FloatArray, as_float, require_last_axes
 
 # (s1 + s2)(s2 + s3)(s3 + s1) of the matrix scaled to unit Frobenius norm. The rounding error of R grows with its
 # inverse square, 1e-11 at this bound; below it the SVD decides (no random matrix in 10,000).

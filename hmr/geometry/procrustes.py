@@ -11,7 +11,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmr.geometry.arrays import FloatArray, as_float
+from bodycast.hmr.geometry.arrays import FloatArray, as_float
 
 
 @dataclass(frozen=True)

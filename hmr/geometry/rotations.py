@@ -12,7 +12,7 @@ from typing import cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from hmr.geometry.arrays import FloatArray, as_float, norm, require_last_axes
+from bodycast.hmr.geometry.arrays import FloatArray, as_float, norm, require_last_axes
 
 # Below this angle (or length) the sine quotients switch to their Taylor series.
 _SMALL = 1e-4

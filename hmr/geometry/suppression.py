@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.boxes import area, iou_matrix
+from bodycast.hmr.geometry.boxes import area, iou_matrix
 
 F32 = NDArray[np.float32]
 

@@ -11,29 +11,29 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from hmr.networks.decoders.deformable import DeformableSmplDecoder
-from hmr.networks.decoders.deformable_detr_baseline import DeformableDetrHmr, resnet50
-from hmr.networks.decoders.joint_queries import JointQueryDecoder
-from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
-from hmr.networks.encoders.common import MapNorm
-from hmr.networks.encoders.group_mix_former import GroupMixFormer, GroupMixFormerSize, group_mix_former
-from hmr.networks.encoders.mobile_net_v2 import WIDTHS as MOVENET_WIDTHS
-from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
-from hmr.networks.encoders.swin import Swin, SwinSize, swin
-from hmr.networks.encoders.vit import SIZES as VIT_SIZES
-from hmr.networks.encoders.vit import ViT, ViTSize
-from hmr.networks.encoders.vmamba import VMamba, VMambaSize, vmamba
-from hmr.networks.heads.cliff_regressor import CliffRegressor
-from hmr.networks.heads.pose_heatmap import COCO_KEYPOINTS, ClassicHeatmapHead, SimpleHeatmapHead
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.keypoint_fusion import KeypointFusion
-from hmr.networks.merging.mask_token_merging import TokenMergingVit
-from hmr.networks.move_net import MoveNet
-from hmr.networks.pose_net import PoseNet
-from hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
-from hmr.networks.temporal.motion_vae import MotionVae
-from hmr.networks.temporal.window_smoother import WindowSmoother
-from hmr.networks.upsampling.jbu import MapUpsampler
+from bodycast.hmr.networks.decoders.deformable import DeformableSmplDecoder
+from bodycast.hmr.networks.decoders.deformable_detr_baseline import DeformableDetrHmr, resnet50
+from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
+from bodycast.hmr.networks.encoders.common import MapNorm
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormer, GroupMixFormerSize, group_mix_former
+from bodycast.hmr.networks.encoders.mobile_net_v2 import WIDTHS as MOVENET_WIDTHS
+from bodycast.hmr.networks.encoders.mobile_net_v2 import MobileNetV2
+from bodycast.hmr.networks.encoders.swin import Swin, SwinSize, swin
+from bodycast.hmr.networks.encoders.vit import SIZES as VIT_SIZES
+from bodycast.hmr.networks.encoders.vit import ViT, ViTSize
+from bodycast.hmr.networks.encoders.vmamba import VMamba, VMambaSize, vmamba
+from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor
+from bodycast.hmr.networks.heads.pose_heatmap import COCO_KEYPOINTS, ClassicHeatmapHead, SimpleHeatmapHead
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.keypoint_fusion import KeypointFusion
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
+from bodycast.hmr.networks.move_net import MoveNet
+from bodycast.hmr.networks.pose_net import PoseNet
+from bodycast.hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
+from bodycast.hmr.networks.temporal.motion_vae import MotionVae
+from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother
+from bodycast.hmr.networks.upsampling.jbu import MapUpsampler
 
 IMAGE_HW = (256, 192)
 SMALL_DECODER = "d3-a4x16-m128"

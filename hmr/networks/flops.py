@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
-from hmr.networks.encoders.vmamba import DIRECTIONS, SS2D
-from hmr.networks.encoders.window_block import WindowBlock
+from bodycast.hmr.networks.encoders.vmamba import DIRECTIONS, SS2D
+from bodycast.hmr.networks.encoders.window_block import WindowBlock
 
 # Operations per state and position of a selective scan, as VMamba's authors count them.
 SCAN_OPERATIONS = 9

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.joint_queries import JointQueryDecoder
-from hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
-from hmr.networks.heads.cliff_regressor import CliffRegressor
-from hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
-from hmr.networks.merging.mask_token_merging import TokenMergingVit
-from hmr.networks.mirroring import mean_with_mirror, mirrored_boxes_too, mirrored_too
+from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
+from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor
+from bodycast.hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
+from bodycast.hmr.networks.mirroring import mean_with_mirror, mirrored_boxes_too, mirrored_too
 
 
 class HmrNet(nn.Module):

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.rotation import rotmat_from_6d
+from bodycast.hmr.networks.rotation import rotmat_from_6d
 
 JOINTS = 24
 BETAS = 10

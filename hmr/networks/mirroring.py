@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmr.body.joints import MIRROR
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
-from hmr.networks.rotation import rotmat_from_6d, sixd_from_rotmat
+from bodycast.hmr.body.joints import MIRROR
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction
+from bodycast.hmr.networks.rotation import rotmat_from_6d, sixd_from_rotmat
 
 _SIGNS = (-1.0, 1.0, 1.0)
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.encoders.mobile_net_v2 import FeaturePyramid, MobileNetV2, SameConv, Separable
+from bodycast.hmr.networks.encoders.mobile_net_v2 import FeaturePyramid, MobileNetV2, SameConv, Separable
 
 KEYPOINTS = 17
 HEAD_WIDTH = 96

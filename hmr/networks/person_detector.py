@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmr.networks.encoders.csp_net import CspNet
-from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
+from bodycast.hmr.networks.encoders.csp_net import CspNet
+from bodycast.hmr.networks.encoders.mobile_net_v2 import MobileNetV2
 
 Backbone = Literal["residual", "mobilenet-v2", "csp"]
 STRIDE = 8

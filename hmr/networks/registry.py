@@ -20,18 +20,18 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
-from hmr.networks import builders
-from hmr.networks.builders import HIERARCHICAL_FAMILIES, SMALL_DECODER
-from hmr.networks.encoders.vit import SIZES as VIT_SIZES
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.keypoint_fusion import KeypointFusion, example_keypoints
-from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
-from hmr.networks.move_net import MoveNet
-from hmr.networks.person_detector import PersonDetector
-from hmr.networks.pose_net import PoseNet
-from hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
-from hmr.networks.temporal.motion_vae import MotionVae
-from hmr.networks.temporal.window_smoother import WindowSmoother, example_window
+from bodycast.hmr.networks import builders
+from bodycast.hmr.networks.builders import HIERARCHICAL_FAMILIES, SMALL_DECODER
+from bodycast.hmr.networks.encoders.vit import SIZES as VIT_SIZES
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.keypoint_fusion import KeypointFusion, example_keypoints
+from bodycast.hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
+from bodycast.hmr.networks.move_net import MoveNet
+from bodycast.hmr.networks.person_detector import PersonDetector
+from bodycast.hmr.networks.pose_net import PoseNet
+from bodycast.hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
+from bodycast.hmr.networks.temporal.motion_vae import MotionVae
+from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother, example_window
 
 Kind = Literal["hmr", "pose", "fusion", "temporal", "detector"]
 CUTS = (2, 3, 4)

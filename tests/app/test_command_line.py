@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from app import __main__ as tools
-from app import cli
-from app.command_line import flags_of
-from app.config import RunConfig
-from app.errors import RunError, UsageError
-from app.model_packages import REPOSITORY_MODELS
-from app.presets import HMR_ALONE, PRESETS, networks_of
+from bodycast.app import __main__ as tools
+from bodycast.app.commands import run as cli
+from bodycast.app.commands.command_line import flags_of
+from bodycast.app.config import RunConfig
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.model_packages import REPOSITORY_MODELS
+from bodycast.app.presets import HMR_ALONE, PRESETS, networks_of
 
 
 def parsed(*arguments: str) -> RunConfig:

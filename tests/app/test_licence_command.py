@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import main
+from bodycast.app.commands.main import main
 
 pytest.importorskip("onnx", reason="tiny packages are written with onnx")
 

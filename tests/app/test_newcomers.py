@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.followed_person import FollowOptions
-from app.records import Detections
+from bodycast.app.records import Detections
+from bodycast.app.tracking.followed_person import FollowOptions
 from tests.app.walkthrough import (
     MAN,
     WOMAN,

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from app.config import ResultsConfig, RunConfig
-from app.errors import RunError, UsageError
-from app.output_folder import FILES, check_output_folder, make_output_folder
-from app.pipeline.build import DEMO_OUTPUT, load_body, resolve_output
-from app.pipeline.pipeline import RunSummary
-from app.pipeline.timing import StageTimes, timed
-from app.run_report import PartsReport, ReportFile, jsonable, versions
+from bodycast.app.config import ResultsConfig, RunConfig
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.files.output_folder import FILES, check_output_folder, make_output_folder
+from bodycast.app.files.run_report import PartsReport, ReportFile, jsonable, versions
+from bodycast.app.pipeline.build import DEMO_OUTPUT, load_body, resolve_output
+from bodycast.app.pipeline.pipeline import RunSummary
+from bodycast.app.pipeline.timing import StageTimes, timed
 
 PARTS = PartsReport(
     package="tiny",

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from app.followed_person import FollowOptions
-from app.following import Confirmed, Follower
-from app.records import F32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.records import F32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
+from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.follower import Confirmed, Follower
+from bodycast.hmr.geometry.camera import Intrinsics
 from tests.live.fakes import FakeTracker
 
 WH = (640, 480)

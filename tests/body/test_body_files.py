@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.convert_body import convert_body
-from hmr.body.body_files import BodyFileError, load_body_arrays
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.joints import NUM_JOINTS, PARENTS
-from hmr.body.safe_pickle import RefusedPickle, load_arrays_from_pickle
+from bodycast.app.files.body_conversion import convert_body
+from bodycast.hmr.body.body_files import BodyFileError, load_body_arrays
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS
+from bodycast.hmr.body.safe_pickle import RefusedPickle, load_arrays_from_pickle
 
 VERTICES = 30
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.body_files import BodyArrays
-from hmr.body.body_model import BodyModel, forward_kinematics, mirror_pose
-from hmr.body.joints import (
+from bodycast.hmr.body.body_files import BodyArrays
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics, mirror_pose
+from bodycast.hmr.body.joints import (
     HMR2_JOINT_NAMES,
     HMR2_MIRROR,
     JOINT_NAMES,
@@ -22,7 +22,7 @@ from hmr.body.joints import (
     SMPL_VERTEX_JOINTS,
     Joint,
 )
-from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 
 def random_arrays(seed: int = 0, vertex_count: int = 60) -> BodyArrays:
@@ -90,7 +90,7 @@ def test_equals_smplx(body: BodyModel, tmp_path: Path):
 
 def test_equals_torch(body: BodyModel):
     torch = pytest.importorskip("torch")
-    from hmr.body.torch_body import TorchBody
+    from bodycast.hmr.body.torch_body import TorchBody
 
     pose, betas, transl = random_inputs(4)
     tensors = [torch.from_numpy(array).requires_grad_() for array in (pose, betas, transl)]
@@ -107,7 +107,7 @@ def test_equals_torch(body: BodyModel):
 
 def test_torch_body_refuses_wrong_shapes():
     torch = pytest.importorskip("torch")
-    from hmr.body.torch_body import TorchBody
+    from bodycast.hmr.body.torch_body import TorchBody
 
     with pytest.raises(ValueError, match=r"betas \(N, 10\)"):
         TorchBody(random_arrays())(torch.zeros(2, 24, 3, 3), torch.zeros(2, 9), torch.zeros(2, 3))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmr.body.joints import MIRROR, NUM_JOINTS, PARENTS, Joint
+from bodycast.hmr.body.joints import MIRROR, NUM_JOINTS, PARENTS, Joint
 from training.body.build_embedded_body import Population, keep_largest, shape_components, vertex_areas
 from training.body.decimate import decimate_symmetric, mirror_vertices
 from training.body.skeleton import frame, joint_of_bones, place_joints, swing

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmr.body.body_files import NUM_POSE_FEATURES
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel, mirror_pose
-from hmr.body.joints import MIRROR, NUM_JOINTS, Joint
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_files import NUM_POSE_FEATURES
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel, mirror_pose
+from bodycast.hmr.body.joints import MIRROR, NUM_JOINTS, Joint
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 FLIP = np.array([-1.0, 1.0, 1.0], dtype=np.float32)
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hmr.body import inverse_kinematics as ik
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.hmr.body import inverse_kinematics as ik
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
 @pytest.fixture(scope="module")
@@ -126,7 +126,7 @@ def test_gradient_of_the_closed_form_root_is_right():
 
 def test_numpy_path_does_not_load_torch():
     code = (
-        "import sys, numpy as np; from hmr.body.inverse_kinematics import inverse_kinematics as f;"
+        "import sys, numpy as np; from bodycast.hmr.body.inverse_kinematics import inverse_kinematics as f;"
         "r = np.random.default_rng(0).normal(size=(29, 3)); f(r, r, np.ones((23, 2)));"
         "assert 'torch' not in sys.modules"
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmr.body import keypoint_refinement
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.coco_joints import coco_offsets, coco_points
-from hmr.body.joints import Joint
-from hmr.body.keypoint_refinement import COCO_REFINEMENT, LIMBS, SMPL_REFINEMENT, Refinement, Seen, refine
-from hmr.geometry.camera import Intrinsics, project_intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body import keypoint_refinement
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.coco_joints import coco_offsets, coco_points
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.body.keypoint_refinement import COCO_REFINEMENT, LIMBS, SMPL_REFINEMENT, Refinement, Seen, refine
+from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 WH, CROP_PX = (1280, 720), 1100.0
 CAMERA = Intrinsics.default(WH)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from hmr.body.body_model import BodyModel
-from hmr.body.motion_vectors import WIDTH, motion_vectors, poses_of_vectors, rest_joints_29
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.motion_vectors import WIDTH, motion_vectors, poses_of_vectors, rest_joints_29
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
 def poses(count: int, seed: int = 0) -> np.ndarray:

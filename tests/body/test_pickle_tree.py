@@ -9,7 +9,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 
-from hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
+from bodycast.hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
 
 
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmr.body.body_files import BodyArrays
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel, mirror_pose
-from hmr.body.joints import Joint
-from hmr.body.surface_joints import (
+from bodycast.hmr.body.body_files import BodyArrays
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel, mirror_pose
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.body.surface_joints import (
     COCO_FROM_POINTS,
     COCO_JOINT_NAMES,
     MEDIAPIPE_FROM_POINTS,
@@ -18,7 +18,7 @@ from hmr.body.surface_joints import (
     body_points,
     surface_joints,
 )
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 LEFT_RIGHT = [(n, n.replace("left", "right")) for n in SURFACE_JOINT_NAMES if n.startswith("left")]
 

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.checkpoints import CheckpointMismatch, UnsafeCheckpoint, load_checkpoint, read_state
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
-from hmr.networks.registry import build, example_inputs
+from bodycast.hmr.checkpoints import CheckpointMismatch, UnsafeCheckpoint, load_checkpoint, read_state
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
+from bodycast.hmr.networks.registry import build, example_inputs
 from tests.networks.network_checks import shake
 from tests.networks.registry_cases import GMF, SWIN, VMAMBA, tiny
 
@@ -189,8 +189,8 @@ def test_hierarchical_encoders_load_up_to_their_cut(tmp_path, layout, stages):
 )
 def test_official_names_are_all_known(shared_dir: Path, golden, layout):
     """Not one key of the official networks is unexpected: every one has a home or a reason to have none."""
+    from bodycast.hmr.checkpoints import LAYOUTS
     from evaluation.goldens.record import Golden
-    from hmr.checkpoints import LAYOUTS
 
     record = Golden.load(shared_dir / "goldens" / f"{golden}.npz")
     family, size = ENCODERS[layout]
@@ -274,7 +274,7 @@ TRIED = {
 
 
 def test_every_layout_is_tried_here():
-    from hmr.checkpoints import LAYOUTS
+    from bodycast.hmr.checkpoints import LAYOUTS
 
     assert set(LAYOUTS) == TRIED
 

@@ -14,9 +14,9 @@ import onnxruntime as ort
 import torch
 from torch import nn
 
-from hmr.checkpoints.loading import CheckpointMismatch
-from hmr.checkpoints.movenet_onnx import read_movenet
-from hmr.networks.move_net import MoveNet, decode, in_crop_heights, normalised
+from bodycast.hmr.checkpoints.loading import CheckpointMismatch
+from bodycast.hmr.checkpoints.movenet_onnx import read_movenet
+from bodycast.hmr.networks.move_net import MoveNet, decode, in_crop_heights, normalised
 from tests.networks.network_checks import shake
 
 TEACHERS = Path(__file__).resolve().parents[3] / "shared" / "teachers"

@@ -8,19 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.detectors.base import Detector
-from app.records import Frame
+from bodycast.app.detectors.base import Detector
+from bodycast.app.records import Frame
 
 
 def _hog(folder: Path) -> Detector:
-    from app.detectors import open_detector
+    from bodycast.app.detectors import open_detector
 
     return open_detector("hog")
 
 
 def _package(folder: Path) -> Detector:
     pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
-    from app.detectors import open_detector
+    from bodycast.app.detectors import open_detector
     from tests.tiny_packages import detector_package
 
     package = detector_package(folder / "tiny", [[0, 0, 20, 60], [30, 5, 70, 60], [31, 6, 70, 60]], [0.5, 0.9, 0.8])
@@ -29,7 +29,7 @@ def _package(folder: Path) -> Detector:
 
 def _ultralytics(folder: Path) -> Detector:
     pytest.importorskip("ultralytics", reason="needs requirements/export.txt")
-    from app.detectors import open_detector
+    from bodycast.app.detectors import open_detector
     from tests.detectors.random_yolo import random_yolo
 
     return open_detector(str(random_yolo(folder)), device="cpu")

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines.base import Engine
-from engines.devices import cuda_gpus
-from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.package import ModelPackage
-from engines.registry import ENGINES, check_golden, open_engine
+from bodycast.engines.base import Engine
+from bodycast.engines.devices import cuda_gpus
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.registry import ENGINES, check_golden, open_engine
 from tests.tiny_packages import affine_model, affine_package, affine_program
 
 CASES = [(name, device) for name, entry in ENGINES.items() for device in entry.devices]
@@ -36,7 +36,7 @@ def package_for(engine: str, folder: Path, output: str = "y", width: int = 3) ->
     further = {"model.pt2": program} if program else None
     package = affine_package(folder, model=affine_model(output, width), further_files=further)
     if engine.startswith("tensorrt"):
-        from export.tensorrt_plan import BuildOptions, build_plan
+        from bodycast.export.tensorrt_plan import BuildOptions, build_plan
 
         runtime = "rtx" if engine == "tensorrt-rtx" else "tensorrt"
         for gpu in cuda_gpus():

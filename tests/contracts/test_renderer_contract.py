@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import pytest
 
-from app.errors import BodycastError
-from app.renderers import open_renderer
-from app.renderers.base import Renderer
-from hmr.geometry.camera import Intrinsics, project_intrinsics
+from bodycast.app.errors import BodycastError
+from bodycast.app.renderers import open_renderer
+from bodycast.app.renderers.base import Renderer
+from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
 from tests.meshes import ellipsoid
 
 WH = (160, 120)

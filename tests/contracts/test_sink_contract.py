@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import RunError, UsageError
-from app.motion_file import read_motion
-from app.sinks.base import Sink
-from app.sinks.motion import MotionSink
-from app.sinks.video import VideoSink
-from app.sinks.window import WindowSink
-from app.sources.video_file import open_video_file
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.files.motion_file import read_motion
+from bodycast.app.sinks.base import Sink
+from bodycast.app.sinks.motion import MotionSink
+from bodycast.app.sinks.video import VideoSink
+from bodycast.app.sinks.window import WindowSink
+from bodycast.app.sources.video_file import open_video_file
 from tests.sinks.results import META, disk_of, result_of
 from tests.sinks.test_window_sink import FakeGui
 

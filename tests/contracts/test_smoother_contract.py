@@ -7,11 +7,11 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.errors import UsageError
-from app.records import BodyEstimates
-from app.smoothers import SMOOTHER_NAMES, open_smoother
-from app.smoothers.base import Smoother
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.app.errors import UsageError
+from bodycast.app.records import BodyEstimates
+from bodycast.app.smoothers import SMOOTHER_NAMES, open_smoother
+from bodycast.app.smoothers.base import Smoother
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
 @pytest.fixture(params=["none", "one-euro", "diffusion", "diffusion --offline"])

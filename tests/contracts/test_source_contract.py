@@ -12,12 +12,12 @@ from pathlib import Path
 import cv2
 import pytest
 
-from app.sources.array_source import open_array_source
-from app.sources.base import Source
-from app.sources.camera import open_camera
-from app.sources.image_folder import open_images
-from app.sources.stream import StreamTimeouts, open_stream
-from app.sources.video_file import open_video_file
+from bodycast.app.sources.array_source import open_array_source
+from bodycast.app.sources.base import Source
+from bodycast.app.sources.camera import open_camera
+from bodycast.app.sources.image_folder import open_images
+from bodycast.app.sources.stream import StreamTimeouts, open_stream
+from bodycast.app.sources.video_file import open_video_file
 from tests.sources.clips import FakeCapture, encode, grey, send_jpegs, serve
 
 FRAMES = 12

@@ -1,4 +1,4 @@
-"""What every tracker must do (app/trackers/base.py), on all of them."""
+"""What every tracker must do (app/tracking/base.py), on all of them."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from app.errors import UsageError
-from app.records import Detections, Tracks
-from app.trackers import open_tracker
-from app.trackers.base import Tracker
+from bodycast.app.errors import UsageError
+from bodycast.app.records import Detections, Tracks
+from bodycast.app.tracking import open_tracker
+from bodycast.app.tracking.base import Tracker
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app import get_detector as command
-from app.detectors.package_detector import PackageDetector
-from app.errors import RunError, UsageError
-from app.records import Frame
-from hmr.geometry.boxes import iou_matrix
+from bodycast.app.commands import get_detector as command
+from bodycast.app.detectors.package_detector import PackageDetector
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.records import Frame
+from bodycast.hmr.geometry.boxes import iou_matrix
 from tests.detectors.random_yolo import random_yolo
 
 for _module in ("torch", "onnx", "onnxscript", "ultralytics"):
@@ -46,7 +46,7 @@ def test_the_package_finds_what_ultralytics_finds(weights: Path, package: Path) 
 
 
 def test_the_package_says_its_licence(package: Path) -> None:
-    from engines.package import load_package
+    from bodycast.engines.package import load_package
 
     info = load_package(package).info
     assert info.licence == "AGPL-3.0" and info.task == "detector" and info.arguments == {"input_hw": [160, 256]}
@@ -54,7 +54,8 @@ def test_the_package_says_its_licence(package: Path) -> None:
 
 def test_running_it_needs_no_torch(package: Path, repository: Path) -> None:
     code = (
-        "import sys, numpy as np; from app.detectors import open_detector; from app.records import Frame; "
+        "import sys, numpy as np; "
+        "from bodycast.app.detectors import open_detector; from bodycast.app.records import Frame; "
         f"d = open_detector({str(package)!r}, 'onnxruntime', 'cpu'); "
         "d.detect(Frame(np.zeros((90, 160, 3), np.uint8), 0, 0.0)); "
         "print([m for m in ('torch', 'ultralytics', 'onnx') if m in sys.modules])"
@@ -122,7 +123,7 @@ def test_weight_files_run_no_code_and_are_left_alone(
     """A bare published name is the case where ultralytics would delete and download by itself."""
     import torch
 
-    from app.detectors.ultralytics_detector import UltralyticsDetector
+    from bodycast.app.detectors.ultralytics_detector import UltralyticsDetector
 
     monkeypatch.chdir(tmp_path)
     bad, left = Path("yolo11n.pt"), tmp_path / "left-behind"

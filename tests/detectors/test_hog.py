@@ -8,11 +8,11 @@ import cv2
 import numpy as np
 import pytest
 
-from app.detectors.hog import HogDetector, group_windows, merge_close_ups, person_from_face
-from app.errors import UsageError
-from app.records import Frame
-from hmr.geometry.boxes import clip, from_points, iou_matrix
-from hmr.geometry.suppression import covered_share, non_maximum_suppression
+from bodycast.app.detectors.hog import HogDetector, group_windows, merge_close_ups, person_from_face
+from bodycast.app.errors import UsageError
+from bodycast.app.records import Frame
+from bodycast.hmr.geometry.boxes import clip, from_points, iou_matrix
+from bodycast.hmr.geometry.suppression import covered_share, non_maximum_suppression
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:

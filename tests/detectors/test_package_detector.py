@@ -9,20 +9,20 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from app.detectors import open_detector
-from app.detectors.hog import HogDetector
-from app.detectors.package_detector import PackageDetector, letterbox
-from app.errors import RunError, UsageError
-from app.records import Frame
-from engines.package import TensorSpec
-from engines.package_writer import write_package
+from bodycast.app.detectors import open_detector
+from bodycast.app.detectors.hog import HogDetector
+from bodycast.app.detectors.package_detector import PackageDetector, letterbox
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.records import Frame
+from bodycast.engines.package import TensorSpec
+from bodycast.engines.package_writer import write_package
 from tests.tiny_packages import affine_model, detector_info, detector_package, hmr_package
 
 
 @pytest.fixture
 def no_packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A machine with no packages but those that a test puts into the folder given."""
-    monkeypatch.setattr("app.model_packages.REPOSITORY_MODELS", tmp_path / "repository")
+    monkeypatch.setattr("bodycast.app.model_packages.REPOSITORY_MODELS", tmp_path / "repository")
     monkeypatch.setenv("BODYCAST_HOME", str(tmp_path / "home"))
     return tmp_path / "home" / "models"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import subprocess
 import sys
@@ -14,8 +13,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 
-from app import doctor, doctor_checks, doctor_engines, doctor_packages
-from app.doctor_checks import CHECKS, ONE_NODE_GRAPH, Finding, run_check, try_provider
+from bodycast.app.doctor import checks as doctor_checks
+from bodycast.app.doctor import engines as doctor_engines
+from bodycast.app.doctor import packages as doctor_packages
+from bodycast.app.doctor import report as doctor
+from bodycast.app.doctor.checks import CHECKS, ONE_NODE_GRAPH, Finding, run_check, try_provider
 
 
 def findings_of(name: str) -> list[Finding]:
@@ -25,7 +27,7 @@ def findings_of(name: str) -> list[Finding]:
 def test_every_check_runs_here_and_every_problem_comes_with_its_mending() -> None:
     findings = [finding for check in CHECKS for finding in run_check(check)]
     names = {finding.name for finding in findings}
-    assert {"Python", "processor", "OpenCV", "video files", "OpenGL", "body", "tracker"} <= names
+    assert {"Python", "processor", "OpenCV", "video files", "OpenGL", "body"} <= names
     for finding in findings:
         assert "the check itself failed" not in finding.detail, finding
         assert finding.detail and "\n" not in finding.detail
@@ -63,8 +65,8 @@ def test_a_provider_that_falls_back_quietly_is_found_out(monkeypatch: pytest.Mon
 
 
 def test_software_opengl_beside_a_gpu_is_not_well(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.renderers import moderngl_renderer
-    from engines import devices
+    from bodycast.app.renderers import moderngl_renderer
+    from bodycast.engines import devices
 
     class Context:
         info: ClassVar[dict[str, str]] = {"GL_VENDOR": "Mesa", "GL_RENDERER": "llvmpipe", "GL_VERSION": "4.5"}
@@ -80,7 +82,7 @@ def test_software_opengl_beside_a_gpu_is_not_well(monkeypatch: pytest.MonkeyPatc
 
 
 def test_a_missing_display_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    from app.sinks import window
+    from bodycast.app.sinks import window
 
     for problem in ("there is no display (DISPLAY is not set): run with --no-window", "OpenCV has no windows"):
         monkeypatch.setattr(window, "display_problem", lambda problem=problem: problem)
@@ -88,28 +90,20 @@ def test_a_missing_display_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> N
         assert finding.state == "note" and "--no-window" in finding.mend and problem.startswith(finding.detail)
 
 
-def test_cameras_are_listed_with_their_modes_and_what_mends_them(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    from app import camera_modes
+def test_cameras_are_listed_by_name_with_what_mends_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bodycast.app.sources.camera_list import CameraDevice
 
-    device = tmp_path / "video0"
-    device.touch()
-    monkeypatch.setattr(sys, "platform", "linux")
-    monkeypatch.setattr(Path, "glob", lambda self, pattern: iter([device] if pattern == "video*" else []))
-    monkeypatch.setattr(camera_modes, "camera_modes", lambda _: {"MJPG": [(1920, 1080, 30.0)]})
+    cameras = "bodycast.app.sources.camera_list.list_cameras"
+    monkeypatch.setattr(cameras, lambda: [CameraDevice(0, "Desk Camera", "/dev/video0")])
+    monkeypatch.setattr("os.access", lambda *_: True)
     (finding,) = findings_of("cameras")
-    assert finding.state == "ok" and "MJPG 1920x1080@30" in finding.detail
-
-    def busy(_: Path) -> None:
-        raise OSError(errno.EBUSY, "Device or resource busy")
-
-    monkeypatch.setattr(camera_modes, "camera_modes", busy)
-    (finding,) = findings_of("cameras")
-    assert finding.state == "problem" and "busy" in finding.detail and "close the program" in finding.mend
+    assert finding.state == "ok" and finding.detail == "0  Desk Camera (/dev/video0)"
     monkeypatch.setattr("os.access", lambda *_: False)
     (finding,) = findings_of("cameras")
     assert finding.state == "problem" and "usermod -aG video" in finding.mend
+    monkeypatch.setattr(cameras, lambda: [])
+    (finding,) = findings_of("cameras")
+    assert finding.state == "note" and "bodycast run FILE" in finding.mend
 
 
 def test_both_onnxruntime_packages_are_a_problem(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,12 +129,10 @@ def test_opencv_without_hog_is_a_problem(monkeypatch: pytest.MonkeyPatch) -> Non
 def test_a_damaged_model_package_is_named_and_the_others_are_still_read(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    import app.model_packages
-
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "package.json").write_text("{")
-    monkeypatch.setattr(app.model_packages, "model_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("bodycast.app.model_packages.model_folders", lambda: (tmp_path,))
     findings = findings_of("models")
     assert [finding.state for finding in findings] == ["problem", "problem"]
     assert "broken" in findings[0].mend and findings[1].essential
@@ -150,11 +142,10 @@ def test_a_package_that_answers_otherwise_on_this_cpu_is_a_problem(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     pytest.importorskip("onnx", reason="tiny graphs are made with onnx")
-    import app.model_packages
-    from engines.package_writer import write_package
+    from bodycast.engines.package_writer import write_package
     from tests.tiny_packages import affine_model, hmr_package, info
 
-    monkeypatch.setattr(app.model_packages, "model_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("bodycast.app.model_packages.model_folders", lambda: (tmp_path,))
     hmr_package(tmp_path / "good", input_hw=(64, 48))
     x = np.ones((1, 3), np.float32)
     golden = {"y": 2 * x + 1, "z": np.full(1, 12, np.float32)}
@@ -185,7 +176,7 @@ def test_tensorrt_is_tried_without_a_gpu_too() -> None:
 
 
 def test_an_old_driver_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
-    from engines import devices
+    from bodycast.engines import devices
 
     monkeypatch.setattr(devices, "cuda_devices", lambda: (1, "1 CUDA device"))
     for driver, state in (("12.8", "note"), ("13.0", "ok")):
@@ -198,12 +189,11 @@ def test_an_old_driver_is_a_note(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_plans_are_listed_with_whether_they_run_here(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     pytest.importorskip("onnx", reason="tiny graphs are made with onnx")
-    import app.model_packages
-    from engines import devices
-    from engines.plans import ANY_GPU, expected_key, plan_folders, save_plan
+    from bodycast.engines import devices
+    from bodycast.engines.plans import ANY_GPU, expected_key, plan_folders, save_plan
     from tests.tiny_packages import hmr_package
 
-    monkeypatch.setattr(app.model_packages, "model_folders", lambda: (tmp_path,))
+    monkeypatch.setattr("bodycast.app.model_packages.model_folders", lambda: (tmp_path,))
     package = hmr_package(tmp_path / "tiny", input_hw=(64, 48))
     gpu = devices.CudaGpu("NVIDIA Fake 4090", "8.9", 24 << 30, "13.0")
     monkeypatch.setattr(doctor_packages, "installed_version", lambda name: "1.7.1")
@@ -226,17 +216,15 @@ def test_plans_are_listed_with_whether_they_run_here(monkeypatch: pytest.MonkeyP
 
 
 def test_terms_in_force_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    import app.licences
-
-    monkeypatch.setattr(app.licences, "package_rows", lambda: [("hmr", "mine", "CC-BY-NC-4.0; trained on: x")])
+    monkeypatch.setattr(
+        "bodycast.app.commands.licences.package_rows", lambda: [("hmr", "mine", "CC-BY-NC-4.0; trained on: x")]
+    )
     (finding,) = findings_of("licences")
     assert "CC-BY-NC-4.0: mine" in finding.detail and "Apache-2.0: Bodycast" in finding.detail
 
 
 def test_a_missing_body_is_essential(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    import hmr.body.body_model
-
-    monkeypatch.setattr(hmr.body.body_model, "EMBEDDED_BODY", tmp_path / "none.npz")
+    monkeypatch.setattr("bodycast.hmr.body.body_model.EMBEDDED_BODY", tmp_path / "none.npz")
     (finding,) = findings_of("body")
     assert finding.state == "problem" and finding.essential and "none.npz" in finding.detail
 
@@ -269,7 +257,7 @@ def test_the_exit_code_tells_whether_anything_can_run(
 
 def test_json_is_a_list_of_findings() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "app", "doctor", "--json"],
+        [sys.executable, "-m", "bodycast", "doctor", "--json"],
         cwd=Path(__file__).resolve().parents[2],
         capture_output=True,
         text=True,

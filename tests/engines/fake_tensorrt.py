@@ -14,14 +14,14 @@ from typing import Any
 
 import numpy as np
 
-from engines.devices import CudaGpu
+from bodycast.engines.devices import CudaGpu
 
 GPU = CudaGpu("NVIDIA Fake 4090", "8.9", 24 << 30, "13.0")
 VERSION = "1.7.1.116"
 
 
 class FakeCuda:
-    """`engines.cuda.CudaDevice` on the process's own memory."""
+    """`bodycast.engines.cuda.CudaDevice` on the process's own memory."""
 
     def __init__(self) -> None:
         self.gpu = GPU

@@ -9,11 +9,11 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines.cuda import CudaDevice
-from engines.devices import cuda_gpus
-from engines.errors import EngineUnavailableError
-from engines.package import ModelPackage
-from engines.registry import ENGINES, check_golden, open_engine
+from bodycast.engines.cuda import CudaDevice
+from bodycast.engines.devices import cuda_gpus
+from bodycast.engines.errors import EngineUnavailableError
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.registry import ENGINES, check_golden, open_engine
 from tests.tiny_packages import affine_program, hmr_package
 
 pytestmark = pytest.mark.gpu
@@ -24,7 +24,7 @@ NAMES = ["onnxruntime", "tensorrt", "tensorrt-rtx"]
 def package_with_plans(folder: Path, engine: str) -> ModelPackage:
     package = hmr_package(folder, input_hw=(64, 48))
     if engine.startswith("tensorrt"):
-        from export.tensorrt_plan import BuildOptions, build_plan
+        from bodycast.export.tensorrt_plan import BuildOptions, build_plan
 
         for gpu in cuda_gpus():
             build_plan(package, BuildOptions(gpu.compute_capability, "rtx" if engine == "tensorrt-rtx" else "tensorrt"))

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines.base import BATCH_BUCKETS, Engine, GraphTensor
-from engines.errors import EngineError
-from engines.package import Tensor, Tensors
+from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import Tensor, Tensors
 from tests.tiny_packages import affine_package
 
 

@@ -11,12 +11,12 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines import choices, registry
-from engines.base import Engine
-from engines.devices import CudaGpu, cuda_devices, usable_cores
-from engines.errors import EngineError, EngineUnavailableError, PackageError
-from engines.plans import expected_key, plan_folders, save_plan
-from engines.registry import ENGINES, open_engine
+from bodycast.engines import choices, registry
+from bodycast.engines.base import Engine
+from bodycast.engines.devices import CudaGpu, cuda_devices, usable_cores
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.plans import expected_key, plan_folders, save_plan
+from bodycast.engines.registry import ENGINES, open_engine
 from tests.tiny_packages import affine_model, affine_package
 
 
@@ -185,7 +185,7 @@ def test_threads(tmp_path: Path) -> None:
 
 def test_importing_the_registry_imports_no_engine_library(repository: Path) -> None:
     code = (
-        "import sys, engines.registry, engines.package_writer; "
+        "import sys, bodycast.engines.registry, bodycast.engines.package_writer; "
         "print([m for m in ('onnxruntime', 'openvino', 'torch', 'onnx', 'cv2') if m in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, check=True)

@@ -15,9 +15,9 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines.errors import PackageError
-from engines.package import TensorSpec, load_package, sha256_of
-from engines.package_writer import check_writable, write_package
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package import TensorSpec, load_package, sha256_of
+from bodycast.engines.package_writer import check_writable, write_package
 from tests.tiny_packages import affine_model, affine_package, info
 
 
@@ -163,7 +163,7 @@ def test_what_is_no_package(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match=r"package\.json is missing"):
         load_package(tmp_path)
     (tmp_path / "model.onnx").write_bytes(affine_model())
-    with pytest.raises(PackageError, match=r"model\.onnx: a file; a model package is a folder.*python -m export"):
+    with pytest.raises(PackageError, match=r"model\.onnx: a file; a model package is a folder.*bodycast export"):
         load_package(tmp_path / "model.onnx")
     (tmp_path / "package.json").write_text("{")
     with pytest.raises(PackageError, match="not valid JSON"):

@@ -12,9 +12,9 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from engines.errors import PackageError
-from engines.onnx_file import check_onnx_file
-from engines.package import load_package
+from bodycast.engines.errors import PackageError
+from bodycast.engines.onnx_file import check_onnx_file
+from bodycast.engines.package import load_package
 from tests.tiny_packages import affine_model, affine_package
 
 OUTSIDE = "../../../../etc/passwd"

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from onnx import TensorProto, helper
 
-from engines.registry import check_golden, open_engine
+from bodycast.engines.registry import check_golden, open_engine
 from tests.tiny_packages import affine_package, model_bytes
 
 pytest.importorskip("openvino", reason="needs requirements/live.txt")

@@ -11,7 +11,7 @@ import pytest
 
 PROGRAM = """
 import sys
-from engines.openvino_engine import import_openvino
+from bodycast.engines.openvino_engine import import_openvino
 openvino = import_openvino()
 openvino.Core()
 loaded = [name for name, module in sys.modules.items() if name.startswith("openvino_telemetry") and module is not None]

@@ -10,9 +10,9 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines.errors import PlanError
-from engines.package import ModelPackage
-from engines.plans import ANY_GPU, PlanKey, find_plan, installed_plans, plan_folders, read_record, save_plan
+from bodycast.engines.errors import PlanError
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.plans import ANY_GPU, PlanKey, find_plan, installed_plans, plan_folders, read_record, save_plan
 from tests.tiny_packages import affine_package
 
 KEY = PlanKey(

@@ -13,13 +13,13 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from engines import tensorrt_engine
-from engines.devices import cuda_devices
-from engines.errors import EngineError, EngineUnavailableError, PackageError, PlanError
-from engines.package import ModelPackage
-from engines.plans import ANY_GPU, PlanKey, plan_folders, save_plan, this_platform
-from engines.registry import check_golden, open_engine
-from engines.tensorrt_engine import TensorRtEngine, TensorRtRtxEngine
+from bodycast.engines import tensorrt_engine
+from bodycast.engines.devices import cuda_devices
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError, PlanError
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.plans import ANY_GPU, PlanKey, plan_folders, save_plan, this_platform
+from bodycast.engines.registry import check_golden, open_engine
+from bodycast.engines.tensorrt_engine import TensorRtEngine, TensorRtRtxEngine
 from tests.engines.fake_tensorrt import GPU, VERSION, FakeCuda, FakePlan, FakeTrt
 from tests.tiny_packages import affine_package
 
@@ -131,12 +131,12 @@ def test_a_plan_for_something_else_is_refused_by_name_and_never_loaded(
     save_plan(plan_folders(package)[1], key_for(package, **change), b"another plan")
     with pytest.raises(PlanError, match=message) as caught:
         TensorRtRtxEngine(package).open()
-    assert "python -m export tensorrt" in str(caught.value) and "--compute-capability 8.9" in str(caught.value)
+    assert "bodycast export tensorrt" in str(caught.value) and "--compute-capability 8.9" in str(caught.value)
     assert trt.seen == [] and trt.cuda.closed
 
 
 def test_no_plan_at_all(package: ModelPackage, trt: FakeTrt) -> None:
-    with pytest.raises(PlanError, match=r"no plan was built; build one: python -m export .*--runtime tensorrt"):
+    with pytest.raises(PlanError, match=r"no plan was built; build one: bodycast export .*--runtime tensorrt"):
         TensorRtEngine(package).open()
     # A plan of the other library is no plan of this one.
     save_plan(plan_folders(package)[1], key_for(package), b"the plan")

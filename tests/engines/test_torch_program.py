@@ -15,9 +15,9 @@ import pytest
 pytest.importorskip("torch", reason="needs requirements/export.txt")
 pytest.importorskip("onnx", reason="needs requirements/export.txt")
 
-from engines.errors import EngineUnavailableError, PackageError
-from engines.registry import open_engine
-from engines.torch_program import check_program
+from bodycast.engines.errors import EngineUnavailableError, PackageError
+from bodycast.engines.registry import open_engine
+from bodycast.engines.torch_program import check_program
 from tests.tiny_packages import affine_package, affine_program
 
 

@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch", reason="needs requirements/export.txt")
 pytest.importorskip("onnxscript", reason="needs requirements/export.txt")
 
-from engines.devices import cuda_devices
+from bodycast.engines.devices import cuda_devices
 from evaluation import bench, bench_gpu
 from evaluation.bench_gpu import GpuReport, GpuTime, speedups, table
 

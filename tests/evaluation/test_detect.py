@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from app.records import Detections, Frame
+from bodycast.app.records import Detections, Frame
 from evaluation import detect
 
 

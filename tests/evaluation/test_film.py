@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.motion_file import read_motion, write_motion
+from bodycast.app.files.motion_file import read_motion, write_motion
 from evaluation import predict
 from evaluation.film import as_motion, read_boxes
 from evaluation.predictions import read_predictions

@@ -7,9 +7,9 @@ import dataclasses
 
 import pytest
 
+from bodycast.hmr.networks.registry import find
 from evaluation import gpu_times, model_times
 from evaluation.model_times_table import GpuTimes, Machine, Record, Timing, format_document, load_record, save_record
-from hmr.networks.registry import find
 from tests.networks.registry_cases import IMAGE_HW, TINY
 
 GPU = Machine(1000.0, 100.0, "Some GPU")

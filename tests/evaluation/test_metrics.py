@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation import metrics
-from hmr.geometry.rotations import axis_angle_to_matrix
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ import dataclasses
 
 import pytest
 
+from bodycast.hmr.networks.registry import find
 from evaluation import forward_times, model_times
 from evaluation.model_times_table import Machine, Record, Timing, load_record
-from hmr.networks.registry import find
 from tests.networks.registry_cases import IMAGE_HW, TINY
 
 

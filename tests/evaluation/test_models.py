@@ -6,8 +6,8 @@ import json
 
 import pytest
 
+from bodycast.hmr.networks.registry import find
 from evaluation import models
-from hmr.networks.registry import find
 
 
 def test_a_row_is_counted_and_stands_beside_the_paper():

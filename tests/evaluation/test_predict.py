@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from app.cli import parse_run
-from app.pipeline.build import open_estimator
-from app.pipeline.inference import pose_bodies
-from app.records import Frame, Tracks
+from bodycast.app.commands.run import parse_run
+from bodycast.app.pipeline.build import open_estimator
+from bodycast.app.pipeline.inference import pose_bodies
+from bodycast.app.records import Frame, Tracks
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import Intrinsics
 from evaluation.predict import main
 from evaluation.predictions import read_predictions
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import Intrinsics
 
 PACKAGE = "hmr-swin-t-s2-lite"
 FLAGS = ["--engine", "onnxruntime", "--device", "cpu", "--threads", "1", "--quiet"]

@@ -8,13 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.surface_joints import body_points
+from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
 from evaluation import boxes, predict
 from evaluation.predictions import COLUMNS, empty_columns, write_predictions
 from evaluation.protocols import PROTOCOLS, digest, protocol_samples
 from evaluation.score import main
-from hmr.body.body_model import BodyModel
-from hmr.body.surface_joints import body_points
-from hmr.geometry.rotations import matrix_to_axis_angle
 from tests.training.datasets.layouts import write_3dpw, write_emdb, write_smpl_folder, write_spin_h36m
 from training.datasets.sample import PersonSample
 from training.datasets.smpl_files import SmplFiles

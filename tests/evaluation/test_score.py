@@ -9,16 +9,16 @@ import cv2
 import numpy as np
 import pytest
 
-from app.motion_file import read_motion, write_motion
-from app.records import BodyEstimates
+from bodycast.app.files.motion_file import read_motion, write_motion
+from bodycast.app.records import BodyEstimates
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation.keypoint_metrics import COCO_SIGMAS, head_length, oks, pck_over_people, torso_length
 from evaluation.predict_rows import write_estimates
 from evaluation.predictions import empty_columns, read_predictions, write_predictions
 from evaluation.score import main
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.crop_ray import crop_ray_rotation
-from hmr.geometry.rotations import axis_angle_to_matrix
 
 PEOPLE = 4
 WH = (640, 480)

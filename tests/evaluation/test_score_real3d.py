@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.records import BodyEstimates
+from bodycast.app.records import BodyEstimates
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation.predict_rows import write_estimates
 from evaluation.predictions import empty_columns, write_predictions
 from evaluation.score_real3d import main
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix
 
 NAMES = [
     f"{side}_{name}" for name in ("shoulder", "elbow", "wrist", "hip", "knee", "ankle") for side in ("left", "right")

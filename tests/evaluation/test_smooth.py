@@ -8,14 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.smoothers.no_smoother import NoSmoother
-from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
+from bodycast.app.smoothers.no_smoother import NoSmoother
+from bodycast.app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation import __main__ as evaluation_main
 from evaluation.smooth_cases import case_of, posed_joints, thinned, with_gap
 from evaluation.smooth_rates import frames_at, wait_s
 from evaluation.smooth_scores import Smoothed, delay_s, foot_slide_mm_s, measure, run_smoother, wrist_speed_ratio
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
 from training.motion.pairs import PairedMotion
 
 BODY = BodyModel.load()

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
+from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.networks import registry
 from evaluation import __main__ as evaluation_main
 from evaluation.smooth_prior import figures, load_decoder, over_windows
-from hmr.body.motion_vectors import motion_vectors
-from hmr.networks import registry
 from tests.evaluation.test_smooth import clip
 
 SIZES = {

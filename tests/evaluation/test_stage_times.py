@@ -7,8 +7,8 @@ import json
 import numpy as np
 import pytest
 
+from bodycast.hmr.body.body_model import BodyModel
 from evaluation import stage_times
-from hmr.body.body_model import BodyModel
 
 
 def test_every_stage_is_timed(capsys: pytest.CaptureFixture[str]) -> None:

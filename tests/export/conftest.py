@@ -13,7 +13,7 @@ for _module in ("torch", "onnx", "onnxscript"):
 @pytest.fixture(scope="session", autouse=True)
 def short_timings() -> Iterator[None]:
     """Two calls a figure: what is timed here is of no interest."""
-    from export import parity
+    from bodycast.export import parity
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(parity, "TIME_BUDGET_S", 0.0)

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from engines.package import load_package
-from export import __main__ as export_main
-from export.parity import read_report
+from bodycast.engines.package import load_package
+from bodycast.export import __main__ as export_main
+from bodycast.export.parity import read_report
 
 NETWORKS: dict[str, list[str]] = {
     "swin-t-s2": ["swin-t-s2"],

@@ -10,13 +10,13 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from engines.package import load_package
-from export import __main__ as export_main
-from export.errors import WorkError
-from export.source import UNTRAINED, open_source, read_arguments, read_recipe, read_schedule
-from hmr.networks.encoders.vit import ViTSize
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
-from hmr.networks.registry import build
+from bodycast.engines.package import load_package
+from bodycast.export import __main__ as export_main
+from bodycast.export.errors import WorkError
+from bodycast.export.source import UNTRAINED, open_source, read_arguments, read_recipe, read_schedule
+from bodycast.hmr.networks.encoders.vit import ViTSize
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
+from bodycast.hmr.networks.registry import build
 from tests.networks.registry_cases import DECODER, IMAGE_HW, TINY, VIT
 
 SMALL = {"image_hw": IMAGE_HW, **TINY["hmr2-s"]}

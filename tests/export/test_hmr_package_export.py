@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 import torch
 
-from engines.package import load_package
-from engines.registry import ENGINES, check_golden, open_engine
-from export import __main__ as export_main
-from export.checkpoint import CheckpointError, load_checkpoint
-from export.onnx_graph import run_torch
-from hmr.networks.hmr_net import ExportedHmr
-from hmr.networks.registry import build
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import ENGINES, check_golden, open_engine
+from bodycast.export import __main__ as export_main
+from bodycast.export.checkpoint import CheckpointError, load_checkpoint
+from bodycast.export.onnx_graph import run_torch
+from bodycast.hmr.networks.hmr_net import ExportedHmr
+from bodycast.hmr.networks.registry import build
 
 ARGUMENTS = {
     "image_hw": (64, 48),

@@ -12,14 +12,14 @@ import torch
 from onnx import TensorProto
 from torch import Tensor, nn
 
-from engines.package import JOINT_SETS, load_package
-from engines.registry import ENGINES, open_engine
-from export import __main__ as export_main
-from export import keypoint_package, keypoints_command
-from export.exportable import JOINT_SETS as BY_NUMBER
-from export.keypoint_file import KINDS, read_keypoint_file
-from export.keypoint_reference import reference_keypoints
-from export.parity_crops import crops_of
+from bodycast.engines.package import JOINT_SETS, load_package
+from bodycast.engines.registry import ENGINES, open_engine
+from bodycast.export import __main__ as export_main
+from bodycast.export import keypoint_package, keypoints_command
+from bodycast.export.exportable import JOINT_SETS as BY_NUMBER
+from bodycast.export.keypoint_file import KINDS, read_keypoint_file
+from bodycast.export.keypoint_reference import reference_keypoints
+from bodycast.export.parity_crops import crops_of
 from tests.export.pose_files import HW, HeatmapNet, SimccNet, fixed_answer, movenet_file, torch_file
 
 SIMCC = ["simcc_x", "simcc_y"]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from export.onnx_graph import OPSET, ParityError, check_parity, to_onnx
+from bodycast.export.onnx_graph import OPSET, ParityError, check_parity, to_onnx
 
 
 class Tiny(nn.Module):

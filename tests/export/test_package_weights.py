@@ -1,4 +1,4 @@
-"""`python -m export weights`: the torch network of a package, from its graph alone."""
+"""`bodycast export weights`: the torch network of a package, from its graph alone."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from engines.package import load_package
-from export import __main__ as export_main
-from export.checkpoint import load_checkpoint
-from export.errors import WorkError
-from export.package_weights import package_weights
-from hmr.networks.registry import build
+from bodycast.engines.package import load_package
+from bodycast.export import __main__ as export_main
+from bodycast.export.checkpoint import load_checkpoint
+from bodycast.export.errors import WorkError
+from bodycast.export.package_weights import package_weights
+from bodycast.hmr.networks.registry import build
 from tests.networks.network_checks import shake
 from tests.tiny_packages import affine_package
 

@@ -15,16 +15,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from engines.errors import PackageError
-from engines.package import PackageInfo, load_package
-from export import __main__ as export_main
-from export import network_package, parity_command
-from export.exportable import Exportable, exportable
-from export.network_package import Options, Words, checked_graph, export_package
-from export.onnx_graph import ParityError
-from export.parity import REFERENCE_FILE, REPORT_FILE, measure, measure_again, read_report, reference_outputs
-from export.parity_crops import crops_of
-from export.parity_errors import beyond_tolerance, compare
+from bodycast.engines.errors import PackageError
+from bodycast.engines.package import PackageInfo, load_package
+from bodycast.export import __main__ as export_main
+from bodycast.export import network_package, parity_command
+from bodycast.export.exportable import Exportable, exportable
+from bodycast.export.network_package import Options, Words, checked_graph, export_package
+from bodycast.export.onnx_graph import ParityError
+from bodycast.export.parity import REFERENCE_FILE, REPORT_FILE, measure, measure_again, read_report, reference_outputs
+from bodycast.export.parity_crops import crops_of
+from bodycast.export.parity_errors import beyond_tolerance, compare
 from tests.networks.registry_cases import tiny
 from tests.tiny_packages import hmr_package
 
@@ -207,7 +207,7 @@ class Sharp(nn.Module):
 
 def test_export_beyond_the_tolerance_leaves_nothing_unless_accepted(item: Exportable, tmp_path: Path) -> None:
     del item
-    from engines.package import BATCH, TensorSpec
+    from bodycast.engines.package import BATCH, TensorSpec
 
     sharp = Exportable(
         Sharp().eval(),

@@ -10,9 +10,9 @@ import onnxruntime
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from export.graph_slices import entry_nodes, head_nodes
-from export.half_graph import HALF_MAX, store_half, to_half
-from export.int8_graph import to_int8
+from bodycast.export.graph_slices import entry_nodes, head_nodes
+from bodycast.export.half_graph import HALF_MAX, store_half, to_half
+from bodycast.export.int8_graph import to_int8
 from tests.tiny_packages import model_bytes
 
 WIDTH = 32

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from engines.package import ModelPackage
-from engines.plans import installed_plans
-from export.tensorrt_plan import BuildOptions, build_plan
-from hmr.networks.registry import build
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.plans import installed_plans
+from bodycast.export.tensorrt_plan import BuildOptions, build_plan
+from bodycast.hmr.networks.registry import build
 from tests.export.untrained import untrained_packages
 from tests.networks.registry_cases import tiny
 

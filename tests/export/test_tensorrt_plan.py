@@ -11,13 +11,13 @@ import onnx
 import pytest
 from onnx import TensorProto, helper
 
-from engines.devices import cuda_devices
-from engines.errors import PlanError
-from engines.package import ModelPackage
-from engines.plans import installed_plans
-from export import __main__ as export_main
-from export.tensorrt_plan import BuildOptions, build_plan, supported_capabilities
-from export.tensorrt_turing import products_to_fp16
+from bodycast.engines.devices import cuda_devices
+from bodycast.engines.errors import PlanError
+from bodycast.engines.package import ModelPackage
+from bodycast.engines.plans import installed_plans
+from bodycast.export import __main__ as export_main
+from bodycast.export.tensorrt_plan import BuildOptions, build_plan, supported_capabilities
+from bodycast.export.tensorrt_turing import products_to_fp16
 from tests.tiny_packages import affine_package, model_bytes
 
 pytestmark = pytest.mark.trt
@@ -110,8 +110,8 @@ def test_turing_gets_fp16_products_that_still_give_the_golden_values(tmp_path: P
 INTERRUPTED = """
 import signal, sys
 from pathlib import Path
-from engines.package import load_package
-from export.tensorrt_plan import BuildOptions, build_plan
+from bodycast.engines.package import load_package
+from bodycast.export.tensorrt_plan import BuildOptions, build_plan
 before = signal.getsignal(signal.SIGINT)
 try:
     build_plan(load_package(Path(sys.argv[1])), BuildOptions("8.6"), lambda *_: signal.raise_signal(signal.SIGINT))
@@ -129,7 +129,7 @@ def test_ctrl_c_ends_a_build_and_leaves_nothing(package: ModelPackage) -> None:
 
 
 def test_a_full_disk_leaves_nothing(package: ModelPackage, monkeypatch: pytest.MonkeyPatch, user_cache: Path) -> None:
-    from engines import plans
+    from bodycast.engines import plans
 
     def full(path: Path, content: bytes) -> None:
         raise OSError(28, "No space left on device")

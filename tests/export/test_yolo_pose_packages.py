@@ -10,13 +10,13 @@ import pytest
 
 pytest.importorskip("ultralytics", reason="needs requirements/export.txt")
 
-from app.detectors.quiet_ultralytics import import_ultralytics
-from engines.package import load_package
-from engines.registry import ENGINES, open_engine
-from export import __main__ as export_main
-from export import keypoint_package
-from export.keypoint_package import yolo_pose_package
-from export.parity_crops import crops_of
+from bodycast.app.detectors.quiet_ultralytics import import_ultralytics
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import ENGINES, open_engine
+from bodycast.export import __main__ as export_main
+from bodycast.export import keypoint_package
+from bodycast.export.keypoint_package import yolo_pose_package
+from bodycast.export.parity_crops import crops_of
 from tests.export.pose_files import fixed_answer, yolo_pose
 
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 from torch import nn
 
-from engines.package import BATCH, ModelPackage, PackageInfo, TensorSpec
-from engines.package_writer import write_package
-from export.exportable import exportable
-from export.network_package import convert
-from export.onnx_graph import OPSET, run_torch, to_onnx
+from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, TensorSpec
+from bodycast.engines.package_writer import write_package
+from bodycast.export.exportable import exportable
+from bodycast.export.network_package import convert
+from bodycast.export.onnx_graph import OPSET, run_torch, to_onnx
 
 
 def untrained_packages(folder: Path, net: nn.Module, precisions: tuple[str, ...], frames: int) -> list[ModelPackage]:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hmr.geometry import boxes
+from bodycast.hmr.geometry import boxes
 
 corner = arrays(np.float64, (4, 2), elements=st.floats(-100, 100))
 extent = arrays(np.float64, (4, 2), elements=st.floats(0.5, 100))

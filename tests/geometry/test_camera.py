@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmr.geometry import camera as cam
-from hmr.geometry.crop import CropTransform
+from bodycast.hmr.geometry import camera as cam
+from bodycast.hmr.geometry.crop import CropTransform
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmr.geometry.crop import CropTransform, crop_transforms, hmr_square, sample_crop, stack_crops
+from bodycast.hmr.geometry.crop import CropTransform, crop_transforms, hmr_square, sample_crop, stack_crops
 
 MEAN = 255 * np.array([0.485, 0.456, 0.406])
 STD = 255 * np.array([0.229, 0.224, 0.225])

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hmr.geometry.procrustes import align, fit_similarity
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.geometry.procrustes import align, fit_similarity
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 
 def test_matches_the_official_function(shared_dir: Path):

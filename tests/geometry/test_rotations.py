@@ -10,8 +10,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from hmr.geometry import rotations as rot
-from hmr.geometry.nearest_rotation import nearest_rotation, nearest_rotation_svd
+from bodycast.hmr.geometry import rotations as rot
+from bodycast.hmr.geometry.nearest_rotation import nearest_rotation, nearest_rotation_svd
 
 component = st.floats(-1.0, 1.0, allow_nan=False, width=64)
 axis_angles = arrays(np.float64, (5, 3), elements=st.floats(-1.7, 1.7, allow_nan=False))

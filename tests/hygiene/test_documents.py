@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import COMMANDS
-from app.command_line import flags_of
-from app.config import RunConfig
+from bodycast.app.commands.command_line import flags_of
+from bodycast.app.commands.main import COMMANDS
+from bodycast.app.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # docs/lab/ is history: it names files and commands that have gone.
@@ -22,7 +22,7 @@ CODE_PATH = re.compile(
     r"`((?:app|engines|export|hmr|training|evaluation|assets|docs|tests|requirements|scripts)/[\w./-]+)`"
 )
 SHELL = re.compile(r"```(?:sh|bash|console)\n(.*?)```", re.DOTALL)
-INLINE_COMMAND = re.compile(r"`((?:python (?:-m |run_webcam)|make )[^`]*)`")
+INLINE_COMMAND = re.compile(r"`((?:python (?:-m |run_webcam)|make |bodycast )[^`]*)`")
 # Written so that this file does not find itself.
 MACHINE_PATHS = re.compile(
     "|".join(("/" + "work/", "/" + "tmp/", "/" + "home/[a-z]", "/" + "root/", "/" + "Users/[a-z]"))
@@ -69,12 +69,12 @@ def test_commands_exist(path: Path) -> None:
             for target in words[1:]:
                 if "=" not in target and re.fullmatch(r"[a-z-]+", target):
                     assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
-        elif words[:2] == ["python", "run_webcam.py"]:
+        elif words[:2] in (["python", "run_webcam.py"], ["bodycast", "run"]):
             for word in words[2:]:
                 if word.startswith("--") and word != "--help":
                     assert any(word.split("=")[0] in (flag, _negated(flag)) for flag in flags), " ".join(words)
-        elif words[:3] == ["python", "-m", "app"] and len(words) > 3:
-            assert words[3] in COMMANDS or words[3].isupper() or words[3].startswith("-"), " ".join(words)
+        elif words[0] == "bodycast" and len(words) > 1:
+            assert words[1] in COMMANDS or words[1].isupper() or words[1].startswith("-"), " ".join(words)
         elif words[:2] == ["python", "-m"] and len(words) > 2:
             module = REPOSITORY / words[2].replace(".", "/")
             if words[2].split(".")[0] in {entry.name for entry in REPOSITORY.iterdir()}:

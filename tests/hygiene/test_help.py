@@ -8,12 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from app.__main__ import COMMANDS
-from app.command_line import flags_of
-from app.config import RunConfig
+from bodycast.app.commands.command_line import flags_of
+from bodycast.app.commands.main import COMMANDS
+from bodycast.app.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-LIGHT = ("torch", "cv2", "onnxruntime", "openvino", "trackers", "supervision", "ultralytics", "moderngl", "av")
+LIGHT = ("torch", "cv2", "onnxruntime", "openvino", "ultralytics", "moderngl", "av")
 
 DESIGN_FLAGS = (
     *("--model", "--engine", "--device", "--body", "--detector", "--detect-every", "--max-people", "--smoother"),
@@ -44,8 +44,8 @@ def run(program: str) -> subprocess.CompletedProcess[str]:
     ("module", "words"),
     [
         ("run_webcam", ["--help"]),
-        ("app", ["--help"]),
-        *[("app", [name, "--help"]) for name in COMMANDS],
+        ("bodycast", ["--help"]),
+        *[("bodycast", [name, "--help"]) for name in COMMANDS if name != "export"],
     ],
 )
 def test_help_of_the_live_program_is_light(module: str, words: list[str]) -> None:
@@ -57,11 +57,15 @@ def test_help_of_the_live_program_is_light(module: str, words: list[str]) -> Non
 
 
 @pytest.mark.parametrize(
-    "package", [path.parent.name for path in sorted(REPOSITORY.glob("*/__main__.py")) if path.parent.name != "app"]
+    "package", [path.parent.name for path in sorted(REPOSITORY.glob("*/__main__.py")) if path.parent.name != "bodycast"]
 )
 def test_help_of_the_other_programs(package: str) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", package, "--help"], cwd=REPOSITORY, capture_output=True, text=True, timeout=120
+        [sys.executable, "-m", "bodycast.export" if package == "export" else package, "--help"],
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
     )
     assert done.returncode == 0, done.stderr[-2000:]
     assert "usage" in done.stdout.lower()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-OURS = ("app", "engines", "export", "hmr", "training", "evaluation")
+OURS = ("bodycast", "training", "evaluation")
 HEAVY = (
     "torch",
     "torchvision",
@@ -27,22 +27,22 @@ HEAVY = (
     "openvino",
     "tensorrt",
     "tensorrt_rtx",
-    "supervision",
-    "trackers",
     "av",
     "anny",
 )
 
 ALLOWED = {
-    "app": ("app", "hmr.geometry", "hmr.body", "engines"),
-    "engines": ("engines",),
-    "export": ("export", "hmr", "engines"),
-    "training": ("training", "hmr", "engines", "export", "evaluation.metrics"),
+    "bodycast.app": (
+        *("bodycast.app", "bodycast.__version__", "bodycast.hmr.geometry", "bodycast.hmr.body", "bodycast.engines"),
+    ),
+    "bodycast.engines": ("bodycast.engines",),
+    "bodycast.export": ("bodycast.export", "bodycast.hmr", "bodycast.engines"),
+    "training": (*("training", "bodycast.hmr", "bodycast.engines", "bodycast.export", "evaluation.metrics"),),
     "evaluation": OURS,
-    "hmr.geometry": ("hmr.geometry",),
-    "hmr.body": ("hmr.body", "hmr.geometry"),
-    "hmr.networks": ("hmr",),
-    "hmr.checkpoints": ("hmr",),
+    "bodycast.hmr.geometry": ("bodycast.hmr.geometry",),
+    "bodycast.hmr.body": ("bodycast.hmr.body", "bodycast.hmr.geometry"),
+    "bodycast.hmr.networks": ("bodycast.hmr",),
+    "bodycast.hmr.checkpoints": ("bodycast.hmr",),
 }
 """Package -> whose modules its files may import anywhere, inside functions too."""
 
@@ -73,7 +73,7 @@ def imports_of(path: Path) -> Iterator[Import]:
                 yield Import(name, node.lineno, alias.name, lazy)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{name}:{node.lineno}: a relative import; write the package's name"
-            # `from hmr import networks` imports hmr.networks, `from hmr.x import f` may name a module or a function.
+            # What follows `import` may be a module or a function.
             for alias in node.names:
                 yield Import(name, node.lineno, f"{node.module}.{alias.name}", lazy)
         inside = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda)
@@ -84,7 +84,7 @@ def imports_of(path: Path) -> Iterator[Import]:
 
 
 def files_of(package: str) -> list[Path]:
-    return sorted((REPOSITORY / package.replace(".", "/")).rglob("*.py"))
+    return sorted((REPOSITORY / package.removeprefix("bodycast.").replace(".", "/")).rglob("*.py"))
 
 
 def imports_in(package: str) -> list[Import]:
@@ -106,13 +106,16 @@ def test_a_package_imports_only_whom_it_may(package: str) -> None:
 
 
 def test_the_walk_sees_the_imports_that_are_there() -> None:
-    seen = {entry.module for entry in imports_in("app")}
-    assert "hmr.geometry.camera.Intrinsics" in seen
-    assert any(entry.lazy and entry.module.startswith("app.estimator") for entry in imports_in("app"))
-    assert any(entry.module == "torch" for entry in imports_in("hmr.networks"))
+    seen = {entry.module for entry in imports_in("bodycast.app")}
+    assert "bodycast.hmr.geometry.camera.Intrinsics" in seen
+    assert any(
+        entry.lazy and entry.module.startswith("bodycast.app.estimation.estimator")
+        for entry in imports_in("bodycast.app")
+    )
+    assert any(entry.module == "torch" for entry in imports_in("bodycast.hmr.networks"))
 
 
-@pytest.mark.parametrize("package", ["app", "engines", "hmr.geometry", "hmr.body"])
+@pytest.mark.parametrize("package", ["bodycast.app", "bodycast.engines", "bodycast.hmr.geometry", "bodycast.hmr.body"])
 def test_nothing_heavy_is_imported_at_module_level(package: str) -> None:
     bad = [
         str(entry)
@@ -123,28 +126,31 @@ def test_nothing_heavy_is_imported_at_module_level(package: str) -> None:
 
 
 def test_the_numpy_side_knows_neither_torch_nor_opencv_and_the_app_not_the_torch_body() -> None:
-    numpy_side = [entry for package in ("hmr.geometry", "hmr.body") for entry in imports_in(package)]
+    numpy_side = [entry for package in ("bodycast.hmr.geometry", "bodycast.hmr.body") for entry in imports_in(package)]
     bad = [
         str(entry)
         for entry in numpy_side
         if within(entry.module, ("torch", "cv2")) and not entry.file.endswith("hmr/body/torch_body.py")
     ]
-    bad += [str(entry) for entry in imports_in("app") if within(entry.module, ("hmr.body.torch_body",))]
+    bad += [
+        str(entry) for entry in imports_in("bodycast.app") if within(entry.module, ("bodycast.hmr.body.torch_body",))
+    ]
     assert bad == []
 
 
 def test_only_the_program_the_evaluation_and_tests_import_the_app() -> None:
     bad = [
         str(entry)
-        for package in ("engines", "export", "hmr", "training")
+        for package in ("bodycast.engines", "bodycast.export", "bodycast.hmr", "training")
         for entry in imports_in(package)
-        if within(entry.module, ("app",))
+        if within(entry.module, ("bodycast.app",))
     ]
     assert bad == []
 
 
 def modules_of(package: str) -> list[str]:
-    names = [path.relative_to(REPOSITORY).with_suffix("").as_posix().replace("/", ".") for path in files_of(package)]
+    paths = [path.relative_to(REPOSITORY).with_suffix("") for path in files_of(package)]
+    names = ["bodycast." * package.startswith("bodycast.") + path.as_posix().replace("/", ".") for path in paths]
     return [name.removesuffix(".__init__") for name in names if not name.endswith("__main__")]
 
 
@@ -157,7 +163,7 @@ class Blocker:
         if name.split(".")[0] in {HEAVY!r}:
             raise ModuleNotFoundError(f"{{name}} is blocked", name=name)
 sys.meta_path.insert(0, Blocker())
-for module in {[*modules_of("app"), *modules_of("engines"), *modules_of("hmr.geometry")]!r}:
+for module in {[*modules_of("bodycast.app"), *modules_of("bodycast.engines"), *modules_of("bodycast.hmr.geometry")]!r}:
     importlib.import_module(module)
 """
     done = subprocess.run([sys.executable, "-c", program], cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
@@ -167,7 +173,7 @@ for module in {[*modules_of("app"), *modules_of("engines"), *modules_of("hmr.geo
 def test_importing_starts_no_thread_and_prints_nothing() -> None:
     program = f"""
 import importlib, threading
-for module in {modules_of("app")!r}:
+for module in {modules_of("bodycast.app")!r}:
     importlib.import_module(module)
 assert threading.active_count() == 1, threading.enumerate()
 """

@@ -17,12 +17,12 @@ from shutil import which
 
 import pytest
 
-from engines.no_telemetry import SETTINGS
+from bodycast.engines.no_telemetry import SETTINGS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WATCH = Path(__file__).with_name("network_watch.py")
 LINGER_S = 14
-PACKAGES = ("app", "engines", "export", "evaluation", "training")
+PACKAGES = ("bodycast", "bodycast.app", "bodycast.engines", "bodycast.export", "evaluation", "training")
 
 ENTRY = f"""
 import runpy, sys, time
@@ -41,9 +41,9 @@ IMPORTS = f"""
 import sys, time
 from importlib.util import find_spec
 import numpy as np
-from engines.onnxruntime_engine import OnnxRuntimeEngine
-from engines.openvino_engine import OpenVinoEngine
-from engines.package import load_package
+from bodycast.engines.onnxruntime_engine import OnnxRuntimeEngine
+from bodycast.engines.openvino_engine import OpenVinoEngine
+from bodycast.engines.package import load_package
 package = load_package("assets/models/person-detector")
 inputs, _ = package.golden()
 for kind in (OnnxRuntimeEngine, OpenVinoEngine):
@@ -51,11 +51,11 @@ for kind in (OnnxRuntimeEngine, OpenVinoEngine):
     engine.open()
     engine.run(inputs)
 if find_spec("ultralytics") is not None:
-    from app.detectors.quiet_ultralytics import import_ultralytics
+    from bodycast.app.detectors.quiet_ultralytics import import_ultralytics
     import_ultralytics().YOLO("yolo11n.yaml").predict(np.zeros((64, 64, 3), np.uint8), imgsz=64, verbose=False)
-    import export.detector_package
+    import bodycast.export.detector_package
 if find_spec("timm") is not None:
-    import hmr.networks.encoders.swin
+    import bodycast.hmr.networks.encoders.swin
 time.sleep({LINGER_S})
 """
 
@@ -123,7 +123,7 @@ def watched(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Watched]:
     demo = ("run_webcam.py", "demo", "--max-frames", "10", "--no-window", "--output", out)
     commands = {
         "demo": ("-c", ENTRY, *demo),
-        "doctor": ("-c", ENTRY, "app", "doctor"),
+        "doctor": ("-c", ENTRY, "bodycast", "doctor"),
         "imports": ("-c", IMPORTS),
         "control": ("-c", CALLS_OUT),
     }

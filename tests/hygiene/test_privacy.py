@@ -12,7 +12,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 ULTRALYTICS = """
-from app.detectors.quiet_ultralytics import import_ultralytics
+from bodycast.app.detectors.quiet_ultralytics import import_ultralytics
 import_ultralytics()
 from ultralytics.utils.events import events
 print("ENABLED", events.enabled)

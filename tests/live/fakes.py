@@ -13,15 +13,15 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from app.errors import RunError
-from app.followed_person import FollowOptions
-from app.pipeline.stages import PipelineOptions, Stages
-from app.records import F32, I32, U8, BodyEstimates, CropBatch, Detections, Frame, FrameResult, Tracks
-from app.sources.array_source import open_array_source
-from hmr.body.body_model import BodyOutput
-from hmr.geometry import boxes
-from hmr.geometry.camera import Intrinsics
-from hmr.geometry.crop import crop_transforms
+from bodycast.app.errors import RunError
+from bodycast.app.pipeline.stages import PipelineOptions, Stages
+from bodycast.app.records import F32, I32, U8, BodyEstimates, CropBatch, Detections, Frame, FrameResult, Tracks
+from bodycast.app.sources.array_source import open_array_source
+from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.hmr.body.body_model import BodyOutput
+from bodycast.hmr.geometry import boxes
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.crop import crop_transforms
 
 IMAGE_WH = (320, 180)
 DEPTH_M = 3.0

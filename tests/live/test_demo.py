@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.motion_file import Motion, read_motion
-from app.presets import PRESETS
+from bodycast.app.files.motion_file import Motion, read_motion
+from bodycast.app.presets import PRESETS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PACKAGE = REPOSITORY / "assets" / "models" / PRESETS["fast"].keypoints

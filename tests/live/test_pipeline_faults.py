@@ -9,9 +9,9 @@ import tracemalloc
 import numpy as np
 import pytest
 
-from app.errors import RunError, UsageError
-from app.pipeline.pipeline import Pipeline, Progress
-from app.pipeline.stages import PipelineOptions
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.pipeline.pipeline import Pipeline, Progress
+from bodycast.app.pipeline.stages import PipelineOptions
 from tests.live.fakes import (
     IMAGE_WH,
     FakeDetector,

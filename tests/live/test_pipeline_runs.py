@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from app.pipeline.pipeline import Pipeline
-from app.pipeline.stages import PipelineOptions
+from bodycast.app.pipeline.pipeline import Pipeline
+from bodycast.app.pipeline.stages import PipelineOptions
 from tests.live.fakes import (
     FakeDetector,
     FakeEstimator,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from app.motion_file import read_motion
+from bodycast.app.files.motion_file import read_motion
 from tests.live.test_whole_program import REPOSITORY, film_frames
 from tests.sources.clips import send_jpegs, serve
 

@@ -14,8 +14,8 @@ import cv2
 import numpy as np
 import pytest
 
-from app.motion_file import read_motion
-from engines.devices import cuda_devices
+from bodycast.app.files.motion_file import read_motion
+from bodycast.engines.devices import cuda_devices
 
 pytest.importorskip("onnx", reason="tiny packages are written with onnx")
 pytest.importorskip("onnxruntime")
@@ -196,7 +196,7 @@ def test_a_run_never_loads_torch(tmp_path: Path, package: Path, detector: Path, 
     source = folder_of(tmp_path / "pictures", figure, 5)
     program = f"""
 import sys
-from app.cli import main
+from bodycast.app.commands.run import main
 code = main({[str(source), "--model", str(package), "--output", str(tmp_path / "out"), "--no-window"]!r})
 print("LOADED", [name for name in ("torch", "timm", "ultralytics", "smplx", "pyrender", "onnx") if name in sys.modules])
 sys.exit(code)

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.mocap.bvh import BvhError, axis_rotation, load_bvh, parse_bvh
 
 CLIP = """HIERARCHY

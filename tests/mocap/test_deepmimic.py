@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.joints import Joint
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.joints import Joint
 from training.mocap.deepmimic import ROW, load_deepmimic
 
 

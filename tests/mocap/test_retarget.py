@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.joints import NUM_JOINTS, Joint
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.mocap.bvh import BvhClip, BvhError, axis_rotation, load_bvh
 from training.mocap.retarget import (
     Motion,

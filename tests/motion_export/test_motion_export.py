@@ -11,15 +11,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import RunError, UsageError
-from app.motion_export import export_motion
-from app.motion_export.bvh import matrix_to_euler_zxy
-from app.motion_export.glb import continuous_quaternions, strongest_influences, vertex_normals
-from app.motion_export.person_motion import person_in_world
-from app.motion_file import Motion, read_motion, write_motion
-from app.sinks.motion import MotionSink
-from hmr.body.joints import JOINT_NAMES, PARENTS
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.files import export_motion
+from bodycast.app.files.bvh import matrix_to_euler_zxy
+from bodycast.app.files.glb import continuous_quaternions, strongest_influences, vertex_normals
+from bodycast.app.files.motion_file import Motion, read_motion, write_motion
+from bodycast.app.files.person_motion import person_in_world
+from bodycast.app.sinks.motion import MotionSink
+from bodycast.hmr.body.joints import JOINT_NAMES, PARENTS
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 from tests.sinks.results import META, disk_of, embedded_body, result_of
 
 MILLIMETRE = 1e-3

@@ -7,11 +7,11 @@ from typing import Any
 import torch
 from torch import nn
 
-from hmr.networks.encoders.group_mix_former import GroupMixFormerSize
-from hmr.networks.encoders.swin import SwinSize
-from hmr.networks.encoders.vit import ViTSize
-from hmr.networks.encoders.vmamba import VMambaSize
-from hmr.networks.registry import ModelSpec, build, find
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormerSize
+from bodycast.hmr.networks.encoders.swin import SwinSize
+from bodycast.hmr.networks.encoders.vit import ViTSize
+from bodycast.hmr.networks.encoders.vmamba import VMambaSize
+from bodycast.hmr.networks.registry import ModelSpec, build, find
 
 IMAGE_HW = (64, 48)
 DECODER = {"width": 16, "depth": 2, "heads": 2, "head_width": 4, "mlp_width": 12}

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from hmr.networks.encoders.group_mix_former import group_mix_former
-from hmr.networks.encoders.swin import swin
-from hmr.networks.encoders.vit import Attention, vit
-from hmr.networks.encoders.vmamba import vmamba
-from hmr.networks.flops import count_cost
+from bodycast.hmr.networks.encoders.group_mix_former import group_mix_former
+from bodycast.hmr.networks.encoders.swin import swin
+from bodycast.hmr.networks.encoders.vit import Attention, vit
+from bodycast.hmr.networks.encoders.vmamba import vmamba
+from bodycast.hmr.networks.flops import count_cost
 
 # (builder, size, stages): millions of parameters, 1e9 multiply-accumulates with weights (Swin's with padded tokens),
 # the same among activations.

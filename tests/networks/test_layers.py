@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmr.networks.layers import ChannelNorm, DropPath, drop_path_rates, map_to_tokens, tokens_to_map
+from bodycast.hmr.networks.layers import ChannelNorm, DropPath, drop_path_rates, map_to_tokens, tokens_to_map
 
 
 def test_drop_path_drops_whole_items_and_keeps_the_mean() -> None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from hmr.body.joints import MIRROR
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.mirroring import mean_with_mirror
-from hmr.networks.registry import build
-from hmr.networks.rotation import rotmat_from_6d, rotmat_from_axis_angle, sixd_from_rotmat
+from bodycast.hmr.body.joints import MIRROR
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.mirroring import mean_with_mirror
+from bodycast.hmr.networks.registry import build
+from bodycast.hmr.networks.rotation import rotmat_from_6d, rotmat_from_axis_angle, sixd_from_rotmat
 
 HEIGHT = 64
 SIGNS = torch.tensor([-1.0, 1.0, 1.0])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmr.networks.registry import build
+from bodycast.hmr.networks.registry import build
 
 
 def test_pooling_equals_the_smaller_crop() -> None:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmr.networks.hmr_net import ExportedHmr, HmrNet, with_merging
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
-from hmr.networks.registry import build, example_inputs, find, names, registry
+from bodycast.hmr.networks.hmr_net import ExportedHmr, HmrNet, with_merging
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
+from bodycast.hmr.networks.registry import build, example_inputs, find, names, registry
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, outputs_of, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 from tests.networks.registry_cases import IMAGE_HW, TINY, architecture, tiny

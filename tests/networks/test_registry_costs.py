@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hmr.networks.encoders.swin import Swin
-from hmr.networks.flops import count_cost
-from hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
-from hmr.networks.registry import build, example_inputs, find
+from bodycast.hmr.networks.encoders.swin import Swin
+from bodycast.hmr.networks.flops import count_cost
+from bodycast.hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
+from bodycast.hmr.networks.registry import build, example_inputs, find
 
 # Names of position tables, which FastHMR's counter leaves out of its parameters.
 POSITIONS = ("pos_embed", "query_pos")

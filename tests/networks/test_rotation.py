@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.geometry import rotations as numpy_rotations
-from hmr.networks.rotation import (
+from bodycast.hmr.geometry import rotations as numpy_rotations
+from bodycast.hmr.networks.rotation import (
     axis_angle_from_rotmat,
     identity_6d,
     rotmat_from_6d,

@@ -13,13 +13,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormer
+from bodycast.hmr.networks.encoders.vit import ViT
+from bodycast.hmr.networks.encoders.vmamba import VMamba
+from bodycast.hmr.networks.temporal.diffusion_decoder import Denoiser
+from bodycast.hmr.networks.temporal.motion_vae import MotionVae
 from evaluation.goldens.runner import check_file
-from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
-from hmr.networks.encoders.group_mix_former import GroupMixFormer
-from hmr.networks.encoders.vit import ViT
-from hmr.networks.encoders.vmamba import VMamba
-from hmr.networks.temporal.diffusion_decoder import Denoiser
-from hmr.networks.temporal.motion_vae import MotionVae
 from tests.networks.network_checks import shake
 from tests.parity.golden_files import save_golden
 

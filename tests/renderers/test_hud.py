@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.renderers.hud import Hud, HudStatus, hud_lines
+from bodycast.app.renderers.hud import Hud, HudStatus, hud_lines
 
 STATUS = HudStatus(
     fps=29.9,

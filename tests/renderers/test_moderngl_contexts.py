@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from app.errors import RunError
-from app.renderers.moderngl_renderer import ModernglRenderer, pinhole_to_clip
-from app.renderers.viewport import Viewport
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.errors import RunError
+from bodycast.app.renderers.moderngl_renderer import ModernglRenderer, pinhole_to_clip
+from bodycast.app.renderers.viewport import Viewport
+from bodycast.hmr.geometry.camera import Intrinsics
 from tests.meshes import ellipsoid
 
 WH = (200, 150)
@@ -83,7 +83,7 @@ def test_clip_space_of_the_viewport_corners() -> None:
 
 def test_multisampling_as_on_a_gpu_gives_the_same_body_with_finer_edges(monkeypatch: pytest.MonkeyPatch) -> None:
     plain = make()
-    monkeypatch.setattr("app.renderers.moderngl_renderer.is_software", lambda name: False)
+    monkeypatch.setattr("bodycast.app.renderers.moderngl_renderer.is_software", lambda name: False)
     fine = make()
     one, other = draw(plain), draw(fine)
     plain.close()

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.errors import BodycastError
-from app.renderers import open_renderer
-from app.renderers.cpu_renderer import CpuRenderer
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.errors import BodycastError
+from bodycast.app.renderers import open_renderer
+from bodycast.app.renderers.cpu_renderer import CpuRenderer
+from bodycast.hmr.geometry.camera import Intrinsics
 from tests.meshes import mannequin
 
 WH = (640, 360)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import moderngl
 import pytest
 
-from app.errors import RunError, UsageError
-from app.renderers import RENDERER_NAMES, open_renderer
-from app.renderers.moderngl_renderer import is_software
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.renderers import RENDERER_NAMES, open_renderer
+from bodycast.app.renderers.moderngl_renderer import is_software
 from tests.meshes import ellipsoid
 
 FACES = ellipsoid()[1]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.renderers.blending import blend
-from app.renderers.shading import PALETTE_BGR, MeshShading, person_colours
-from app.renderers.topology import close_holes, is_closed, winds_outwards
-from app.renderers.viewport import people_viewport
-from hmr.geometry.camera import Intrinsics
+from bodycast.app.renderers.blending import blend
+from bodycast.app.renderers.shading import PALETTE_BGR, MeshShading, person_colours
+from bodycast.app.renderers.topology import close_holes, is_closed, winds_outwards
+from bodycast.app.renderers.viewport import people_viewport
+from bodycast.hmr.geometry.camera import Intrinsics
 from tests.meshes import ellipsoid, mannequin
 
 WH = (640, 480)

@@ -9,11 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from app.motion_file import MotionMeta
-from app.records import U8, BodyEstimates, Frame, FrameResult, PosedBodies
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import Intrinsics, project_intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.app.files.motion_file import MotionMeta
+from bodycast.app.records import U8, BodyEstimates, Frame, FrameResult, PosedBodies
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 META = MotionMeta(package="tiny", body="bodycast-adult", smoother="none", lag_s=0.0, source="test")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import UsageError
-from app.motion_file import Motion, read_motion, write_motion
-from app.sinks.motion import MotionSink
+from bodycast.app.errors import UsageError
+from bodycast.app.files.motion_file import Motion, read_motion, write_motion
+from bodycast.app.sinks.motion import MotionSink
 from tests.sinks.results import META, result_of
 
 Content = dict[str, np.ndarray]

@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import RunError, UsageError
-from app.motion_file import TABLE, read_motion
-from app.sinks.motion import MotionSink
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.files.motion_file import TABLE, read_motion
+from bodycast.app.sinks.motion import MotionSink
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.sinks.results import META, disk_of, result_of
 
 
@@ -131,7 +131,7 @@ def test_a_checkpoint_is_readable_while_the_run_goes_on(tmp_path: Path) -> None:
 def test_a_killed_run_keeps_its_last_checkpoint(tmp_path: Path, repository: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
-        "from app.sinks.motion import MotionSink; from tests.sinks.results import META, result_of\n"
+        "from bodycast.app.sinks.motion import MotionSink; from tests.sinks.results import META, result_of\n"
         "sink = MotionSink(Path(sys.argv[1]), META, 30.0, checkpoint_s=0.0)\n"
         "for index in range(100000):\n"
         "    sink.write(result_of(index, people=[1])); time.sleep(0.001)\n"

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from app.errors import RunError, UsageError
-from app.sinks.video import VideoSink
-from app.sources.video_file import open_video_file
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.sinks.video import VideoSink
+from bodycast.app.sources.video_file import open_video_file
 from tests.sinks.results import disk_of, result_of
 from tests.sources.clips import grey, level_of
 

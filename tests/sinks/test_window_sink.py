@@ -6,9 +6,9 @@ import cv2
 import numpy as np
 import pytest
 
-from app.errors import RunError
-from app.records import U8
-from app.sinks.window import WindowSink, display_problem
+from bodycast.app.errors import RunError
+from bodycast.app.records import U8
+from bodycast.app.sinks.window import WindowSink, display_problem
 from tests.sinks.results import result_of
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import UsageError
-from app.model_packages import REPOSITORY_MODELS
-from app.records import BodyEstimates
-from app.smoothers import diffusion, open_smoother
-from app.smoothers.decoded import OFFLINE_LAG_S, DecodedSmoother
-from app.smoothers.diffusion import AT_ONCE, DiffusionSmoother, in_turn
-from app.smoothers.one_euro import OneEuroSmoother
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.app.errors import UsageError
+from bodycast.app.model_packages import REPOSITORY_MODELS
+from bodycast.app.records import BodyEstimates
+from bodycast.app.smoothers import open_smoother
+from bodycast.app.smoothers.diffusion.decoder import OFFLINE_LAG_S, DecodedSmoother
+from bodycast.app.smoothers.diffusion.live import AT_ONCE, DiffusionSmoother, in_turn
+from bodycast.app.smoothers.diffusion.live import live as diffusion
+from bodycast.app.smoothers.one_euro import OneEuroSmoother
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
 def body(time_s: float, noise: float = 0.0, seed: int = 0, person: int = 1, hertz: float = 0.5) -> BodyEstimates:

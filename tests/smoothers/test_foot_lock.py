@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.smoothers.foot_lock import FootLock, off_ray, on_ray
-from app.smoothers.leg_reach import ANKLES, HIPS, KNEES, legs_of, reach
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.app.smoothers.diffusion.foot_lock import FootLock, off_ray, on_ray
+from bodycast.app.smoothers.diffusion.leg_ik import ANKLES, HIPS, KNEES, legs_of, reach
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 BODY = BodyModel.load()
 BETAS = np.zeros((1, 10), np.float32)

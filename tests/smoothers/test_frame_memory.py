@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.smoothers.answers import Answers, with_clean_frames
-from app.smoothers.frame_memory import KEEP_S, FrameMemory, lagrange
-from app.smoothers.motion_numbers import SLOT_AGES_S, WIDTH
+from bodycast.app.smoothers.diffusion.frame_memory import KEEP_S, FrameMemory, lagrange
+from bodycast.app.smoothers.diffusion.motion_features import SLOT_AGES_S, WIDTH
+from bodycast.app.smoothers.diffusion.trajectories import Answers, with_clean_frames
 
 ONE = np.array([1], np.int32)
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from app.records import BodyEstimates
-from app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.app.records import BodyEstimates
+from bodycast.app.smoothers.one_euro import Cutoff, OneEuroOptions, OneEuroSmoother
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 AXIS = np.array([0.6, 0.0, 0.8])
 Angle = Callable[[np.ndarray], np.ndarray]

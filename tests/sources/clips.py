@@ -14,7 +14,7 @@ import av
 import cv2
 import numpy as np
 
-from app.records import U8
+from bodycast.app.records import U8
 
 TICKS = Fraction(1, 10_000)
 

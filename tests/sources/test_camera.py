@@ -7,9 +7,10 @@ import time
 import cv2
 import pytest
 
-from app.errors import RunError, UsageError
-from app.sources.camera import list_cameras, open_camera
-from app.sources.threaded import ThreadedSource
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.sources.camera import open_camera
+from bodycast.app.sources.camera_list import list_cameras
+from bodycast.app.sources.threaded import ThreadedSource
 from tests.sources.clips import FakeCapture
 
 
@@ -92,7 +93,7 @@ def test_a_camera_that_is_not_there_is_named_with_those_that_are() -> None:
     with pytest.raises(UsageError, match="camera 9876") as caught:
         open_camera(9876)
     for device in list_cameras():
-        assert device in str(caught.value)
+        assert device.name in str(caught.value)
     assert "\n" not in str(caught.value)
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import pytest
 
-from app.errors import UsageError
-from app.sources import SourceOptions, open_source
-from app.sources.factory import DEMO_CLIP
+from bodycast.app.errors import UsageError
+from bodycast.app.sources import SourceOptions, open_source
+from bodycast.app.sources.factory import DEMO_CLIP
 from tests.sources.clips import encode, grey, send_jpegs, serve
 
 
@@ -57,11 +57,11 @@ def test_the_demo_clip_opens_like_a_file() -> None:
 
 
 def test_a_missing_demo_clip_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr("app.sources.factory.DEMO_CLIP", tmp_path / "demo.mp4")
+    monkeypatch.setattr("bodycast.app.sources.factory.DEMO_CLIP", tmp_path / "demo.mp4")
     with pytest.raises(UsageError, match="not complete"):
         open_source("demo")
 
 
 def test_importing_the_factory_loads_no_driver() -> None:
-    code = "import sys, app.sources; sys.exit(any(name in sys.modules for name in ('cv2', 'av', 'torch')))"
+    code = "import sys, bodycast.app.sources; sys.exit(any(name in sys.modules for name in ('cv2', 'av', 'torch')))"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from app.sources.handoff import Handoff, WhenFull
+from bodycast.app.sources.handoff import Handoff, WhenFull
 
 
 def test_waiting_keeps_everything_in_order_when_the_reader_is_slow() -> None:

@@ -7,8 +7,8 @@ from pathlib import Path
 import cv2
 import pytest
 
-from app.errors import UsageError
-from app.sources.image_folder import open_images
+from bodycast.app.errors import UsageError
+from bodycast.app.sources.image_folder import open_images
 from tests.sources.clips import grey, level_of
 
 

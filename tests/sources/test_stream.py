@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from app.errors import RunError, UsageError
-from app.sources import video_file
-from app.sources.stream import StreamTimeouts, open_stream
-from app.sources.urls import public_url
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.sources import video_file
+from bodycast.app.sources.stream import StreamTimeouts, open_stream
+from bodycast.app.sources.urls import public_url
 from tests.sources.clips import encode, grey, level_of, send_jpegs, serve
 
 QUICK = StreamTimeouts(open_s=3.0, stall_s=0.4, give_up_s=0.6)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from app.sources.threaded import MOST_WARNINGS, SourceLog, call_bounded
+from bodycast.app.sources.threaded import MOST_WARNINGS, SourceLog, call_bounded
 
 
 def test_a_device_that_opens_too_late_is_released() -> None:

@@ -10,9 +10,9 @@ import cv2
 import numpy as np
 import pytest
 
-from app.errors import UsageError
-from app.sources.threaded import SourceLog
-from app.sources.video_file import PresentationClock, open_video_file
+from bodycast.app.errors import UsageError
+from bodycast.app.sources.threaded import SourceLog
+from bodycast.app.sources.video_file import PresentationClock, open_video_file
 from tests.sources.clips import encode, grey, level_of, turn_in_header
 
 LEVELS = [16 + 8 * index for index in range(20)]

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from engines.package import load_package
-from engines.registry import open_engine
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import open_engine
 from tests.training.toy import DECODER, JOINT_QUERIES, SWIN, toy_crops
 from training import fit_score
 from training.network import build_network

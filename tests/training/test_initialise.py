@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.hmr_net import HmrNet
 from tests.training.toy import DECODER, JOINT_QUERIES, SWIN
 from training.initialise import OFFSETS, convolution_like, helper_from, weights_from
 from training.losses import HelperHeads

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.body.surface_joints import POINT_NAMES
-from hmr.body.torch_body import TorchBody
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
+from bodycast.hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.body.torch_body import TorchBody
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction
 from tests.training.toy import toy_crops
 from training.batch import Batch, everything_known, joined, mirrored, mirrored_where
 from training.config import LossWeights

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.hmr_net import HmrNet
 from tests.training.toy import DECODER, JOINT_QUERIES, SWIN, VIT, toy_crops
 from training.batch import Batch
 from training.config import LossWeights, Phase, Recipe

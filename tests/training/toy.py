@@ -9,10 +9,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import cam_full_to_crop, project
-from hmr.geometry.crop_ray import crop_ray_rotation
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import cam_full_to_crop, project
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.config import Phase, Recipe
 from training.crop_set import Arrays
 

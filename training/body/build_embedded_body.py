@@ -21,8 +21,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_files import NUM_POSE_FEATURES, write_npz
-from hmr.body.joints import JOINT_NAMES, MIRROR, NUM_BETAS, NUM_JOINTS, PARENTS
+from bodycast.hmr.body.body_files import NUM_POSE_FEATURES, write_npz
+from bodycast.hmr.body.joints import JOINT_NAMES, MIRROR, NUM_BETAS, NUM_JOINTS, PARENTS
 from training.body.decimate import decimate_symmetric, mirror_vertices
 from training.body.skeleton import joint_of_bones, joints_from_bones, place_joints, t_pose_rotations
 

@@ -17,8 +17,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.joints import NUM_JOINTS
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.joints import NUM_JOINTS
 from training.mocap.retarget import load_smpl_motion
 
 TILE_WH = (200, 230)

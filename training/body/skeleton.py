@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import NUM_JOINTS, PARENTS, Joint
+from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS, Joint
 
 Floats = NDArray[np.float64]
 

@@ -28,12 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from hmr.body.body_model import EMBEDDED_BODY
-from hmr.body.joints import NUM_JOINTS, Joint
-from hmr.body.surface_joints import POINT_NAMES
-from hmr.geometry.camera import Intrinsics, cam_full_to_crop
-from hmr.geometry.crop import CropTransform, crop_transforms
-from hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.geometry.camera import Intrinsics, cam_full_to_crop
+from bodycast.hmr.geometry.crop import CropTransform, crop_transforms
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
 from training.datasets.errors import DatasetError
 from training.datasets.joint_sets import points_of
 from training.datasets.readers import READERS

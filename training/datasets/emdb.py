@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hmr.body.body_model import forward_kinematics
-from hmr.geometry.camera import Intrinsics
+from bodycast.hmr.body.body_model import forward_kinematics
+from bodycast.hmr.geometry.camera import Intrinsics
 from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, read_pickle, require_folder, take
 from training.datasets.pictures import Picture

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
+from bodycast.hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
 from training.datasets.errors import DatasetError
 
 

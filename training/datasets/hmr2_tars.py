@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
+from bodycast.hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
 from training.datasets.errors import DatasetError
 from training.datasets.files import take
 from training.datasets.pictures import Picture

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from hmr.geometry.boxes import from_points
-from hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.boxes import from_points
+from bodycast.hmr.geometry.camera import Intrinsics
 from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, require_folder
 from training.datasets.joint_sets import H36M_17_OF_32

@@ -10,8 +10,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import HMR2_JOINT_NAMES, JOINT_NAMES
-from hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
+from bodycast.hmr.body.joints import HMR2_JOINT_NAMES, JOINT_NAMES
+from bodycast.hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
 
 
 def _sides(*names: str) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.camera import Intrinsics
 from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, read_npz, require_folder, take
 from training.datasets.pictures import Picture

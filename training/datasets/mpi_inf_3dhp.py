@@ -15,8 +15,8 @@ from typing import Any
 
 import numpy as np
 
-from hmr.geometry.boxes import from_points
-from hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.boxes import from_points
+from bodycast.hmr.geometry.camera import Intrinsics
 from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, require_file, require_folder
 from training.datasets.optional import require

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.camera import Intrinsics
 from training.datasets.joint_sets import JOINT_SETS
 from training.datasets.pictures import Picture
 

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_files import BodyFileError
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_files import BodyFileError
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.datasets.errors import DatasetError
 
 GENDERS = {"m": "male", "male": "male", "f": "female", "female": "female", "n": "neutral", "neutral": "neutral"}

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from hmr.geometry.boxes import from_points, pad
-from hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.boxes import from_points, pad
+from bodycast.hmr.geometry.camera import Intrinsics
 from training.datasets.errors import DatasetError
 from training.datasets.files import numbers, read_pickle, require_folder, take
 from training.datasets.pictures import Picture

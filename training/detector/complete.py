@@ -27,8 +27,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hmr.geometry.boxes import area, iou_matrix
-from hmr.geometry.suppression import covered_share
+from bodycast.hmr.geometry.boxes import area, iou_matrix
+from bodycast.hmr.geometry.suppression import covered_share
 from training.detector.graph_model import GraphModelError
 from training.detector.nanodet import NanoDet
 

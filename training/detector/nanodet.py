@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hmr.geometry.suppression import non_maximum_suppression
+from bodycast.hmr.geometry.suppression import non_maximum_suppression
 from training.detector.graph_model import GraphModel, GraphModelError
 
 F32 = NDArray[np.float32]

@@ -21,7 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.letterbox import GREY, letterbox_of
+from bodycast.hmr.geometry.letterbox import GREY, letterbox_of
 from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, SPLIT_SALT
 from training.synthetic.faults import spoil
 from training.synthetic.framing import visible_box

@@ -10,10 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmr.geometry.boxes import iou_matrix
-from hmr.geometry.suppression import covered_share, non_maximum_suppression
-from hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
-from hmr.networks.person_detector import PersonDetector
+from bodycast.hmr.geometry.boxes import iou_matrix
+from bodycast.hmr.geometry.suppression import covered_share, non_maximum_suppression
+from bodycast.hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD
+from bodycast.hmr.networks.person_detector import PersonDetector
 from training.detector.sets import HIDDEN, NO_ROW, PERSON, REGION, Pictures
 
 F32 = NDArray[np.float32]

@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.letterbox import GREY, Letterbox, letterbox_of
+from bodycast.hmr.geometry.letterbox import GREY, Letterbox, letterbox_of
 from training.detector.pictures import PICTURE_HW
 from training.photos.split import held_out
 

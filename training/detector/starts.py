@@ -7,10 +7,10 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from hmr.checkpoints.movenet_onnx import read_movenet
-from hmr.networks.encoders.csp_net import CspNet
-from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
-from hmr.networks.person_detector import Backbone, PersonDetector
+from bodycast.hmr.checkpoints.movenet_onnx import read_movenet
+from bodycast.hmr.networks.encoders.csp_net import CspNet
+from bodycast.hmr.networks.encoders.mobile_net_v2 import MobileNetV2
+from bodycast.hmr.networks.person_detector import Backbone, PersonDetector
 from training.detector.graph_model import GraphModel, GraphModelError
 
 ORIGINS: dict[str, str] = {

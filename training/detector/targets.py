@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmr.networks.person_detector import STRIDE, DetectorMaps, cell_middles
+from bodycast.hmr.networks.person_detector import STRIDE, DetectorMaps, cell_middles
 from training.detector.sets import HIDDEN, REGION
 
 F32 = NDArray[np.float32]

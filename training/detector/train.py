@@ -4,7 +4,7 @@
         --test PICTURES --start nanodet.json --out OUT --minutes 60
 
 AdamW, cosine, a moving average of the weights; the losses are in `targets.py`, how pictures are disturbed in `sets.py`.
-One process, which stops when its minutes are over and writes `person-detector.pt` for `python -m export package` and
+One process, which stops when its minutes are over and writes `person-detector.pt` for `bodycast export package` and
 `log.jsonl`. `--resume` goes on where a run was ended; `--device cuda --workers 12` is the same run on a GPU.
 """
 
@@ -28,10 +28,10 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
-from hmr.checkpoints.loading import CheckpointMismatch
-from hmr.networks.encoders.csp_net import CspNet
-from hmr.networks.encoders.mobile_net_v2 import MobileNetV2
-from hmr.networks.person_detector import STRIDE, PersonDetector
+from bodycast.hmr.checkpoints.loading import CheckpointMismatch
+from bodycast.hmr.networks.encoders.csp_net import CspNet
+from bodycast.hmr.networks.encoders.mobile_net_v2 import MobileNetV2
+from bodycast.hmr.networks.person_detector import STRIDE, PersonDetector
 from training.crop_set import jitter_colours
 from training.detector.pictures import PICTURE_HW
 from training.detector.scoring import LEAST_HEIGHT, SCORES, calibrate, hold_back, normalised, score

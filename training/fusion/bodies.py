@@ -13,10 +13,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.package import load_package
-from engines.registry import open_engine
-from hmr.geometry.crop import PADDING, CropTransform
-from hmr.networks.keypoint_fusion import BODY_WIDTH
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import open_engine
+from bodycast.hmr.geometry.crop import PADDING, CropTransform
+from bodycast.hmr.networks.keypoint_fusion import BODY_WIDTH
 
 
 def pictures(file: Path) -> list[NDArray[np.uint8]]:

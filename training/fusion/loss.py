@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmr.networks.keypoint_fusion import FusedBody
+from bodycast.hmr.networks.keypoint_fusion import FusedBody
 from training.fusion.simulate import CocoBody, People, ray_rotation
 
 ROOT_WEIGHT = 4.0

@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.crop import blackened, padded_transforms, seen_part
+from bodycast.hmr.geometry.crop import blackened, padded_transforms, seen_part
 from training.detector.sets import NOBODY_ONE_IN
 from training.fusion.rendered import LABELS, Looker, encoded
 from training.synthetic.chunk import CHUNK, FIELDS

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hmr.body.body_model import mirror_pose
-from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from bodycast.hmr.body.body_model import mirror_pose
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.mocap.deepmimic import load_deepmimic
 from training.synthetic.pack import open_pack
 from training.synthetic.pose_pool import F32, Rng, unusual_root

@@ -1,7 +1,7 @@
 """Rendered people seen by real keypoint networks: `python -m training.fusion.rendered OUT --pack PACK --count 20000`.
 
 Every crop is drawn by the studio of the synthetic people (docs/synthetic_people.md), cut as the program cuts crops for
-keypoints (`hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. Kept are the networks'
+keypoints (`bodycast.hmr.geometry.crop.padded_transforms`) and looked at by MoveNet. Kept are the networks'
 keypoints, the exact body, and the picture as JPEG for networks that come later. The set is a folder of .npz files of 32
 crops; it may be made in parts (`--first`) and by several processes.
 """
@@ -19,9 +19,9 @@ import openvino
 import torch
 from numpy.typing import NDArray
 
-from hmr.checkpoints.movenet_onnx import read_movenet
-from hmr.geometry.crop import PADDING, CropTransform, blackened, seen_part
-from hmr.networks.move_net import ExportedMoveNet
+from bodycast.hmr.checkpoints.movenet_onnx import read_movenet
+from bodycast.hmr.geometry.crop import PADDING, CropTransform, blackened, seen_part
+from bodycast.hmr.networks.move_net import ExportedMoveNet
 from training.synthetic.chunk import CHUNK
 from training.synthetic.pack import open_pack
 from training.synthetic.scene import Rng

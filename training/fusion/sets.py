@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmr.geometry.camera import cam_crop_to_full
+from bodycast.hmr.geometry.camera import cam_crop_to_full
 from training.fusion.simulate import CocoBody, People, ray_rotation
 
 Arrays = dict[str, NDArray[Any]]

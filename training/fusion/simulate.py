@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.coco_joints import COCO_CARRIER, COCO_JOINT, coco_offsets
-from hmr.body.torch_body import TorchBody, forward_kinematics
-from hmr.geometry.crop import PADDING
-from hmr.networks.rotation import rotmat_from_axis_angle
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.coco_joints import COCO_CARRIER, COCO_JOINT, coco_offsets
+from bodycast.hmr.body.torch_body import TorchBody, forward_kinematics
+from bodycast.hmr.geometry.crop import PADDING
+from bodycast.hmr.networks.rotation import rotmat_from_axis_angle
 
 LEAST_SEEN = 0.15
 NEAREST_M = 0.25
@@ -74,7 +74,7 @@ def about_axis(angle: Tensor, axis: int) -> Tensor:
 
 
 def ray_rotation(ray: Tensor) -> Tensor:
-    """As `hmr.geometry.crop_ray.rotation_to_ray`, for (B, 3) with z = 1."""
+    """As `bodycast.hmr.geometry.crop_ray.rotation_to_ray`, for (B, 3) with z = 1."""
     direction = ray / ray.norm(dim=1, keepdim=True)
     x, y, z = direction.unbind(1)
     zero = torch.zeros_like(x)

@@ -20,8 +20,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmr.geometry.procrustes import fit_similarity
-from hmr.networks.keypoint_fusion import KeypointFusion
+from bodycast.hmr.geometry.procrustes import fit_similarity
+from bodycast.hmr.networks.keypoint_fusion import KeypointFusion
 from training.fusion.loss import fusion_loss
 from training.fusion.sets import Rendered, load_rendered
 from training.fusion.simulate import CocoBody, People, Simulation, error_rows

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import PARENTS, Joint
-from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from bodycast.hmr.body.joints import PARENTS, Joint
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
 F32 = NDArray[np.float32]
 ROW = 44

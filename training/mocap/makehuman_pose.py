@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import NUM_JOINTS, PARENTS, Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS, Joint
 from training.mocap.bvh import BvhError, load_bvh
 from training.mocap.retarget import global_rotations, shortest_rotation
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.joints import NUM_JOINTS, PARENTS, Joint
-from hmr.geometry.rotations import geodesic_distance, interpolate_rotations
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS, Joint
+from bodycast.hmr.geometry.rotations import geodesic_distance, interpolate_rotations
 from training.mocap.bvh import BvhClip, BvhError, load_bvh
 
 Floats = NDArray[np.float64]

@@ -13,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import MIRROR, Joint
-from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import MIRROR, Joint
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.mocap.retarget import load_smpl_motion, plausible_frames
 from training.synthetic.poses import split_files
 

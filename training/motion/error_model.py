@@ -21,8 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import nnls
 
-from hmr.body.body_model import mirror_pose
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
+from bodycast.hmr.body.body_model import mirror_pose
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
 from training.motion.pairs import PairedMotion
 
 F32 = NDArray[np.float32]

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from engines.errors import EngineError
-from engines.package import load_package
-from engines.registry import open_engine
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import load_package
+from bodycast.engines.registry import open_engine
 from training.motion.data import MotionClip, load_split, plausible_runs
 from training.motion.pairs import Studio
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import mirror_pose
-from hmr.body.motion_vectors import POINTS, motion_vectors
+from bodycast.hmr.body.body_model import mirror_pose
+from bodycast.hmr.body.motion_vectors import POINTS, motion_vectors
 from training.motion.pair_windows import PACE, ROLL_RAD
 from training.motion.pairs import PairedMotion, load_pairs
 

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from hmr.body.body_model import mirror_pose
+from bodycast.hmr.body.body_model import mirror_pose
 from training.motion.pairs import PairedMotion, load_pairs
 from training.motion.windows import WindowBatch, motion_rows, shown_frames, time_stood_for
 
@@ -27,7 +27,7 @@ ROLL_RAD = 0.1
 LOG_DEPTH = 0.2
 TRUSTED_SCORE = 0.5
 LEAST_TRUST = 0.02
-"""As app/smoothers/diffusion.py trusts frames by their score."""
+"""As app/smoothers/diffusion/live.py trusts frames by their score."""
 
 _MIRRORED_PLACE = np.array([-1, 1, 1], np.float32)
 

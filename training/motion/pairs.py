@@ -14,12 +14,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.base import Engine
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.geometry import boxes
-from hmr.geometry.camera import cam_crop_to_full
-from hmr.geometry.crop import crop_transforms, stack_crops
-from hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.engines.base import Engine
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.geometry import boxes
+from bodycast.hmr.geometry.camera import cam_crop_to_full
+from bodycast.hmr.geometry.crop import crop_transforms, stack_crops
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
 from training.motion.data import MotionClip
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, Lighting
 from training.synthetic.cast import Member, SkinPoints, make_cast

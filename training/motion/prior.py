@@ -4,7 +4,7 @@ The first part of the time trains the VAE on whole windows of motion (133 number
 frozen, and the denoiser learns the latents' velocity under the estimates of an engine, drawn from the error model, in
 the same 133 numbers. Time reversal and warping augment as in the paper. In the end, where a recipe has a share for it,
 all that runs learns the motion itself, through the one step that is taken: not FastHMR's, which knows latents alone.
-Writes NAME.pt (a checkpoint that `python -m export package` takes), and log.jsonl with errors in mm.
+Writes NAME.pt (a checkpoint that `bodycast export package` takes), and log.jsonl with errors in mm.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from hmr.body.motion_vectors import motion_vectors
-from hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
-from hmr.networks.temporal.motion_vae import JOINTS, MOTION_FEATURES, MotionVae, motion_vae_loss
-from hmr.networks.temporal.noise_schedule import velocity_and_noise_loss
-from hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
+from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder
+from bodycast.hmr.networks.temporal.motion_vae import JOINTS, MOTION_FEATURES, MotionVae, motion_vae_loss
+from bodycast.hmr.networks.temporal.noise_schedule import velocity_and_noise_loss
+from bodycast.hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
 from training.motion.error_model import ERROR_MODEL, ErrorModel
 from training.motion.pair_motions import PairMotions
 from training.motion.recipe import RECIPES, closed

@@ -5,10 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from hmr.body.inverse_kinematics import forward_kinematics
-from hmr.body.motion_vectors import rest_joints_29
-from hmr.networks.temporal.motion_window import JOINTS, rotations_of
-from hmr.networks.temporal.window_smoother import WindowSmoother
+from bodycast.hmr.body.inverse_kinematics import forward_kinematics
+from bodycast.hmr.body.motion_vectors import rest_joints_29
+from bodycast.hmr.networks.temporal.motion_window import JOINTS, rotations_of
+from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother
 from training.motion.data import ENDS, FAST_M_S
 from training.motion.recipe import MotionWeights
 from training.motion.windows import WindowBatch

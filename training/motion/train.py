@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from hmr.networks.temporal.motion_window import REFERENCE, SLOT_AGES_S
-from hmr.networks.temporal.window_smoother import WindowSmoother
+from bodycast.hmr.networks.temporal.motion_window import REFERENCE, SLOT_AGES_S
+from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother
 from training.motion.error_model import ERROR_MODEL, ErrorModel
 from training.motion.pair_windows import PairWindows
 from training.motion.recipe import MotionRecipe, load_motion_recipe

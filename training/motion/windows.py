@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hmr.body.body_model import forward_kinematics
-from hmr.body.motion_vectors import rest_joints_29
-from hmr.geometry.rotations import axis_angle_to_matrix, rotation_6d_to_matrix
+from bodycast.hmr.body.body_model import forward_kinematics
+from bodycast.hmr.body.motion_vectors import rest_joints_29
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, rotation_6d_to_matrix
 from training.motion.data import (
     ENDS,
     FAST_M_S,
@@ -225,7 +225,7 @@ def shown_frames(rng: Rng, time_s: F64) -> NDArray[np.bool_]:
 
 
 def time_stood_for(time_s: F64) -> F32:
-    """(B,T) how much time each frame stands for, in thirtieths of a second, as app/smoothers/frame_memory.py weighs."""
+    """(B,T) how much time each frame stands for, in thirtieths of a second, as frame_memory.py weighs."""
     around = np.diff(time_s, axis=1)
     both = np.concatenate([around[:, :1], around], 1) + np.concatenate([around, around[:, -1:]], 1)
     return np.clip(15 * both, 0.2, 2).astype(np.float32)

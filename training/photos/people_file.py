@@ -20,8 +20,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.user_cache import write_whole
-from hmr.geometry.crop import hmr_square
+from bodycast.engines.user_cache import write_whole
+from bodycast.hmr.geometry.crop import hmr_square
 from training.datasets.errors import DatasetError
 from training.photos.agreement import LANDMARKS, Label
 from training.photos.teachers import Square, warp_averaged

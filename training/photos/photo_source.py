@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from hmr.body.joints import NUM_JOINTS
+from bodycast.hmr.body.joints import NUM_JOINTS
 from training.augment import normalise
 from training.batch import Batch, Known, joined
 from training.crop_camera import ray_rotation

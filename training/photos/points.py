@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import NUM_JOINTS, Joint
-from hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.body.surface_joints import POINT_NAMES
 
 F64 = NDArray[np.float64]
 

@@ -16,9 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.body.torch_body import TorchBody
 from evaluation.metrics import pa_mpjpe_mm
-from hmr.body.joints import NUM_JOINTS, Joint
-from hmr.body.torch_body import TorchBody
 from training.network import finished_network
 from training.network_inputs import run_network
 from training.photos.photo_source import PhotoCrops
@@ -71,7 +71,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.photos.score", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="results of runs, or of `python -m export weights`")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="results of runs, or of `bodycast export weights`")
     parser.add_argument("--photos", type=Path, required=True, help="people of pictures that were held out")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel
 from training.synthetic.atlas_renderer import AtlasRenderer, UploadedMesh
 from training.synthetic.avatars.avatar_file import Avatar
 from training.synthetic.drawn import BareBody, avatar_mesh, person_mesh

@@ -16,9 +16,9 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import focal_from_fov
-from hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations, matrix_to_axis_angle
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import focal_from_fov
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations, matrix_to_axis_angle
 from training.mocap.retarget import Motion
 from training.synthetic.poses import heading_rad
 from training.synthetic.scene import FLIP_YZ, Camera, project

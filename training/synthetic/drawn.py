@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel
 from training.synthetic.garments.wardrobe import Cut, Layer, Material, Outfit, SkinLook
 from training.synthetic.limb_coordinates import LimbCoordinates
 

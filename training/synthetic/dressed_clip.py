@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import forward_kinematics
-from hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations
+from bodycast.hmr.body.body_model import forward_kinematics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations
 from training.synthetic import things as around
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn
 from training.synthetic.cast import Member, SkinPoints, make_cast

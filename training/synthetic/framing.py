@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import Joint
+from bodycast.hmr.body.joints import Joint
 from training.synthetic.scene import Camera, held_camera
 
 F32 = NDArray[np.float32]

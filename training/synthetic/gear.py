@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import Joint
+from bodycast.hmr.body.joints import Joint
 from training.synthetic.things import BALL, CUBE, CYLINDER, Materials, Things, turn_y
 
 F32 = NDArray[np.float32]

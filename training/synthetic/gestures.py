@@ -11,9 +11,9 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.joints import Joint
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.synthetic.reach import Reach, limbs_inside, reach
 
 F32 = NDArray[np.float32]

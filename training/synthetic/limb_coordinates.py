@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import Joint
 
 F32 = NDArray[np.float32]
 

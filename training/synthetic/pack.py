@@ -20,7 +20,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from training.synthetic.avatars.avatar_file import AVATARS_FILE, Avatar, read_avatars
 from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
 from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, forward_kinematics, mirror_pose
-from hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics, mirror_pose
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.synthetic.gestures import gesture, seated
 from training.synthetic.poses import UPPER_BODY, heading_rad, split_files
 from training.synthetic.reach import limbs_inside

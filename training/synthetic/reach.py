@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import forward_kinematics
-from hmr.body.joints import Joint
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import forward_kinematics
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.geometry.camera import cam_full_to_crop, focal_from_fov
-from hmr.geometry.crop import hmr_square
-from hmr.geometry.crop_ray import rotation_to_ray
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.geometry.camera import cam_full_to_crop, focal_from_fov
+from bodycast.hmr.geometry.crop import hmr_square
+from bodycast.hmr.geometry.crop_ray import rotation_to_ray
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.synthetic.window import Window
 
 F32 = NDArray[np.float32]

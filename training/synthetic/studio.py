@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import Joint
+from bodycast.hmr.body.joints import Joint
 from training.synthetic import things as around
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, UploadedMesh
 from training.synthetic.cast import Member, SkinPoints, cast_avatars, make_cast

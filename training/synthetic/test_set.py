@@ -15,8 +15,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hmr.geometry.camera import focal_from_fov
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.geometry.camera import focal_from_fov
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.mocap.retarget import load_smpl_motion
 from training.synthetic.clip import chain, room_camera, stage, write_clip
 from training.synthetic.dressed_clip import SEATED_ROOT_M, ClipStage, DressedActor, gesture_motion

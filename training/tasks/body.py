@@ -7,10 +7,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from hmr.networks.decoders.joint_queries import JointQueryDecoder
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.layers import tokens_to_map
-from hmr.networks.merging.mask_token_merging import TokenMergingVit, unmerge_tokens
+from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.layers import tokens_to_map
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit, unmerge_tokens
 from training.batch import Batch
 from training.config import Recipe
 from training.losses import HelperHeads, HmrLoss, Truth

@@ -13,9 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from hmr.body.surface_joints import COCO_FROM_POINTS, COCO_JOINT_NAMES
-from hmr.body.torch_body import TorchBody
-from hmr.networks.heads.udp_decoding import refine_peaks
+from bodycast.hmr.body.surface_joints import COCO_FROM_POINTS, COCO_JOINT_NAMES
+from bodycast.hmr.body.torch_body import TorchBody
+from bodycast.hmr.networks.heads.udp_decoding import refine_peaks
 from training.batch import STORED_HW, Batch
 from training.config import Recipe
 from training.losses import Labels, SurfaceBody, Truth, weighted_mean

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.hmr_net import HmrNet
-from hmr.networks.upsampling.jbu import AttentionDownsampler
+from bodycast.hmr.networks.hmr_net import HmrNet
+from bodycast.hmr.networks.upsampling.jbu import AttentionDownsampler
 from training.batch import Batch
 from training.config import Recipe
 from training.losses import Truth

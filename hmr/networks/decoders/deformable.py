@@ -20,9 +20,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmr.networks.decoders.smpl_transformer import BETAS, JOINTS, MeanParameters, SmplPrediction
-from hmr.networks.layers import map_to_tokens
-from hmr.networks.rotation import rotmat_from_6d
+from bodycast.hmr.networks.decoders.smpl_transformer import BETAS, JOINTS, MeanParameters, SmplPrediction
+from bodycast.hmr.networks.layers import map_to_tokens
+from bodycast.hmr.networks.rotation import rotmat_from_6d
 
 QUERIES = JOINTS + 2
 Shapes = Sequence[tuple[int, int]]

@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmr.networks.decoders.deformable import (
+from bodycast.hmr.networks.decoders.deformable import (
     DeformableAttention,
     DeformableDecoder,
     DeformableDecoderLayer,
@@ -24,8 +24,8 @@ from hmr.networks.decoders.deformable import (
     SmplQueries,
     project_level,
 )
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
-from hmr.networks.layers import map_to_tokens
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction
+from bodycast.hmr.networks.layers import map_to_tokens
 
 RESNET50_CHANNELS = (512, 1024, 2048)
 

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.decoders.smpl_transformer import (
+from bodycast.hmr.networks.decoders.smpl_transformer import (
     BETAS,
     JOINTS,
     MeanParameters,
@@ -25,8 +25,8 @@ from hmr.networks.decoders.smpl_transformer import (
     attend,
     sincos_position,
 )
-from hmr.networks.layers import map_to_tokens
-from hmr.networks.rotation import rotmat_from_6d
+from bodycast.hmr.networks.layers import map_to_tokens
+from bodycast.hmr.networks.rotation import rotmat_from_6d
 
 QUERIES = JOINTS + 2
 PEAK_REACH = 2

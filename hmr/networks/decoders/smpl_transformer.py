@@ -18,7 +18,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.rotation import identity_6d, rotmat_from_6d
+from bodycast.hmr.networks.rotation import identity_6d, rotmat_from_6d
 
 JOINTS = 24
 BETAS = 10

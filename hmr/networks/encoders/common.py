@@ -6,7 +6,7 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from hmr.networks.layers import ChannelNorm
+from bodycast.hmr.networks.layers import ChannelNorm
 
 MapNorm = Literal["none", "last", "all"]
 

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
-from hmr.networks.layers import DropPath, Mlp, drop_path_rates, init_linear, map_to_tokens, tokens_to_map
+from bodycast.hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
+from bodycast.hmr.networks.layers import DropPath, Mlp, drop_path_rates, init_linear, map_to_tokens, tokens_to_map
 
 BLOCK_NORM_EPS = 1e-6
 BYPASS_NORM_EPS = 1e-5

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
-from hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
+from bodycast.hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
+from bodycast.hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
 
 EXPANSION = 6
 # Per stage: (channels at width 1, blocks, stride of the first block) of its groups of blocks.

@@ -11,9 +11,9 @@ import re
 
 from torch import Tensor
 
-from hmr.networks.encoders.group_mix_former import GroupMixFormer
-from hmr.networks.encoders.swin import Swin
-from hmr.networks.encoders.vmamba import VMamba
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormer
+from bodycast.hmr.networks.encoders.swin import Swin
+from bodycast.hmr.networks.encoders.vmamba import VMamba
 
 State = dict[str, Tensor]
 

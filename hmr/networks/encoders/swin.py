@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
-from hmr.networks.encoders.window_block import WindowBlock
+from bodycast.hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
+from bodycast.hmr.networks.encoders.window_block import WindowBlock
 
 PATCH_SIZE = 4
 LAYER_NORM_EPS = 1e-5

@@ -18,8 +18,8 @@ from itertools import pairwise
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.encoders.common import check_images
-from hmr.networks.layers import DropPath, Mlp, drop_path_rates, init_linear, tokens_to_map
+from bodycast.hmr.networks.encoders.common import check_images
+from bodycast.hmr.networks.layers import DropPath, Mlp, drop_path_rates, init_linear, tokens_to_map
 
 LAYER_NORM_EPS = 1e-6
 PATCH_PADDING = 2

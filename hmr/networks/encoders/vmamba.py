@@ -13,9 +13,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
-from hmr.networks.encoders.selective_scan import cross_merge, cross_scan, selective_scan
-from hmr.networks.layers import (
+from bodycast.hmr.networks.encoders.common import MapNorm, check_cut, check_images, map_norms
+from bodycast.hmr.networks.encoders.selective_scan import cross_merge, cross_scan, selective_scan
+from bodycast.hmr.networks.layers import (
     ChannelNorm,
     DropPath,
     Mlp,

@@ -14,8 +14,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.smpl_transformer import BETAS, JOINTS, MEAN_CAMERA, SmplPrediction
-from hmr.networks.rotation import identity_6d, rotmat_from_6d, sixd_from_columns, sixd_to_columns
+from bodycast.hmr.networks.decoders.smpl_transformer import BETAS, JOINTS, MEAN_CAMERA, SmplPrediction
+from bodycast.hmr.networks.rotation import identity_6d, rotmat_from_6d, sixd_from_columns, sixd_to_columns
 
 
 def box_information(box_center_px: Tensor, box_size_px: Tensor, image_wh: Tensor, focal_px: Tensor) -> Tensor:

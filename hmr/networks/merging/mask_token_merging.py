@@ -27,8 +27,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmr.networks.encoders.vit import PATCH_PADDING, Block, ViT
-from hmr.networks.layers import tokens_to_map
+from bodycast.hmr.networks.encoders.vit import PATCH_PADDING, Block, ViT
+from bodycast.hmr.networks.layers import tokens_to_map
 
 FASTHMR_SCHEDULE = (40, 40, 22)
 """Tokens merged away in the first three blocks: 192 -> 152 -> 112 -> 90."""

@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from hmr.networks.temporal.motion_vae import MotionVae
-from hmr.networks.temporal.noise_schedule import NoiseSchedule, timestep_sinusoid
-from hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
+from bodycast.hmr.networks.temporal.motion_vae import MotionVae
+from bodycast.hmr.networks.temporal.noise_schedule import NoiseSchedule, timestep_sinusoid
+from bodycast.hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
 
 
 class TimeEmbedding(nn.Module):

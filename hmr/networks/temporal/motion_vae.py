@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
+from bodycast.hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
 
 JOINTS, TWISTS = 29, 23
 MOTION_FEATURES = JOINTS * 3 + TWISTS * 2

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.rotation import rotmat_from_6d
+from bodycast.hmr.networks.rotation import rotmat_from_6d
 
 JOINTS = 24
 MOTION_WIDTH = JOINTS * 6 + 3

@@ -18,7 +18,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.temporal.motion_window import (
+from bodycast.hmr.networks.temporal.motion_window import (
     BANDWIDTHS_S,
     JOINTS,
     MOTION_WIDTH,
@@ -28,8 +28,8 @@ from hmr.networks.temporal.motion_window import (
     orthonormal,
     rotations_of,
 )
-from hmr.networks.temporal.noise_schedule import NoiseSchedule
-from hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
+from bodycast.hmr.networks.temporal.noise_schedule import NoiseSchedule
+from bodycast.hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
 
 GROUPS = JOINTS + 2
 """Quantities with a mixture of their own: 24 joints, the direction of the translation, its log depth."""

@@ -8,12 +8,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.deformable import (
+from bodycast.hmr.networks.decoders.deformable import (
     DeformableAttention,
     DeformableSmplDecoder,
     sample_and_weigh,
 )
-from hmr.networks.decoders.smpl_transformer import SmplPrediction
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 

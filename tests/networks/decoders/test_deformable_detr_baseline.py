@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.deformable_detr_baseline import DeformableDetrHmr, cell_centres
+from bodycast.hmr.networks.decoders.deformable_detr_baseline import DeformableDetrHmr, cell_centres
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.networks.decoders.joint_queries import JointQueryDecoder
-from hmr.networks.hmr_net import ExportedHmr
-from hmr.networks.registry import build
+from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
+from bodycast.hmr.networks.hmr_net import ExportedHmr
+from bodycast.hmr.networks.registry import build
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 from tests.networks.registry_cases import IMAGE_HW, SWIN

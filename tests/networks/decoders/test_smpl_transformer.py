@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder, camera_box_information, sincos_position
+from bodycast.hmr.networks.decoders.smpl_transformer import (
+    SmplTransformerDecoder,
+    camera_box_information,
+    sincos_position,
+)
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 

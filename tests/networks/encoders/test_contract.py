@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.encoders.group_mix_former import GroupMixFormer
-from hmr.networks.encoders.swin import Swin
-from hmr.networks.encoders.vit import ViT
-from hmr.networks.encoders.vmamba import VMamba
+from bodycast.hmr.networks.encoders.group_mix_former import GroupMixFormer
+from bodycast.hmr.networks.encoders.swin import Swin
+from bodycast.hmr.networks.encoders.vit import ViT
+from bodycast.hmr.networks.encoders.vmamba import VMamba
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 
 # 8x6 tokens at stride 16, as small as grids get that are no multiple of the Swin window.

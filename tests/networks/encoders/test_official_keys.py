@@ -7,9 +7,9 @@ import torch
 from timm.models.swin_transformer import SwinTransformer
 from torch import Tensor, nn
 
-from hmr.networks.encoders import official_keys
-from hmr.networks.encoders.swin import Swin
-from hmr.networks.encoders.vmamba import VMamba
+from bodycast.hmr.networks.encoders import official_keys
+from bodycast.hmr.networks.encoders.swin import Swin
+from bodycast.hmr.networks.encoders.vmamba import VMamba
 
 DEPTHS, HEADS = (1, 2, 2, 1), (1, 2, 2, 4)
 SQUARE = (112, 112)  # grids 28, 14, 7 are multiples of the window

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from hmr.networks.encoders.selective_scan import cross_merge, cross_scan, linear_recurrence, selective_scan
+from bodycast.hmr.networks.encoders.selective_scan import cross_merge, cross_scan, linear_recurrence, selective_scan
 
 
 def sequential(a: Tensor, b: Tensor) -> Tensor:

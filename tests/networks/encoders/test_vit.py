@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from hmr.networks.encoders.vit import SIZES, Attention, ViT, vit
+from bodycast.hmr.networks.encoders.vit import SIZES, Attention, ViT, vit
 
 
 @pytest.fixture

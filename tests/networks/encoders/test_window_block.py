@@ -6,7 +6,7 @@ import pytest
 import torch
 from timm.models.swin_transformer import SwinTransformerBlock
 
-from hmr.networks.encoders.window_block import WindowBlock, window_indices
+from bodycast.hmr.networks.encoders.window_block import WindowBlock, window_indices
 
 
 @pytest.mark.parametrize("shift", [0, 3])

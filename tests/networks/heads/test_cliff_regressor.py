@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.networks.heads.cliff_regressor import CliffRegressor, box_information
-from hmr.networks.rotation import rotmat_from_6d_columns
+from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor, box_information
+from bodycast.hmr.networks.rotation import rotmat_from_6d_columns
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.networks.heads.pose_heatmap import ClassicHeatmapHead, SimpleHeatmapHead
+from bodycast.hmr.networks.heads.pose_heatmap import ClassicHeatmapHead, SimpleHeatmapHead
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 

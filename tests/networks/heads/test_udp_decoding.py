@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from hmr.networks.heads.udp_decoding import (
+from bodycast.hmr.networks.heads.udp_decoding import (
     COCO_FLIP_PAIRS,
     crop_matrix,
     decode_heatmaps,

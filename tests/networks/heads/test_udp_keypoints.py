@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.networks.heads.udp_decoding import refine_peaks
-from hmr.networks.heads.udp_keypoints import FARTHEST, UdpKeypoints, window_table
+from bodycast.hmr.networks.heads.udp_decoding import refine_peaks
+from bodycast.hmr.networks.heads.udp_keypoints import FARTHEST, UdpKeypoints, window_table
 
 IMAGE_HW, MAP_HW = (256, 192), (64, 48)
 

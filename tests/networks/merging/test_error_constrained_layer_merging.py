@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.encoders.vit import ViT
-from hmr.networks.merging.error_constrained_layer_merging import (
+from bodycast.hmr.networks.encoders.vit import ViT
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import (
     LayerMergeRecipe,
     MergeTrial,
     apply_recipe,
@@ -20,7 +20,7 @@ from hmr.networks.merging.error_constrained_layer_merging import (
     search_layer_merges,
     self_error,
 )
-from hmr.networks.merging.mask_token_merging import TokenMergingVit
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
 from tests.networks.network_checks import shake
 
 

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
-from hmr.networks.encoders.vit import vit
-from hmr.networks.flops import count_cost
-from hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
-from hmr.networks.merging.mask_token_merging import TokenMergingVit
+from bodycast.hmr.networks.decoders.smpl_transformer import SmplTransformerDecoder
+from bodycast.hmr.networks.encoders.vit import vit
+from bodycast.hmr.networks.flops import count_cost
+from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
+from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
 
 
 class _Hmr2(nn.Module):

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from hmr.networks.encoders.vit import ViT
-from hmr.networks.merging import mask_token_merging
-from hmr.networks.merging.mask_token_merging import (
+from bodycast.hmr.networks.encoders.vit import ViT
+from bodycast.hmr.networks.merging import mask_token_merging
+from bodycast.hmr.networks.merging.mask_token_merging import (
     FASTHMR_SCHEDULE,
     TokenMergingVit,
     match_tokens,

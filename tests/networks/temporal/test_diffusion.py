@@ -9,11 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bodycast.hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder, resample_frames
+from bodycast.hmr.networks.temporal.motion_vae import MotionVae
+from bodycast.hmr.networks.temporal.noise_schedule import NoiseSchedule, velocity_and_noise_loss
 from evaluation.goldens.record import Golden
 from evaluation.goldens.runner import check
-from hmr.networks.temporal.diffusion_decoder import Denoiser, DiffusionDecoder, resample_frames
-from hmr.networks.temporal.motion_vae import MotionVae
-from hmr.networks.temporal.noise_schedule import NoiseSchedule, velocity_and_noise_loss
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 
 

@@ -8,9 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from evaluation.goldens.record import Golden
-from evaluation.goldens.runner import check
-from hmr.networks.temporal.motion_vae import (
+from bodycast.hmr.networks.temporal.motion_vae import (
     MOTION_FEATURES,
     LatentDistribution,
     MotionVae,
@@ -18,7 +16,9 @@ from hmr.networks.temporal.motion_vae import (
     pack_motion,
     unpack_motion,
 )
-from hmr.networks.temporal.skip_transformer import SkipTransformer
+from bodycast.hmr.networks.temporal.skip_transformer import SkipTransformer
+from evaluation.goldens.record import Golden
+from evaluation.goldens.runner import check
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 
 SIZES = {"latents": 3, "dim": 16, "encoder_layers": 3, "decoder_layers": 3, "heads": 2, "ff_width": 24}

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.networks.temporal.motion_window import MOTION_WIDTH, REFERENCE, MotionWindow, columns_of, rotations_of
-from hmr.networks.temporal.window_smoother import WindowSmoother, example_window, per_number
+from bodycast.hmr.networks.temporal.motion_window import MOTION_WIDTH, REFERENCE, MotionWindow, columns_of, rotations_of
+from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother, example_window, per_number
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 from training.motion.recipe import MotionWeights, load_motion_recipe
 from training.motion.smoother_loss import rollout, smoother_loss

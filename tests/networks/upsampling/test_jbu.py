@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from hmr.networks.upsampling.jbu import AttentionDownsampler, JbuStack, JointBilateralUpsampler, MapUpsampler
+from bodycast.hmr.networks.upsampling.jbu import AttentionDownsampler, JbuStack, JointBilateralUpsampler, MapUpsampler
 from tests.networks.network_checks import check_batch_independent, check_every_parameter_learns, shake
 from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_compare
 

@@ -13,9 +13,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr.body.body_files import BodyArrays, save_body_arrays
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_files import BodyArrays, save_body_arrays
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.datasets.errors import DatasetError
 
 SMPL_VERTICES = 6890

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.joints import Joint
-from hmr.body.surface_joints import POINT_NAMES
-from hmr.geometry.camera import cam_crop_to_full
-from hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.geometry.camera import cam_crop_to_full
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
 from tests.training.datasets.layouts import write_3dpw, write_picture, write_smpl_folder
 from training.datasets.as_crops import ROW_FIELDS, as_row, cut_crop, main, write_crop_set
 from training.datasets.pictures import Picture
@@ -97,8 +97,8 @@ def test_labels_that_are_not_there_weigh_nothing(tmp_path: Path) -> None:
 
 
 def test_crops_are_the_live_programs() -> None:
-    from app.cropper import sample_window
-    from hmr.geometry.crop import CropTransform
+    from bodycast.app.estimation.cropper import sample_window
+    from bodycast.hmr.geometry.crop import CropTransform
 
     rng = np.random.default_rng(1)
     image = np.kron(rng.integers(0, 256, (40, 50, 3)), np.ones((12, 12, 1))).astype(np.uint8)

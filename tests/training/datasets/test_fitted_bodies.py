@@ -9,9 +9,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from hmr.body.joints import Joint
-from hmr.body.surface_joints import POINT_NAMES
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.training.datasets.layouts import (
     add_to_shard,
     error_of,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import scipy.io
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import project_intrinsics
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import project_intrinsics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.training.datasets.layouts import (
     error_of,
     write_3dpw,

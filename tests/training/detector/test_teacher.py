@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from hmr.networks.encoders.csp_net import CspNet
-from hmr.networks.person_detector import PersonDetector
+from bodycast.hmr.networks.encoders.csp_net import CspNet
+from bodycast.hmr.networks.person_detector import PersonDetector
 from training.detector import complete
 from training.detector.complete import judged
 from training.detector.graph_model import GraphModel, GraphModelError

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-from export.checkpoint import load_checkpoint
-from hmr.geometry.letterbox import letterbox_of
-from hmr.networks.person_detector import STRIDE, Backbone, DetectorMaps, PersonDetector, boxes_of, cell_middles
+from bodycast.export.checkpoint import load_checkpoint
+from bodycast.hmr.geometry.letterbox import letterbox_of
+from bodycast.hmr.networks.person_detector import STRIDE, Backbone, DetectorMaps, PersonDetector, boxes_of, cell_middles
 from training.detector import scoring, sets
 from training.detector import train as detector
 from training.detector.scoring import score

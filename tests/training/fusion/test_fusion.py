@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.coco_joints import coco_offsets, coco_points
-from hmr.geometry.rotations import axis_angle_to_matrix
-from hmr.networks.keypoint_fusion import FusedBody, KeypointFusion, frame_of
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.coco_joints import coco_offsets, coco_points
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.networks.keypoint_fusion import FusedBody, KeypointFusion, frame_of
 from training.fusion.loss import fusion_loss, placed, reprojected
 from training.fusion.simulate import CocoBody, People, Simulation, error_rows
 from training.fusion.train import FusionRun, FusionTraining

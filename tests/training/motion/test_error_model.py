@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 from training.motion.error_model import (
     ERROR_MODEL,
     ErrorModel,

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.inverse_kinematics import inverse_kinematics
-from hmr.body.motion_vectors import motion_vectors, rest_joints_29
-from hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.hmr.body.inverse_kinematics import inverse_kinematics
+from bodycast.hmr.body.motion_vectors import motion_vectors, rest_joints_29
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 from training.motion.data import (
     MotionClip,
     at_rate,

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.body_model import mirror_pose
-from hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.body.body_model import mirror_pose
+from bodycast.hmr.body.motion_vectors import motion_vectors
 from tests.training.motion.test_motion_data import swinging
 from training.motion.data import MotionClip
 from training.motion.pair_motions import PairMotions

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.geometry.rotations import axis_angle_to_matrix
-from hmr.networks.temporal.motion_window import SLOT_AGES_S
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.networks.temporal.motion_window import SLOT_AGES_S
 from tests.training.motion.test_motion_data import swinging
 from training.motion.error_model import ErrorModel
 from training.motion.pair_windows import PairWindows, change_camera

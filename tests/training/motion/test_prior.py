@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.networks import registry
+from bodycast.hmr.networks import registry
 from tests.training.motion.test_motion_data import swinging
 from tests.training.motion.test_pair_motions import pair_of
 from training.motion.data import MotionClip

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import torch
 
-from app.smoothers.motion_numbers import SLOT_AGES_S as SLOTS_OF_THE_PROGRAM
-from app.smoothers.motion_numbers import motion_rows as rows_of_the_program
-from hmr.geometry.rotations import axis_angle_to_matrix
-from hmr.networks.temporal.motion_window import SLOT_AGES_S
+from bodycast.app.smoothers.diffusion.motion_features import SLOT_AGES_S as SLOTS_OF_THE_PROGRAM
+from bodycast.app.smoothers.diffusion.motion_features import motion_rows as rows_of_the_program
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.networks.temporal.motion_window import SLOT_AGES_S
 from tests.training.motion.test_motion_data import swinging
 from training.motion.error_model import ErrorModel
 from training.motion.windows import MotionWindows, fast_moments_s, motion_rows

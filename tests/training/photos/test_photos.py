@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 
-from hmr.body.surface_joints import POINT_NAMES
-from hmr.body.torch_body import TorchBody
+from bodycast.hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.body.torch_body import TorchBody
 from tests.training.toy import JOINT_QUERIES, toy_crops, toy_recipe, write_set
 from training.batch import joined, mirrored
 from training.crop_set import Crops

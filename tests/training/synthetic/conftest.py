@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.synthetic.gestures import gesture
 from training.synthetic.pack import Variety, open_pack, save_pack
 from training.synthetic.pose_pool import PosePool

@@ -12,8 +12,8 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import PARENTS, Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import PARENTS, Joint
 from training.synthetic.avatars.__main__ import main
 from training.synthetic.avatars.avatar_file import AVATARS_FILE, AvatarError, read_avatars
 from training.synthetic.avatars.fitting import fit_body

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.geometry.rotations import geodesic_distance
+from bodycast.hmr.geometry.rotations import geodesic_distance
 from training.synthetic.clip import write_clip
 from training.synthetic.dressed_clip import ClipStage, DressedActor, gesture_motion
 from training.synthetic.pack import open_pack

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.synthetic.gear import add_gear
 from training.synthetic.pack import open_pack
 from training.synthetic.pose_pool import MOVING_JOINTS, PosePool

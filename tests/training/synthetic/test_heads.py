@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel
 from training.synthetic.garments.baked_file import read_wardrobe
 from training.synthetic.garments.head_chart import CHANNELS, HEAD_AXIS_XZ, HEAD_HW, HEAD_TOP_M, chart_place
 from training.synthetic.garments.wardrobe import WARDROBE_FILE

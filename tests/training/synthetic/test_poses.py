@@ -7,8 +7,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.body.joints import Joint
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.joints import Joint
 from training.synthetic.gestures import gesture, seated, standing, trunk
 from training.synthetic.pose_pool import PosePool, packed, unpacked
 from training.synthetic.reach import Reach, limbs_inside, reach

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel
 from training.synthetic.limb_coordinates import limb_coordinates
 from training.synthetic.poses import is_held_out, split_files
 

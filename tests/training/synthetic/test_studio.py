@@ -9,9 +9,9 @@ import cv2
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.camera import cam_crop_to_full
-from hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.camera import cam_crop_to_full
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
 from training.synthetic.atlas_renderer import CropScene, Drawn, Lighting
 from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, FIELDS
 from training.synthetic.drawn import Mesh, skin_rows
@@ -108,7 +108,7 @@ def test_shader_skins_like_numpy(studio_v2: Studio) -> None:
     faces = np.asarray(model.faces, np.int32)
     mesh = studio_v2.renderer.upload(Mesh(vertices, faces, len(faces), faces, look))
     actor_pose = studio_v2.pack.poses.pose[4]
-    from hmr.body.body_model import forward_kinematics
+    from bodycast.hmr.body.body_model import forward_kinematics
 
     turns, places = forward_kinematics(actor_pose[None], model.joints(betas[None]))
     flip = np.diag([1.0, -1.0, -1.0]).astype(np.float32)

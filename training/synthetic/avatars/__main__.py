@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel
 from training.synthetic.avatars.avatar_file import AVATARS_FILE, Avatar, as_jpeg, write_avatars
 from training.synthetic.avatars.fitting import FittedRig, fit_body
 from training.synthetic.avatars.rig import read_rigged

@@ -14,8 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS, Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS, Joint
 from training.synthetic.avatars.rig import Rigged
 
 F32 = NDArray[np.float32]

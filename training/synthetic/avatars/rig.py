@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
 from training.synthetic.avatars.glb import Glb, GlbError
 
 F32 = NDArray[np.float32]

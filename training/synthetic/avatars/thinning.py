@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 from scipy.sparse.csgraph import connected_components
 
-from hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
 from training.synthetic.avatars.rig import Rigged
 
 CELL_M, FINE_CELL_M = 0.012, 0.006

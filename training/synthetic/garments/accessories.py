@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import NUM_JOINTS, Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import NUM_JOINTS, Joint
 from training.synthetic.garments.mesh_tools import clip_mesh, rim_vertices, smooth, vertex_normals
 from training.synthetic.limb_coordinates import limb_coordinates
 

@@ -14,8 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from hmr.body.joints import Joint
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.joints import Joint
 from training.body.build_embedded_body import Anny
 from training.body.decimate import decimate
 from training.synthetic.garments.accessories import (

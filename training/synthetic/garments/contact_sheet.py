@@ -11,8 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel, forward_kinematics
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, Lighting
 from training.synthetic.drawn import BareBody, person_mesh
 from training.synthetic.garments.draw import hidden_faces

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import NUM_JOINTS
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import NUM_JOINTS
 from training.body.build_embedded_body import Anny, keep_largest, to_t_pose, vertex_areas
 from training.body.skeleton import joint_of_bones
 from training.synthetic.garments.mhclo import Binding

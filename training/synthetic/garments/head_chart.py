@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 
 Floats = NDArray[np.float64]
 HEAD_HW = (256, 512)

@@ -33,7 +33,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 from scipy.spatial import cKDTree
 
-from hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel
 from training.synthetic.fabric import cloth_pool, print_pool
 from training.synthetic.garments.baked_file import BakedGarment, read_wardrobe
 from training.synthetic.garments.draw import Stock, draw_outfit

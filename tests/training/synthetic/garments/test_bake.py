@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel
-from hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from training.body.skeleton import _definitions
 from training.synthetic.garments.bake import Tailor, metres_per_uv, skirt_weights
 from training.synthetic.garments.baked_file import WardrobeFileError, read_wardrobe, write_wardrobe

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hmr.body.joints import Joint
+from bodycast.hmr.body.joints import Joint
 from training.synthetic.garments.outfit import Cut, Layer, Material, Outfit, SkinLook
 from training.synthetic.garments.wardrobe import Wardrobe
 

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hmr.body.body_model import BodyModel
-from hmr.body.joints import Joint
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import Joint
 from training.synthetic.garments.draw import COVERING, draw_outfit, hidden_faces, under
 from training.synthetic.garments.mesh_tools import Surface
 from training.synthetic.garments.outfit import NO_CUT, Cut, Outfit

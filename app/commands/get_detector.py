@@ -1,0 +1,102 @@
+"""`bodycast get detector`: fetch YOLO11n once and make a detector package of it.
+
+The package runs through the engines: a live run then needs neither torch nor ultralytics. The weights are
+Ultralytics' and under AGPL-3.0, which the package says.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any
+
+import tyro
+
+from bodycast.app.commands.command_line import LEFT_OUT, parse
+from bodycast.app.errors import RunError, UsageError, require
+from bodycast.app.model_packages import bodycast_home
+from bodycast.engines.errors import PackageError
+
+
+@dataclass(frozen=True)
+class GetDetector:
+    """Fetch a YOLO detector once (AGPL-3.0) and convert it to a package that `--detector auto` then takes."""
+
+    model: str = "yolo11n.pt"
+    """A name that Ultralytics publishes (yolo11n.pt, yolo11s.pt, ...), or a .pt file on this machine."""
+
+    output: Annotated[Path | None, LEFT_OUT] = None
+    """Folder of the package; where left out, the user's models folder, where it is found by itself."""
+
+    input: str = "384x640"
+    """Height x width of the pictures that the detector sees; multiples of 32."""
+
+    overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Replace the package if it is there."""
+
+
+def main(args: Sequence[str], prog: str) -> int:
+    """Run the command; gives the exit code. Raises: UsageError, RunError."""
+    given = parse(GetDetector, args, prog)
+    written = get_detector(given.model, given.output, parse_hw(given.input), overwrite=given.overwrite)
+    print(f"{written}: ready; --detector auto takes it from now on" if given.output is None else str(written))
+    print("The weights are Ultralytics', under AGPL-3.0.")
+    return 0
+
+
+def get_detector(
+    model: str, output: Path | None = None, input_hw: tuple[int, int] = (384, 640), *, overwrite: bool = False
+) -> Path:
+    """Fetch (unless `model` is a file) and convert; gives the package's folder.
+
+    Raises: UsageError (packages of requirements/export.txt missing, unusable model, folder exists), RunError (fetch).
+    """
+    for module in ("torch", "ultralytics", "onnx", "onnxscript"):
+        require(module, "export.txt")
+    name = Path(model).stem
+    out = output or bodycast_home() / "models" / name
+    if out.exists() and not overwrite:
+        raise UsageError(f"{out} exists; pass --overwrite to replace it")
+    weights = Path(model) if Path(model).is_file() else fetch(model)
+    # Imported by name: nothing of `export` belongs to a live run, only this command needs it.
+    export: Any = import_module("bodycast.export.detector_package")
+    try:
+        export.export_detector_package(weights, out, name=name, input_hw=input_hw, overwrite=overwrite)
+    except (ValueError, PackageError) as error:
+        raise UsageError(str(error)) from error
+    return out
+
+
+def fetch(model: str) -> Path:
+    """Download published weights into the user's folder, once. Raises: UsageError (no such name), RunError."""
+    if Path(model).name != model or not model.endswith(".pt"):
+        raise UsageError(f"no file {model}; give a .pt file, or a name that Ultralytics publishes such as yolo11n.pt")
+    target = bodycast_home() / "downloads" / model
+    if target.is_file():
+        return target
+    target.parent.mkdir(parents=True, exist_ok=True)
+    downloads: Any = require("ultralytics.utils.downloads", "export.txt")
+    print(f"fetching {model} from github.com/ultralytics/assets")
+    try:
+        found = Path(downloads.attempt_download_asset(str(target)))
+    except Exception as error:  # requests, urllib and ultralytics each raise their own
+        raise RunError(f"{model} could not be fetched: {_plain(error)}") from error
+    if not found.is_file():
+        raise RunError(f"{model} could not be fetched; is the network there, and does Ultralytics publish this name?")
+    return found
+
+
+def parse_hw(text: str) -> tuple[int, int]:
+    """ "384x640" -> (384, 640). Raises: UsageError."""
+    match = re.fullmatch(r"(\d+)x(\d+)", text)
+    if match is None:
+        raise UsageError(f"--input {text!r}: expected HEIGHTxWIDTH such as 384x640")
+    return int(match[1]), int(match[2])
+
+
+def _plain(error: Exception) -> str:
+    """The first line of an error, without the pictures that ultralytics puts before it."""
+    return str(error).partition("\n")[0].encode("ascii", "ignore").decode().strip()

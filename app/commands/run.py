@@ -1,0 +1,131 @@
+"""The command line of a run: parse, build, run, report. `bodycast` adds the tools (app/commands/main.py).
+
+Exit codes: 0 done (also when the user closes the window), 1 the run failed, 2 the command line is at fault,
+130 and 143 stopped by Ctrl-C and by SIGTERM; results are finished files in all cases.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
+from types import FrameType
+from typing import TYPE_CHECKING
+
+from bodycast.app.commands.command_line import parse
+from bodycast.app.config import RunConfig
+from bodycast.app.errors import BodycastError, RunError
+from bodycast.app.presets import PRESETS, preset_defaults
+
+if TYPE_CHECKING:
+    from bodycast.app.pipeline.pipeline import Pipeline, RunSummary
+
+STOP_SIGNALS = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
+
+
+def main(args: Sequence[str] | None = None, prog: str = "run_webcam.py") -> int:
+    """Run with these arguments (default: the program's); gives the exit code."""
+    arguments = list(sys.argv[1:] if args is None else args)
+    return guarded(lambda: run(parse_run(arguments, prog)), prog, debug="--debug" in arguments)
+
+
+def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
+    """Run a command; every error becomes one line and an exit code, with the traceback where `debug` asks for it."""
+    try:
+        return command()
+    except BodycastError as error:
+        if debug:
+            traceback.print_exc()
+        print(f"{prog}: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print(f"{prog}: {STOP_SIGNALS[signal.SIGINT]}", file=sys.stderr)
+        return 128 + signal.SIGINT
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the interpreter flushes stdout once more at its end)
+        return 128 + 13
+    except Exception as error:
+        if debug:
+            traceback.print_exc()
+        print(f"{prog}: {_defect(error)}", file=sys.stderr)
+        return 1
+
+
+def parse_run(arguments: Sequence[str], prog: str) -> RunConfig:
+    """The configuration: the preset's defaults, then the flags. Raises: UsageError."""
+    # The preset alone, first: other flags may only make sense together with what it sets.
+    finder = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    finder.add_argument("--preset", nargs="?")
+    name = finder.parse_known_args(list(arguments))[0].preset
+    preset = name if name in PRESETS else RunConfig().preset
+    return parse(RunConfig, arguments, prog, default=preset_defaults(preset))
+
+
+def run(config: RunConfig) -> int:
+    """One whole run; gives the exit code. Raises: BodycastError, UsageError before anything was written."""
+    from bodycast.app.files.run_report import jsonable
+
+    if config.print_config:
+        print(json.dumps(jsonable(config), indent=2))
+        return 0
+    from bodycast.app.commands.progress import announce, print_results, progress_bar
+    from bodycast.app.pipeline.build import build_run
+    from bodycast.app.pipeline.pipeline import Pipeline
+
+    built = build_run(config)
+    announce(built.parts, built.stages.warnings(), config.results.window)
+    pipeline = Pipeline(built.stages, built.options)
+    try:
+        with stop_signals(pipeline) as caught, progress_bar(visible=not config.results.window) as on_progress:
+            summary = pipeline.run(on_progress)
+    except KeyboardInterrupt:
+        built.report.abort("stopped by a second signal", 128 + signal.SIGINT)
+        raise
+    except Exception as error:
+        built.report.abort(str(error), getattr(error, "exit_code", 1))
+        raise
+    exit_code = 1 if summary.failure else 128 + caught[0] if caught else 0
+    built.report.finish(summary, pipeline.times.summary(), tuple(built.stages.warnings()), exit_code)
+    print_results(summary, pipeline.times.summary(), built.stages.warnings(), built.report.folder)
+    _raise_failure(summary)
+    return exit_code
+
+
+def _raise_failure(summary: RunSummary) -> None:
+    """Raise the run's first error, if there was one; whatever it was, it is the run's fault and exits with 1."""
+    if summary.failure is None:
+        return
+    error = summary.failure.error
+    if isinstance(error, BodycastError):
+        raise RunError(str(error)) from error
+    raise error
+
+
+@contextmanager
+def stop_signals(pipeline: Pipeline) -> Generator[list[int]]:
+    """Ctrl-C and SIGTERM end the run in good order; the second one at once. Gives the signals that came."""
+    caught: list[int] = []
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del frame
+        if caught:
+            raise KeyboardInterrupt
+        caught.append(number)
+        pipeline.request_stop(STOP_SIGNALS[signal.Signals(number)])
+
+    before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
+    try:
+        yield caught
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _defect(error: Exception) -> str:
+    """What to say of an error that nobody foresaw."""
+    return f"{type(error).__name__}: {error} (a defect of this program; --debug shows where)"

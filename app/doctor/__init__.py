@@ -1,0 +1,1 @@
+"""`bodycast doctor`: what can run on this machine, and why the rest cannot."""

@@ -1,0 +1,234 @@
+"""Crops in, bodies out: one call of the engine for all people, and the camera taken to the full picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.estimation.cropper import crop_people
+from bodycast.app.estimation.finite_rows import FiniteRows
+from bodycast.app.estimation.flip_test import mean_with_mirror, with_mirror_images
+from bodycast.app.model_packages import find_package
+from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.engines.base import Engine
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
+from bodycast.engines.registry import open_engine
+from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.hmr.body.keypoint_refinement import SMPL_REFINEMENT, Seen, refine
+from bodycast.hmr.geometry.camera import Intrinsics, cam_crop_to_full
+from bodycast.hmr.geometry.crop import stack_crops
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+
+MIN_SCALE = 0.05
+"""Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
+
+_OUTPUTS: dict[str, tuple[int | str, ...]] = {
+    "pose": (BATCH, 24, 3, 3),
+    "betas": (BATCH, 10),
+    "camera": (BATCH, 3),
+    "score": (BATCH,),
+}
+
+
+class Estimator:
+    """Recovers bodies with an HMR model package (docs/model_package.md). Use it from one thread."""
+
+    def __init__(
+        self,
+        package_dir: Path | str,
+        engine: str = "auto",
+        device: str = "auto",
+        *,
+        threads: int | None = None,
+        mirror: bool = False,
+        fit: bool = True,
+    ) -> None:
+        """Open a package, given as a folder or as the name of an installed one, and warm it up.
+
+        engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
+        answer the mean, unless the package's graph does that by itself. fit: keypoint refinement
+        (`hmr.body.keypoint_refinement`) on the network's own heat maps, where the package gives them and its body is
+        the embedded.
+
+        Raises: UsageError where the package, the engine or the device cannot be used.
+        """
+        package = find_package(package_dir, "hmr")
+        self._input_hw = _check_hmr(package)
+        try:
+            self._engine = open_engine(package, engine, device, threads=threads)
+        except EngineError as error:
+            raise UsageError(str(error)) from error
+        self._mirrors = mirror and not package.info.arguments.get("mirror", False)
+        self._finite = FiniteRows()
+        self._has_token = any(spec.name == "token" for spec in package.info.outputs)
+        sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
+        embedded = package.info.body == EMBEDDED_BODY.stem
+        self._skeleton = BodyModel.load() if fit and sees_joints and embedded else None
+        self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the crops that the network takes."""
+        return self._input_hw
+
+    @property
+    def package(self) -> ModelPackage:
+        """The opened package."""
+        return self._engine.package
+
+    @property
+    def body_name(self) -> str:
+        """The body whose shape basis `betas` are in."""
+        return self.package.info.body
+
+    @property
+    def token_width(self) -> int:
+        """C of the per-person token; 0 where the package gives none."""
+        return int(self.package.info.output("token").shape[1]) if self._has_token else 0
+
+    @property
+    def engine(self) -> Engine:
+        """The engine in use; its `describe()` says which, where and why."""
+        return self._engine
+
+    def describe(self) -> str:
+        """One line for people."""
+        mirrored = ", crops and their mirror images" if self._mirrors else ""
+        return self._engine.describe() + mirrored + (", limbs on the joints seen" if self._skeleton else "")
+
+    def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
+        """Bodies for all crops, rows and ids in the same order.
+
+        intrinsics: of the full picture. The network's camera (s, tx, ty) is the weak perspective of the square crop;
+        with the picture's focal length and principal point it becomes a translation (PAPERS 5.1). For a camera whose
+        pixels are not square the mean focal length is used.
+
+        A camera scale below MIN_SCALE is no body that one could draw: it is raised to MIN_SCALE and the row's score
+        is set to 0, which ends its track.
+
+        Root rotations relative to the crop's ray (`orientation_frame` in the package) are turned into the camera's
+        frame; SMPL turns about its root joint, so the translation stays as it is.
+
+        Rows with values that are not finite are left out and counted in `warnings`.
+
+        Raises: RunError where the engine fails, or has answered nothing finite MAX_EMPTY_ANSWERS times in a row.
+        """
+        if len(crops) == 0:
+            return BodyEstimates.empty(self.token_width)
+        if crops.pixels.shape[1:3] != self._input_hw:
+            raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
+        centre_px, size_px = stack_crops(crops.transforms)
+        focal_px, principal_px = intrinsics.focal_px, np.array([intrinsics.cx, intrinsics.cy])
+        box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
+        outputs = self.raw(crops, box_info.astype(np.float32))
+        finite = self._finite.of(outputs, self.describe())
+        person_id = crops.id[finite]
+        if len(person_id) < len(crops):
+            outputs = {name: array[finite] for name, array in outputs.items()}
+            centre_px, size_px = centre_px[finite], size_px[finite]
+        camera, score = _believable(_f32(outputs["camera"]), _f32(outputs["score"]))
+        transl_m = cam_crop_to_full(camera, centre_px, size_px, image_wh, focal_px, principal_px)
+        pose = _f32(outputs["pose"])
+        if self.package.info.orientation_frame == "crop-ray":
+            pose = pose.copy()
+            pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
+        betas = _f32(outputs["betas"])
+        if self._skeleton is not None:
+            seen = _f32(outputs["keypoints"])
+            seen_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
+            rest = self._skeleton.joints(betas)
+            shown = Seen(seen_px, seen[..., 2], _f32(centre_px), _f32(size_px))
+            pose, transl_m = refine(pose, rest, _f32(transl_m), None, shown, intrinsics, SMPL_REFINEMENT)
+        return BodyEstimates(
+            id=person_id,
+            pose=pose,
+            betas=betas,
+            transl_m=transl_m.astype(np.float32),
+            score=score,
+            token=_f32(outputs["token"]) if self._has_token else np.zeros((len(person_id), 0), np.float32),
+        )
+
+    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
+        """HMR2.0's crops of all tracks, at the network's size or another."""
+        return crop_people(frame, tracks, input_hw or self._input_hw)
+
+    def raw(self, crops: CropBatch, box_info: F32 | None = None) -> Tensors:
+        """The network's own outputs for crops, by name. box_info (N,3): for networks that take it.
+
+        Raises: RunError where the engine fails; UsageError where the network wants box_info and has none.
+        """
+        inputs: dict[str, Tensor] = {"crops": crops.pixels}
+        if self._takes_box_info:
+            if box_info is None:
+                raise UsageError(f"{self.package.folder}: a network that takes box_info cannot be fused with keypoints")
+            inputs["box_info"] = box_info
+        try:
+            if not self._mirrors:
+                return self._engine.run(inputs)
+            return mean_with_mirror(self._engine.run(with_mirror_images(inputs)))
+        except EngineError as error:
+            raise RunError(str(error)) from error
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong without ending the run."""
+        return self._finite.warnings
+
+    def close(self) -> None:
+        """Release the engine. May be called twice."""
+        self._engine.close()
+
+
+def _f32(array: Tensor) -> F32:
+    return array.astype(np.float32, copy=False)
+
+
+def _believable(camera: F32, score: F32) -> tuple[F32, F32]:
+    small = camera[:, 0] < MIN_SCALE
+    camera = np.concatenate([np.maximum(camera[:, :1], np.float32(MIN_SCALE)), camera[:, 1:]], axis=1)
+    return camera, np.where(small, np.float32(0), np.clip(score, 0, 1)).astype(np.float32)
+
+
+def _check_hmr(package: ModelPackage) -> tuple[int, int]:
+    """Height and width of the crops, after checking that the package speaks this program's conventions."""
+    info = package.info
+    _expect(info, "normalisation", info.normalisation, "in-graph")
+    _expect(info, "crop_rule", info.crop_rule, "hmr2-square")
+    _expect(info, "focal_convention", info.focal_convention, "weak-perspective-crop")
+    _expect(info, "joint_set", info.joint_set, "smpl-24")
+    _expect(info, "orientation_frame", info.orientation_frame, "crop-ray", "camera")
+    names = [spec.name for spec in info.inputs]
+    if names not in (["crops"], ["crops", "box_info"]):
+        raise UsageError(
+            f"{package.folder}: an hmr package takes 'crops' and perhaps 'box_info', this one takes {names}"
+        )
+    if names[1:] and (info.inputs[1].shape != (BATCH, 3) or info.inputs[1].dtype != "float32"):
+        raise UsageError(f"{package.folder}: expected the input box_info float32 (N, 3), it has {info.inputs[1]}")
+    crops = info.inputs[0]
+    height, width = crops.shape[1:3] if len(crops.shape) == 4 else (0, 0)
+    if crops.dtype != "uint8" or len(crops.shape) != 4 or crops.shape[0] != BATCH or crops.shape[3] != 3:
+        raise UsageError(f"{package.folder}: expected the input crops uint8 (N, h, w, 3), it has {crops}")
+    outputs = {spec.name: spec for spec in info.outputs}
+    for name, shape in _OUTPUTS.items():
+        spec = outputs.get(name)
+        if spec is None:
+            there = ", ".join(outputs)
+            raise UsageError(f"{package.folder}: output {name!r} is missing, it has {there}; export the package again")
+        if spec.shape != shape or spec.dtype not in ("float32", "float16"):
+            raise UsageError(f"{package.folder}: expected the output {name} float {shape_text(shape)}, it has {spec}")
+    seen = outputs.get("keypoints")
+    if seen is not None and (seen.shape != (BATCH, 24, 3) or seen.dtype not in ("float32", "float16")):
+        raise UsageError(f"{package.folder}: expected the output keypoints float (N, 24, 3), it has {seen}")
+    token = outputs.get("token")
+    if token is not None and (len(token.shape) != 2 or token.shape[0] != BATCH):
+        raise UsageError(f"{package.folder}: expected the output token float (N, C), it has {token}")
+    return int(height), int(width)
+
+
+def _expect(info: PackageInfo, key: str, actual: str, *expected: str) -> None:
+    if actual not in expected:
+        wanted = " or ".join(map(repr, expected))
+        raise UsageError(f"package {info.name!r}: {key} is {actual!r}, this program expects {wanted} for hmr")

@@ -1,0 +1,205 @@
+"""Keypoints, perhaps an HMR network's body, and the learned fusion: crops in, bodies out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from bodycast.app.errors import RunError, UsageError
+from bodycast.app.estimation.estimator import Estimator
+from bodycast.app.estimation.finite_rows import FiniteRows
+from bodycast.app.estimation.keypoints import KeypointNetwork
+from bodycast.app.model_packages import find_package, installed_packages
+from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.engines.errors import EngineError
+from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
+from bodycast.engines.registry import open_engine
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.coco_joints import coco_offsets
+from bodycast.hmr.body.keypoint_refinement import COCO_REFINEMENT, Seen, refine
+from bodycast.hmr.geometry.camera import Intrinsics, cam_crop_to_full
+from bodycast.hmr.geometry.crop import stack_crops
+from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+
+MIN_SCALE = 0.02
+"""Smallest believable camera scale of a padded crop."""
+_OUTPUTS: dict[str, tuple[int | str, ...]] = {
+    "pose": (BATCH, 24, 3, 3),
+    "betas": (BATCH, 10),
+    "camera": (BATCH, 3),
+    "spread": (BATCH, 24),
+    "score": (BATCH,),
+}
+
+
+class FusedEstimator:
+    """Recovers bodies from keypoints (hmr/networks/keypoint_fusion.py). Use it from one thread."""
+
+    def __init__(
+        self,
+        keypoints: KeypointNetwork,
+        fusion: ModelPackage | None = None,
+        hmr: Estimator | None = None,
+        *,
+        device: str = "auto",
+        threads: int | None = None,
+        fit: bool = True,
+    ) -> None:
+        """keypoints, hmr: opened, and closed with this. fusion: a package; None: the installed one. fit:
+        refine the fused body on the keypoints (hmr/body/keypoint_refinement.py).
+
+        Raises: UsageError where the fusion or the device cannot be used.
+        """
+        package = fusion or find_fusion()
+        _check_fusion(package)
+        try:
+            # A few matrix products: one thread, and not worth a race of engines.
+            self._engine = open_engine(package, "onnxruntime", device, threads=threads or 1)
+        except EngineError as error:
+            raise UsageError(str(error)) from error
+        self._keypoints, self._hmr, self._fit = keypoints, hmr, fit
+        self._inputs = {spec.name for spec in package.info.inputs}
+        if hmr is not None and "body" not in self._inputs:
+            raise UsageError(f"{package.folder}: this fusion takes no HMR network's body: --model none goes without")
+        self._body = BodyModel.load()
+        self._offsets = coco_offsets(self._body)
+        self._finite = FiniteRows()
+
+    @property
+    def input_hw(self) -> tuple[int, int]:
+        """Height and width of the keypoint network's crops."""
+        return self._keypoints.input_hw
+
+    @property
+    def package(self) -> ModelPackage:
+        """The fusion's package."""
+        return self._engine.package
+
+    @property
+    def body_name(self) -> str:
+        """The body whose shape basis `betas` are in."""
+        return self.package.info.body
+
+    @property
+    def token_width(self) -> int:
+        """Bodies come without a token."""
+        return 0
+
+    def describe(self) -> str:
+        """One line for people."""
+        parts = [self._keypoints.describe()]
+        if self._hmr is not None:
+            parts.append(self._hmr.describe())
+        parts.append(self.package.info.name + (", refined on the keypoints" if self._fit else ""))
+        return " + ".join(parts)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What went wrong without ending the run."""
+        return self._finite.warnings
+
+    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
+        """Padded crops of all tracks and, in `also`, the HMR network's where there is one."""
+        del input_hw
+        crops = self._keypoints.crop(frame, tracks)
+        return crops if self._hmr is None else replace(crops, also=self._hmr.crop(frame, tracks))
+
+    def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
+        """Bodies for all crops, rows and ids in the same order; rows that are not finite are left out and counted.
+
+        Raises: RunError where an engine fails, or has answered nothing finite MAX_EMPTY_ANSWERS times in a row.
+        """
+        if len(crops) == 0:
+            return BodyEstimates.empty()
+        if crops.pixels.shape[1:3] != self.input_hw:
+            raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
+        seen = self._keypoints.look(crops.pixels)
+        centre_px, size_px = stack_crops(crops.transforms)
+        principal_px = np.array([intrinsics.cx, intrinsics.cy])
+        geometry = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / intrinsics.focal_px
+        outputs = self._fuse(seen, geometry.astype(np.float32), crops)
+        finite = self._finite.of({**outputs, "keypoints": seen}, self.describe())
+        if not finite.all():
+            outputs = {name: array[finite] for name, array in outputs.items()}
+            seen = seen[finite]
+            centre_px, size_px = centre_px[finite], size_px[finite]
+        camera = _f32(outputs["camera"]).copy()
+        score = np.where(camera[:, 0] < MIN_SCALE, 0, np.clip(_f32(outputs["score"]), 0, 1)).astype(np.float32)
+        camera[:, 0] = np.maximum(camera[:, 0], MIN_SCALE)
+        focal_px = intrinsics.focal_px
+        transl_m = _f32(cam_crop_to_full(camera, centre_px, size_px, image_wh, focal_px, principal_px))
+        pose, betas = _f32(outputs["pose"]).copy(), _f32(outputs["betas"])
+        pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
+        # The camera is the pelvis's; a body's translation is that of its rest pose's origin.
+        rest = self._body.joints(betas)
+        transl_m = transl_m - rest[:, 0]
+        if self._fit and len(pose):
+            at_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
+            shown = Seen(at_px, seen[..., 2], _f32(centre_px), _f32(size_px))
+            pose, transl_m = refine(pose, rest, transl_m, self._offsets, shown, intrinsics, COCO_REFINEMENT)
+        token = np.zeros((len(pose), 0), np.float32)
+        return BodyEstimates(crops.id[finite], pose, betas, _f32(transl_m), score, token)
+
+    def _fuse(self, seen: F32, geometry: F32, crops: CropBatch) -> Tensors:
+        inputs: dict[str, Tensor] = {"keypoints": seen, "geometry": geometry}
+        if "body" in self._inputs:
+            inputs["body"] = self._hmr_bodies(crops)
+        try:
+            return self._engine.run(inputs)
+        except EngineError as error:
+            raise RunError(str(error)) from error
+
+    def _hmr_bodies(self, crops: CropBatch) -> F32:
+        """(N, 158) what the HMR network says, in the padded crop's terms, then 1; zeros where nothing runs."""
+        body = np.zeros((len(crops), 158), np.float32)
+        if self._hmr is None or crops.also is None:
+            return body
+        said = self._hmr.raw(crops.also)
+        _, padded = stack_crops(crops.transforms)
+        _, own = stack_crops(crops.also.transforms)
+        camera = _f32(said["camera"]).copy()
+        camera[:, 0] *= (own / padded).astype(np.float32)
+        pose = _f32(said["pose"])[:, :, :2].reshape(len(crops), -1)
+        body[:, :-1] = np.concatenate([pose, _f32(said["betas"]), camera], axis=1)
+        body[:, -1] = 1
+        body[~np.isfinite(body).all(axis=1)] = 0
+        return body
+
+    def close(self) -> None:
+        """Release all engines. May be called twice."""
+        self._engine.close()
+        self._keypoints.close()
+        if self._hmr is not None:
+            self._hmr.close()
+
+
+def find_fusion(spec: str | Path = "auto") -> ModelPackage:
+    """A fusion package by folder or name; auto: the first that is installed, the user's own before the embedded one.
+
+    Raises: UsageError where there is none.
+    """
+    if spec != "auto":
+        return find_package(spec, "fusion")
+    packages = installed_packages("fusion")
+    if not packages:
+        raise UsageError("no fusion package is installed; --keypoints none goes without keypoints")
+    return packages[0]
+
+
+def _f32(array: Tensor) -> F32:
+    return array.astype(np.float32, copy=False)
+
+
+def _check_fusion(package: ModelPackage) -> None:
+    info, where = package.info, package.folder
+    inputs = {spec.name: spec for spec in info.inputs}
+    if info.orientation_frame != "crop-ray" or info.joint_set != "coco-17":
+        raise UsageError(f"{where}: expected a fusion of COCO's 17 keypoints in the crop's ray frame")
+    if not {"keypoints", "geometry"} <= set(inputs) or set(inputs) - {"keypoints", "geometry", "body"}:
+        raise UsageError(f"{where}: a fusion takes keypoints and geometry, this one takes {', '.join(inputs)}")
+    outputs = {spec.name: spec.shape for spec in info.outputs}
+    for name, shape in _OUTPUTS.items():
+        if outputs.get(name) != shape:
+            raise UsageError(f"{where}: expected the output {name} {shape}, it has {outputs.get(name)}")

@@ -1,0 +1,188 @@
+"""glTF 2.0 binary (.glb): a skinned mesh, its skeleton and an animation per person, with the true time stamps.
+
+Written by hand from the glTF 2.0 specification (Khronos): sections 3.6 (accessors), 3.7.3 (skins), 3.11 (animations)
+and 4.4 (binary container). glTF's frame is ours: y up, right-handed, metres. Pose-dependent corrections of the surface
+(SMPL's posedirs) have no place in a skin and are left out.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bodycast.app.files.person_motion import PersonMotion
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.joints import JOINT_NAMES, NUM_JOINTS, PARENTS
+from bodycast.hmr.geometry.rotations import matrix_to_quaternion
+
+Floats = NDArray[np.float64]
+Json = dict[str, object]
+
+_MAGIC, _VERSION, _JSON_CHUNK, _BINARY_CHUNK = 0x46546C67, 2, 0x4E4F534A, 0x004E4942
+_COMPONENT_TYPES = {"uint8": 5121, "uint16": 5123, "uint32": 5125, "float32": 5126}
+_ELEMENT_TYPES = {(): "SCALAR", (3,): "VEC3", (4,): "VEC4", (4, 4): "MAT4"}
+_VERTEX_DATA, _INDEX_DATA = 34962, 34963
+
+INFLUENCES = 4
+"""Joints that move one vertex: what glTF viewers are bound to support."""
+
+COLOURS = ((0.65, 0.74, 0.86), (0.87, 0.62, 0.49), (0.62, 0.80, 0.60), (0.83, 0.70, 0.87), (0.88, 0.82, 0.55))
+
+
+class _Asset:
+    """The growing document: every list of the glTF JSON, and the one binary buffer."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[Json]] = {}
+        self.binary = bytearray()
+
+    def add(self, kind: str, **entry: object) -> int:
+        """Append an entry to the list `kind`; returns its index."""
+        entries = self.lists.setdefault(kind, [])
+        entries.append(entry)
+        return len(entries) - 1
+
+    def add_array(self, array: NDArray[np.generic], target: int | None = None, bounds: bool = False) -> int:
+        """Store (N, ...) numbers; returns the accessor's index."""
+        self.binary += b"\0" * (-len(self.binary) % 4)
+        view: Json = {"buffer": 0, "byteOffset": len(self.binary), "byteLength": array.nbytes}
+        if target is not None:
+            view["target"] = target
+        self.binary += np.ascontiguousarray(array).tobytes()
+        accessor: Json = {
+            "bufferView": self.add("bufferViews", **view),
+            "componentType": _COMPONENT_TYPES[array.dtype.name],
+            "count": len(array),
+            "type": _ELEMENT_TYPES[array.shape[1:]],
+        }
+        if bounds:
+            rows = array.reshape(len(array), -1).astype(np.float32)
+            accessor["min"], accessor["max"] = rows.min(axis=0).tolist(), rows.max(axis=0).tolist()
+        return self.add("accessors", **accessor)
+
+    def encode(self) -> bytes:
+        """The .glb file: header, JSON chunk, binary chunk, each padded to four bytes."""
+        self.binary += b"\0" * (-len(self.binary) % 4)
+        document: Json = {
+            "asset": {"version": "2.0", "generator": "Bodycast"},
+            "scene": 0,
+            **self.lists,
+            "buffers": [{"byteLength": len(self.binary)}],
+        }
+        text = json.dumps(document, separators=(",", ":")).encode("utf-8")
+        text += b" " * (-len(text) % 4)
+        total = 12 + 8 + len(text) + 8 + len(self.binary)
+        return b"".join(
+            (
+                struct.pack("<III", _MAGIC, _VERSION, total),
+                struct.pack("<II", len(text), _JSON_CHUNK),
+                text,
+                struct.pack("<II", len(self.binary), _BINARY_CHUNK),
+                bytes(self.binary),
+            )
+        )
+
+
+def encode(people: list[PersonMotion], body: BodyModel, start_s: float) -> bytes:
+    """The file's content. Animation time 0 is `start_s` of the clip, for all people."""
+    asset = _Asset()
+    roots: list[int] = []
+    channels: list[Json] = []
+    samplers: list[Json] = []
+    for number, person in enumerate(people):
+        joints_rest = body.joints(person.betas[None])[0].astype(np.float64)
+        nodes = _add_skeleton(asset, person, joints_rest)
+        mesh = _add_mesh(asset, person, body, COLOURS[number % len(COLOURS)])
+        skin = _add_skin(asset, nodes, joints_rest)
+        name = f"person_{person.person_id}"
+        # The mesh is not a child of the skeleton: a skin alone places its vertices.
+        roots += [nodes[0], asset.add("nodes", name=f"{name}_body", mesh=mesh, skin=skin)]
+        _add_animation(asset, person, nodes, start_s, samplers, channels)
+    asset.add("animations", name="motion", samplers=samplers, channels=channels)
+    asset.add("scenes", nodes=roots)
+    return asset.encode()
+
+
+def _add_skeleton(asset: _Asset, person: PersonMotion, joints_rest: Floats) -> list[int]:
+    """One node per joint, in SMPL's order; returns the nodes' indices."""
+    first = len(asset.lists.get("nodes", []))
+    for joint in range(NUM_JOINTS):
+        parent = int(PARENTS[joint])
+        offset = person.root_m[0] if joint == 0 else joints_rest[joint] - joints_rest[parent]
+        node: Json = {"name": f"person_{person.person_id}_{JOINT_NAMES[joint]}", "translation": offset.tolist()}
+        children = [first + child for child in range(NUM_JOINTS) if PARENTS[child] == joint]
+        if children:
+            node["children"] = children
+        asset.add("nodes", **node)
+    return list(range(first, first + NUM_JOINTS))
+
+
+def _add_mesh(asset: _Asset, person: PersonMotion, body: BodyModel, colour: tuple[float, float, float]) -> int:
+    vertices = body.rest_vertices(person.betas[None])[0]
+    joints, weights = strongest_influences(body.weights)
+    attributes = {
+        "POSITION": asset.add_array(vertices.astype(np.float32), _VERTEX_DATA, bounds=True),
+        "NORMAL": asset.add_array(vertex_normals(vertices, body.faces), _VERTEX_DATA),
+        "JOINTS_0": asset.add_array(joints, _VERTEX_DATA),
+        "WEIGHTS_0": asset.add_array(weights, _VERTEX_DATA),
+    }
+    material = asset.add(
+        "materials",
+        name=f"person_{person.person_id}",
+        pbrMetallicRoughness={"baseColorFactor": [*colour, 1.0], "metallicFactor": 0.0, "roughnessFactor": 0.8},
+    )
+    indices = asset.add_array(body.faces.reshape(-1).astype(np.uint32), _INDEX_DATA)
+    primitive: Json = {"attributes": attributes, "indices": indices, "material": material}
+    return asset.add("meshes", name=f"person_{person.person_id}", primitives=[primitive])
+
+
+def _add_skin(asset: _Asset, nodes: list[int], joints_rest: Floats) -> int:
+    to_joint = np.tile(np.eye(4, dtype=np.float32), (NUM_JOINTS, 1, 1))
+    to_joint[:, 3, :3] = -joints_rest  # column-major: the translation is the last row of the stored array
+    return asset.add("skins", joints=nodes, skeleton=nodes[0], inverseBindMatrices=asset.add_array(to_joint))
+
+
+def _add_animation(
+    asset: _Asset, person: PersonMotion, nodes: list[int], start_s: float, samplers: list[Json], channels: list[Json]
+) -> None:
+    times = asset.add_array((person.time_s - start_s).astype(np.float32), bounds=True)
+
+    def animate(node: int, path: str, values: NDArray[np.float32]) -> None:
+        samplers.append({"input": times, "output": asset.add_array(values), "interpolation": "LINEAR"})
+        channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
+
+    animate(nodes[0], "translation", person.root_m.astype(np.float32))
+    quaternions = continuous_quaternions(person.rotations)
+    for joint, node in enumerate(nodes):
+        animate(node, "rotation", np.ascontiguousarray(quaternions[:, joint]))
+
+
+def continuous_quaternions(rotations: Floats) -> NDArray[np.float32]:
+    """(F,J,3,3) -> (F,J,4) float32 in glTF's order x, y, z, w, signs chosen so that neighbours lie close together."""
+    quaternions = matrix_to_quaternion(rotations)[..., [1, 2, 3, 0]]
+    flips = np.sign(np.sum(quaternions[1:] * quaternions[:-1], axis=-1))
+    quaternions[1:] *= np.cumprod(np.where(flips < 0, -1.0, 1.0), axis=0)[..., None]
+    return quaternions.astype(np.float32)
+
+
+def strongest_influences(weights: NDArray[np.float32]) -> tuple[NDArray[np.uint8], NDArray[np.float32]]:
+    """(V,24) skinning weights -> the four strongest: joints (V,4) uint8, weights (V,4) float32 that sum to 1."""
+    joints = np.argsort(-weights, axis=1, kind="stable")[:, :INFLUENCES]
+    strongest = np.take_along_axis(weights, joints, axis=1).astype(np.float64)
+    strongest /= strongest.sum(axis=1, keepdims=True)
+    joints[strongest == 0] = 0  # the specification wants joint 0 where the weight is 0
+    return joints.astype(np.uint8), strongest.astype(np.float32)
+
+
+def vertex_normals(vertices: NDArray[np.float32], faces: NDArray[np.int32]) -> NDArray[np.float32]:
+    """(V,3) unit normals, faces weighted by area; vertices without a face point up."""
+    corners = vertices[faces].astype(np.float64)
+    face_normals = np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0])
+    normals = np.zeros((len(vertices), 3))
+    for corner in range(3):
+        np.add.at(normals, faces[:, corner], face_normals)
+    length = np.linalg.norm(normals, axis=1, keepdims=True)
+    return np.where(length > 1e-12, normals / np.maximum(length, 1e-12), [0.0, 1.0, 0.0]).astype(np.float32)

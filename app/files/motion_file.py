@@ -1,0 +1,192 @@
+"""motion.npz: a flat table with one row per person per frame, written and read in one place.
+
+Keys, dtypes and units are those of `Motion`; `meta` is a JSON string. No pickles inside: `numpy.load` with its
+defaults opens it.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bodycast.app.errors import UsageError
+from bodycast.app.files.npz_file import read_arrays
+from bodycast.app.files.output_file import write_whole
+from bodycast.app.records import F32, F64, I32, check_array
+
+SCHEMA_VERSION = 1
+
+TABLE: dict[str, tuple[type, tuple[int, ...]]] = {
+    "frame": (np.int32, ()),
+    "time_s": (np.float64, ()),
+    "person_id": (np.int32, ()),
+    "bbox_xyxy": (np.float32, (4,)),
+    "score": (np.float32, ()),
+    "poses": (np.float32, (72,)),
+    "betas": (np.float32, (10,)),
+    "trans": (np.float32, (3,)),
+    "joints_3d": (np.float32, (24, 3)),
+    "joints_2d": (np.float32, (24, 2)),
+}
+"""Column name -> dtype and shape of one row."""
+
+CLIP_KEYS = ("focal_px", "image_wh", "fps", "meta")
+
+ROW = np.dtype([(name, dtype, shape) for name, (dtype, shape) in TABLE.items()])
+"""One row as a numpy record, for collecting rows."""
+
+
+@dataclass(frozen=True, slots=True)
+class MotionMeta:
+    """Where the motion comes from. `package` and `body`: names (betas mean something in that body's basis only);
+    `lag_s`: how far the smoother's output is behind; `frame_count`: frames that were processed, people or not."""
+
+    package: str
+    body: str
+    smoother: str
+    lag_s: float
+    source: str
+    frame_count: int = 0
+    schema_version: int = SCHEMA_VERSION
+
+
+@dataclass(frozen=True, slots=True)
+class Motion:
+    """Motion of all people of a clip, R rows sorted by frame, then person.
+
+    `frame` (R,) int32 index in the source; `time_s` (R,) float64; `person_id` (R,) int32 from 1; `bbox_xyxy` (R,4)
+    float32 px; `score` (R,) float32 0..1; `poses` (R,72) float32 axis-angle, root first, SMPL order; `betas` (R,10)
+    float32; `trans` (R,3) float32 SMPL translation, camera frame, m; `joints_3d` (R,24,3) float32 camera frame, m;
+    `joints_2d` (R,24,2) float32 px, NaN for a joint behind the camera. `focal_px`, `image_wh` and `fps` hold for the
+    clip; 0 where no frame came.
+    """
+
+    frame: I32
+    time_s: F64
+    person_id: I32
+    bbox_xyxy: F32
+    score: F32
+    poses: F32
+    betas: F32
+    trans: F32
+    joints_3d: F32
+    joints_2d: F32
+    focal_px: float
+    image_wh: tuple[int, int]
+    fps: float
+    meta: MotionMeta
+
+    def __post_init__(self) -> None:
+        rows = len(self.frame)
+        for name, (dtype, shape) in TABLE.items():
+            column = cast("NDArray[np.generic]", getattr(self, name))
+            check_array(f"Motion.{name}", column, (rows, *shape), dtype)
+            if name != "joints_2d" and not np.isfinite(cast("F64", column)).all():
+                raise ValueError(f"Motion.{name}: holds values that are not finite (NaN or infinity)")
+        if rows and (self.frame.min() < 0 or self.person_id.min() < 1):
+            raise ValueError("Motion: expected frames from 0 and person ids from 1")
+        if rows and (self.focal_px <= 0 or self.fps <= 0 or min(self.image_wh) <= 0):
+            raise ValueError(
+                f"Motion: expected focal_px, fps and image_wh above 0, got {self.focal_px}, {self.fps}, {self.image_wh}"
+            )
+        if not all(np.isfinite(value) and value >= 0 for value in (self.focal_px, self.fps, self.meta.lag_s)):
+            raise ValueError("Motion: expected finite focal_px, fps and lag_s, 0 or more")
+        keys = self.frame.astype(np.int64) << 32 | self.person_id
+        if not (np.diff(keys) > 0).all():
+            raise ValueError("Motion: expected rows sorted by frame, then person, each person once per frame")
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+    @property
+    def person_ids(self) -> list[int]:
+        """Ids that occur, ascending."""
+        return [int(person) for person in np.unique(self.person_id)]
+
+    def of_person(self, person_id: int) -> Motion:
+        """The rows of one person, in time order; the clip's facts stay."""
+        return self.select(self.person_id == person_id)
+
+    def select(self, rows: NDArray[np.bool_]) -> Motion:
+        """The given rows; the clip's facts stay."""
+        table = self.table[rows]
+        return motion_from_rows(table, self.focal_px, self.image_wh, self.fps, self.meta)
+
+    @property
+    def table(self) -> NDArray[np.void]:
+        """(R,) records of dtype ROW."""
+        table = np.empty(len(self), ROW)
+        for name in TABLE:
+            table[name] = getattr(self, name)
+        return table
+
+
+def motion_from_rows(
+    rows: NDArray[np.void], focal_px: float, image_wh: tuple[int, int], fps: float, meta: MotionMeta
+) -> Motion:
+    """Sort (R,) records of dtype ROW by frame, then person, and check them. Raises ValueError."""
+    rows = rows[np.lexsort((rows["person_id"], rows["frame"]))]
+    columns = {name: np.ascontiguousarray(rows[name]) for name in TABLE}
+    return Motion(**columns, focal_px=focal_px, image_wh=image_wh, fps=fps, meta=meta)
+
+
+def write_motion(path: Path, motion: Motion) -> None:
+    """Write all or nothing: a crash or a full disk leaves the file that was there before. Raises OSError."""
+    content: dict[str, NDArray[np.generic]] = {name: getattr(motion, name) for name in TABLE}
+    content["focal_px"] = np.array(motion.focal_px, np.float32)
+    content["image_wh"] = np.array(motion.image_wh, np.int32)
+    content["fps"] = np.array(motion.fps, np.float64)
+    content["meta"] = np.array(json.dumps(asdict(motion.meta)))
+    write_whole(path, lambda stream: np.savez(stream, allow_pickle=False, **content))
+
+
+def read_motion(path: str | Path) -> Motion:
+    """Read and check a motion file.
+
+    Raises: UsageError, one line that names the key at fault, for a missing file, another kind of file, a missing or
+    misshapen column, or a schema that this version does not know.
+    """
+    content = read_arrays(Path(path), (*TABLE, *CLIP_KEYS), "motion", "give a run's motion.npz")
+    try:
+        return _from_content(content)
+    except (ValueError, TypeError) as error:
+        raise UsageError(f"{path}: not a valid motion file ({error}); write it again with this version") from error
+
+
+def _from_content(content: dict[str, NDArray[np.generic]]) -> Motion:
+    """Raises ValueError or TypeError for content that is off."""
+    for key in ("focal_px", "fps"):
+        if content[key].shape != ():
+            raise ValueError(f"{key}: expected one number, got shape {content[key].shape}")
+    check_array("image_wh", content["image_wh"], (2,), np.int32)
+    width, height = content["image_wh"].tolist()
+    return Motion(
+        **{name: content[name] for name in TABLE},  # pyright: ignore[reportArgumentType]  checked by Motion itself
+        focal_px=float(content["focal_px"].item()),
+        image_wh=(width, height),
+        fps=float(content["fps"].item()),
+        meta=_parse_meta(str(content["meta"])),
+    )
+
+
+def _parse_meta(text: str) -> MotionMeta:
+    parsed: object = json.loads(text)
+    if not isinstance(parsed, dict):
+        raise ValueError(f"meta: expected a JSON object, got {type(parsed).__name__}")
+    values = cast("dict[str, object]", parsed)
+    version = values.get("schema_version")
+    if version != SCHEMA_VERSION:
+        raise ValueError(f"meta: expected schema version {SCHEMA_VERSION}, got {version}")
+    known = {field.name for field in fields(MotionMeta)}
+    if set(values) != known:
+        raise ValueError(f"meta: expected the keys {sorted(known)}, got {sorted(values)}")
+    kinds: dict[str, type | tuple[type, ...]] = {"lag_s": (int, float), "frame_count": int, "schema_version": int}
+    for key, value in values.items():
+        if not isinstance(value, kinds.get(key, str)):
+            raise ValueError(f"meta: {key} has the wrong type, got {value!r}")
+    return MotionMeta(**values)  # pyright: ignore[reportArgumentType]  the types were checked above

@@ -1,0 +1,40 @@
+"""The folder that `--output` names: checked before the run, made when the first file is about to be."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bodycast.app.errors import UsageError
+from bodycast.engines.writable import why_unwritable
+
+OVERLAY_FILE = "overlay.mp4"
+MOTION_FILE = "motion.npz"
+REPORT_FILE = "run.json"
+FILES = (OVERLAY_FILE, MOTION_FILE, REPORT_FILE)
+
+
+def check_output_folder(folder: Path, overwrite: bool) -> None:
+    """Raise UsageError unless a run may write into `folder`; touches nothing."""
+    if folder.exists() and not folder.is_dir():
+        raise UsageError(f"--output {folder}: is a file, expected a folder; give another name")
+    there = [name for name in FILES if (folder / name).exists()]
+    if there and not overwrite:
+        raise UsageError(
+            f"--output {folder}: holds the results of an earlier run ({', '.join(there)}); "
+            "give another folder, or --overwrite to replace them"
+        )
+    if reason := why_unwritable(folder):
+        raise UsageError(f"--output {folder}: {reason}")
+
+
+def make_output_folder(folder: Path) -> None:
+    """Make it, and remove an earlier run's results (`check_output_folder` has seen to it that they may go).
+
+    All three go at once, so that a run that ends early leaves no mixture of old and new. Raises: UsageError.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+    except OSError as error:
+        raise UsageError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from error

@@ -1,0 +1,120 @@
+"""One person's motion as a skeleton in the world frame: what all exporters start from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bodycast.app.files.motion_file import Motion
+from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations
+
+Floats = NDArray[np.float64]
+
+WORLD_FROM_CAMERA: Floats = np.diag([1.0, -1.0, -1.0])
+"""Half a turn about x: the camera frame (y down, z forward) becomes y up, right-handed, the camera looking along -z."""
+
+UNIFORM_TOLERANCE = 0.1
+"""Time stamps that are off the steady grid by less than this share of a frame count as being on it."""
+
+
+@dataclass(frozen=True, slots=True)
+class PersonMotion:
+    """F frames of one person; world frame, metres, seconds, float64.
+
+    `frame` (F,) int64; `time_s`, `score` (F,); `rotations` (F,24,3,3) relative to the parent joint, the root's to the
+    world; `root_m` (F,3) place of the root joint; `offsets_m` (24,3) rest place of each joint from its parent (the
+    root's is 0); `pelvis_rest_m` (3,) rest place of the root in the body's own frame; `betas` (10,), the mean.
+    """
+
+    person_id: int
+    frame: NDArray[np.int64]
+    time_s: Floats
+    score: Floats
+    rotations: Floats
+    root_m: Floats
+    offsets_m: Floats
+    pelvis_rest_m: Floats
+    betas: Floats
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    def joints_m(self) -> Floats:
+        """(F,24,3) joints in the world, by forward kinematics."""
+        places, _ = forward_kinematics(self.rotations, self.offsets_m, self.root_m)
+        return places
+
+    def at_steady_rate(self, fps: float) -> PersonMotion:
+        """The same motion at `fps` frames a second from its first frame, for formats without time stamps.
+
+        Frames that already lie on that grid are kept as they are; otherwise (variable rate, gaps) places are
+        interpolated linearly and rotations along the shortest arc.
+        """
+        elapsed = self.time_s - self.time_s[0]
+        count = round(float(elapsed[-1]) * fps) + 1
+        grid = np.arange(count) / fps
+        if count == len(self) and np.abs(elapsed - grid).max() * fps < UNIFORM_TOLERANCE:
+            return self
+        after = np.clip(np.searchsorted(elapsed, grid), 1, max(1, len(self) - 1))
+        before = after - 1
+        after = np.minimum(after, len(self) - 1)
+        span = np.maximum(elapsed[after] - elapsed[before], 1e-9)
+        weight = np.clip((grid - elapsed[before]) / span, 0.0, 1.0)
+
+        def blend(values: Floats) -> Floats:
+            w = weight.reshape(-1, *[1] * (values.ndim - 1))
+            return (1 - w) * values[before] + w * values[after]
+
+        turns = interpolate_rotations(self.rotations[before], self.rotations[after], weight[:, None])
+        return replace(
+            self,
+            frame=self.frame[0] + np.arange(count),
+            time_s=self.time_s[0] + grid,
+            score=blend(self.score),
+            rotations=turns.astype(np.float64),
+            root_m=blend(self.root_m),
+        )
+
+
+def forward_kinematics(rotations: Floats, offsets_m: Floats, root_m: Floats) -> tuple[Floats, Floats]:
+    """(F,24,3,3) rotations relative to the parent, (24,3) offsets, (F,3) root -> (F,24,3) joints, (F,24,3,3) global
+    rotations."""
+    places = np.empty((len(rotations), NUM_JOINTS, 3))
+    turns = np.empty_like(rotations)
+    places[:, 0], turns[:, 0] = root_m, rotations[:, 0]
+    for joint in range(1, NUM_JOINTS):
+        parent = int(PARENTS[joint])
+        turns[:, joint] = turns[:, parent] @ rotations[:, joint]
+        places[:, joint] = places[:, parent] + turns[:, parent] @ offsets_m[joint]
+    return places, turns
+
+
+def person_in_world(motion: Motion, person_id: int) -> PersonMotion:
+    """One person of a motion file.
+
+    The skeleton comes from the recorded joints, turned back into the rest pose, so no body file is needed; where the
+    shape varies from frame to frame, the median bone is taken.
+    """
+    rows = motion.of_person(person_id)
+    rotations = axis_angle_to_matrix(rows.poses.reshape(-1, NUM_JOINTS, 3).astype(np.float64)).astype(np.float64)
+    joints = rows.joints_3d.astype(np.float64)
+    _, turns = forward_kinematics(rotations, np.zeros((NUM_JOINTS, 3)), joints[:, 0])
+    parents = PARENTS[1:]
+    bones = np.swapaxes(turns[:, parents], -1, -2) @ (joints[:, 1:] - joints[:, parents])[..., None]
+    offsets = np.zeros((NUM_JOINTS, 3))
+    offsets[1:] = np.median(bones[..., 0], axis=0)
+    rotations[:, 0] = WORLD_FROM_CAMERA @ rotations[:, 0]
+    return PersonMotion(
+        person_id=person_id,
+        frame=rows.frame.astype(np.int64),
+        time_s=rows.time_s,
+        score=rows.score.astype(np.float64),
+        rotations=rotations,
+        root_m=joints[:, 0] @ WORLD_FROM_CAMERA.T,
+        offsets_m=offsets,
+        pelvis_rest_m=np.median(joints[:, 0] - rows.trans, axis=0),
+        betas=rows.betas.mean(axis=0, dtype=np.float64),
+    )

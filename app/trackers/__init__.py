@@ -1,7 +1,0 @@
-"""Trackers give boxes stable ids (`base.Tracker`); `open_tracker` makes one."""
-
-from __future__ import annotations
-
-from app.trackers.factory import open_tracker
-
-__all__ = ["open_tracker"]

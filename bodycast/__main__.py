@@ -1,0 +1,10 @@
+"""`python -m bodycast`: the program `bodycast`."""
+
+from __future__ import annotations
+
+import sys
+
+from bodycast.app.commands.main import main
+
+if __name__ == "__main__":
+    sys.exit(main())
