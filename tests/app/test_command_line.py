@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bodycast.app import __main__ as tools
+from bodycast.app.commands import main as tools
 from bodycast.app.commands import run as cli
 from bodycast.app.commands.command_line import flags_of
 from bodycast.app.config import RunConfig

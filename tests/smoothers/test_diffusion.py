@@ -12,9 +12,9 @@ from bodycast.app.errors import UsageError
 from bodycast.app.model_packages import REPOSITORY_MODELS
 from bodycast.app.records import BodyEstimates
 from bodycast.app.smoothers import open_smoother
+from bodycast.app.smoothers.diffusion import live as diffusion
 from bodycast.app.smoothers.diffusion.decoder import OFFLINE_LAG_S, DecodedSmoother
 from bodycast.app.smoothers.diffusion.live import AT_ONCE, DiffusionSmoother, in_turn
-from bodycast.app.smoothers.diffusion.live import live as diffusion
 from bodycast.app.smoothers.one_euro import OneEuroSmoother
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
