@@ -117,6 +117,27 @@ class Motion:
         table = self.table[rows]
         return motion_from_rows(table, self.focal_px, self.image_wh, self.fps, self.meta)
 
+    def to_smplx(self, person_id: int | None = None) -> dict[str, F32]:
+        """The arguments of an smplx SMPL layer for one person's F frames: `global_orient` (F,3), `body_pose` (F,69)
+        axis-angle, `betas` (F,10), `transl` (F,3) m; float32, camera frame (y down, z forward).
+
+        person_id: left out, the only person of the clip. Raises: ValueError where there is no such person, or more
+        than one and none was named.
+        """
+        ids = self.person_ids
+        if person_id is None and len(ids) != 1:
+            raise ValueError(f"the motion has {len(ids)} people, give one of their ids: {ids}")
+        chosen = ids[0] if person_id is None else person_id
+        if chosen not in ids:
+            raise ValueError(f"no person {chosen} in the motion; there are {ids}")
+        rows = self.of_person(chosen)
+        return {
+            "global_orient": rows.poses[:, :3],
+            "body_pose": rows.poses[:, 3:],
+            "betas": rows.betas,
+            "transl": rows.trans,
+        }
+
     @property
     def table(self) -> NDArray[np.void]:
         """(R,) records of dtype ROW."""

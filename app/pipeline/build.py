@@ -76,7 +76,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         opened.callback(detector.close)
         tracker = open_tracker(config.people.max_people)
         parts = _parts_report(source.info, estimator, body, detector, smoother)
-        notes = _pose_only_note(estimator.body_name, body.name)
+        notes = pose_only_note(estimator.body_name, body.name)
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
         sinks = _SinkMaker(report, config, source, parts)
@@ -192,7 +192,7 @@ class PoseOnly:
         self._estimator.close()
 
 
-def _pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
+def pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
     if network_body == body:
         return ()
     return (f"--pose-only: shapes of {network_body!r} mean nothing on {body!r}; everybody has the average shape",)

@@ -87,6 +87,12 @@ class Inference:
         held = self._steady(self._hindsight.finish(late))
         return held + [self._pose(steady) for steady in self._steadying.finish()]
 
+    def reset(self) -> None:
+        """Forget everybody; ids go on counting. Call `finish` first: frames that still wait are lost."""
+        self._follower.reset()
+        self._steadying.reset()
+        self._schedule.reset()
+
     def close(self) -> None:
         """End the detector and the engine. May be called twice."""
         self._detection.close()
@@ -97,9 +103,7 @@ class Inference:
         if not self._cuts.is_cut(frame.image):
             return []
         finished = self.finish()
-        self._follower.reset()
-        self._steadying.reset()
-        self._schedule.reset()
+        self.reset()
         self._shot_began_s = frame.time_s
         return finished
 

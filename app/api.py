@@ -1,0 +1,383 @@
+"""The Python API: `bodycast.track`, `bodycast.Tracker`, `bodycast.recover`, `bodycast.Overlay`.
+
+Records are frozen, arrays are the caller's to keep. Nothing is printed: the logger "bodycast" gets what a run would
+show. Camera frame: x right, y down, z forward, metres. Pixels: those of the picture that was given.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+
+import numpy as np
+
+from bodycast.app.config import PresetName, RunConfig
+from bodycast.app.errors import UsageError
+from bodycast.app.presets import preset_defaults
+from bodycast.app.records import F32, U8, BodyEstimates, Frame, PosedBodies
+from bodycast.app.sources.base import Source, SourceInfo
+from bodycast.hmr.geometry.camera import Intrinsics
+
+if TYPE_CHECKING:
+    from bodycast.app.pipeline.inference import Inference
+
+LOG = logging.getLogger("bodycast")
+LOG.addHandler(logging.NullHandler())
+
+_STILL_STEP_S = 1 / 30
+"""Between two pictures of a `Tracker` that were given no time."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Person:
+    """One person in one picture, on the body that the run uses (SMPL's 24 joints, root first).
+
+    `id` from 1, never re-used; `score` 0..1; `box_xyxy` (4,) float32 px; `pose` (24,3,3) float32 rotations relative
+    to the parent joint, the root's relative to the camera; `betas` (10,) float32; `translation_m` (3,) float32, SMPL's
+    translation in the camera frame; `joints_m` (24,3), `vertices_m` (V,3) float32, camera frame; `joints_px` (24,2)
+    float32, NaN behind the camera.
+    """
+
+    id: int
+    score: float
+    box_xyxy: F32
+    pose: F32
+    betas: F32
+    translation_m: F32
+    joints_m: F32
+    joints_px: F32
+    vertices_m: F32
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TrackedFrame:
+    """A picture and its people. `image` (H,W,3) uint8 BGR; `index` from 0 in the source, dropped pictures counted;
+    `time_s`: presentation time in a file, a monotonic clock for live sources; `camera`: the lens that was assumed or
+    given."""
+
+    image: U8
+    index: int
+    time_s: float
+    people: tuple[Person, ...]
+    camera: Intrinsics
+
+
+class Tracker:
+    """Pictures in, people out, one call a picture, in the caller's thread; no other is started.
+
+    People are the same `id` from call to call. A person is shown once two detections agree, so a single picture is
+    for `recover`.
+    """
+
+    def __init__(self, preset: PresetName = "fast", **options: Any) -> None:
+        """`options`: the flags of `bodycast run` that concern networks, people, motion and lens, by their names:
+        model, keypoints, engine, device, detector, detect_every, max_people, smoother, focal_px, fov_deg, body, ...
+
+        Raises: BodycastError (UsageError), one line, for an unknown option or whatever cannot be opened.
+        """
+        config = configuration(preset, options)
+        if config.motion.offline or config.motion.lag:
+            raise UsageError("a Tracker answers at once: leave out lag and offline, or use track()")
+        self._opened = ExitStack()
+        self._inference = _open_inference(config, _Pictures(), 0.0, self._opened)
+        self._index = 0
+        self._time_s = 0.0
+
+    def __call__(self, image_bgr: U8, time_s: float | None = None) -> tuple[Person, ...]:
+        """The people in a picture (H,W,3) uint8 BGR, at `time_s` seconds on any clock that only grows; where it is
+        left out, pictures are a thirtieth of a second apart. A picture of another scene is noticed.
+
+        Raises: ValueError for another shape or dtype.
+        """
+        self._time_s = self._time_s + _STILL_STEP_S if time_s is None else float(time_s)
+        frame = Frame(image_bgr, self._index, self._time_s)
+        self._index += 1
+        results = self._inference.process(frame)
+        return _people(results[-1].estimates, results[-1].bodies, results[-1].xyxy)
+
+    def reset(self) -> None:
+        """Forget everybody, as at a cut; ids go on counting."""
+        self._inference.reset()
+
+    def close(self) -> None:
+        """Release the networks. May be called twice."""
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class FrameStream(Iterator[TrackedFrame]):
+    """The frames of a source with their people, in order. Ends with the source; `close`, or leaving its `with` block,
+    ends it early."""
+
+    def __init__(self, source: str | Path | int, config: RunConfig) -> None:
+        from bodycast.app.sources import open_source
+
+        self._opened = ExitStack()
+        try:
+            opened = open_source(str(source), config.capture)
+            self._opened.callback(opened.close)
+            if config.motion.offline and opened.info.live:
+                raise UsageError("offline is for files: a camera's people would be seen two seconds late; give a lag")
+            self._inference = _open_inference(config, opened, None, self._opened)
+        except BaseException:
+            self._opened.close()
+            raise
+        self._frames = iter(opened)
+        self._limit = config.max_frames
+        self._taken = 0
+        self._ready: deque[TrackedFrame] = deque()
+        self._ended = False
+
+    def __next__(self) -> TrackedFrame:
+        while not self._ready:
+            if self._ended:
+                raise StopIteration
+            try:
+                self._advance()
+            except BaseException:
+                self.close()
+                raise
+        return self._ready.popleft()
+
+    def _advance(self) -> None:
+        frame = None if self._taken == self._limit else next(self._frames, None)
+        if frame is not None:
+            self._taken += 1
+        for result in self._inference.finish() if frame is None else self._inference.process(frame):
+            people = _people(result.estimates, result.bodies, result.xyxy)
+            shown = result.frame
+            self._ready.append(TrackedFrame(shown.image, shown.index, shown.time_s, people, result.intrinsics))
+        if frame is None:
+            self.close()
+
+    def close(self) -> None:
+        """Release source and networks. May be called twice."""
+        self._ended = True
+        self._opened.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_opened"):
+            self.close()
+
+
+def track(source: str | Path | int, preset: PresetName = "fast", **options: Any) -> FrameStream:
+    """People in a camera (its number), a video file, a picture or folder of pictures, or a stream (its URL).
+
+    Files: every frame, in order; what is learnt late is put into the frames it belongs to, as in `bodycast run`. Live
+    sources: the newest frame each time. The source is read in one thread, which ends with the iteration; a live source
+    has the detector in another. `options` as in `Tracker`, and max_frames, lag, offline, camera_size, ...
+
+    Raises: BodycastError (UsageError), one line, before the first frame; RunError from the iteration.
+    """
+    return FrameStream(source, configuration(preset, options))
+
+
+def recover(picture: str | Path | U8, preset: PresetName = "fast", **options: Any) -> tuple[Person, ...]:
+    """The people in one picture: a file, or (H,W,3) uint8 BGR. `options` as in `Tracker`.
+
+    Raises: BodycastError (UsageError), ValueError.
+    """
+    if isinstance(picture, str | Path):
+        if not Path(picture).is_file():
+            raise UsageError(f"{picture}: no such file")
+        with track(picture, preset, **options) as frames:
+            return next(frames).people
+    with ExitStack() as opened:
+        inference = _open_inference(configuration(preset, options), _Pictures(), None, opened)
+        results = [*inference.process(Frame(picture, 0, 0.0)), *inference.finish()]
+        return _people(results[-1].estimates, results[-1].bodies, results[-1].xyxy)
+
+
+class Overlay:
+    """Draws people over their picture. Use it in the thread that made it: it may own an OpenGL context."""
+
+    def __init__(self, renderer: Literal["auto", "moderngl", "cpu", "pyrender"] = "auto", body: str = "auto") -> None:
+        """`body`: as the tracker's. Raises: BodycastError where nothing can draw."""
+        from bodycast.app.pipeline.build import load_body
+        from bodycast.app.renderers.factory import open_renderer
+
+        self._renderer = open_renderer(renderer, load_body(body, "", pose_only=True).faces)
+
+    def __call__(self, image_bgr: U8, people: Sequence[Person], camera: Intrinsics | None = None) -> U8:
+        """(H,W,3) uint8 BGR, a new picture. `camera`: the frame's; where left out, what a tracker assumes."""
+        height, width = image_bgr.shape[:2]
+        vertices = np.stack([person.vertices_m for person in people]) if people else np.zeros((0, 0, 3), np.float32)
+        ids = np.array([person.id for person in people], np.int32)
+        if not people:
+            return image_bgr.copy()
+        return self._renderer.render(image_bgr, vertices, ids, camera or Intrinsics.default((width, height)))
+
+    def close(self) -> None:
+        """Release the context. May be called twice."""
+        self._renderer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+def configuration(preset: PresetName, options: dict[str, Any]) -> RunConfig:
+    """The configuration of a run: the preset's, changed by `options`, whose names are the flags' with underscores.
+
+    Raises: UsageError for a name or a value that no flag has.
+    """
+    from bodycast.app.presets import PRESETS
+
+    if preset not in PRESETS:
+        raise UsageError(f"no preset {preset!r}; there are {', '.join(PRESETS)}")
+    config = preset_defaults(preset)
+    groups = ("network", "people", "motion", "lens", "capture")
+    for name, value in options.items():
+        if name == "max_frames":
+            config = replace(config, max_frames=value)
+            continue
+        group = next((one for one in groups if name in _fields(getattr(config, one))), None)
+        if group is None:
+            known = sorted({"max_frames", *(field for one in groups for field in _fields(getattr(config, one)))})
+            raise UsageError(f"no option {name!r}; there are {', '.join(known)}")
+        config = replace(config, **{group: replace(getattr(config, group), **{name: value})})
+    return config
+
+
+def _fields(group: Any) -> set[str]:
+    return {field.name for field in fields(group)}
+
+
+class _Pictures:
+    """The source of a `Tracker`: pictures are handed to it, it has none of its own."""
+
+    info = SourceInfo("pictures", live=False, fps=None, frame_count=None, image_wh=(1, 1))
+    dropped = 0
+
+    def __iter__(self) -> Iterator[Frame]:
+        return iter(())
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+class _Result(Protocol):
+    """A frame with its people, as the pipeline gives it."""
+
+    @property
+    def frame(self) -> Frame: ...
+    @property
+    def estimates(self) -> BodyEstimates: ...
+    @property
+    def bodies(self) -> PosedBodies: ...
+    @property
+    def xyxy(self) -> F32: ...
+    @property
+    def intrinsics(self) -> Intrinsics: ...
+
+
+class _Logged:
+    """`Inference` whose warnings go to the log, each once."""
+
+    def __init__(self, inference: Inference, warnings: Callable[[], Sequence[str]]) -> None:
+        self._inference = inference
+        self._warnings = warnings
+        self._said = 0
+
+    def process(self, frame: Frame) -> Sequence[_Result]:
+        results = self._inference.process(frame)
+        self._say()
+        return results
+
+    def finish(self) -> Sequence[_Result]:
+        results = self._inference.finish()
+        self._say()
+        return results
+
+    def reset(self) -> None:
+        self._inference.finish()
+        self._inference.reset()
+
+    def _say(self) -> None:
+        lines = self._warnings()
+        for line in lines[self._said :]:
+            LOG.warning("%s", line)
+        self._said = len(lines)
+
+
+def _open_inference(config: RunConfig, source: Source, hold_s: float | None, opened: ExitStack) -> _Logged:
+    """Networks, detector, tracker and smoother of `config`, to be closed by `opened`. `hold_s`: how long frames are
+    held for backfill; None: as a run on a file does. Raises: UsageError."""
+    from bodycast.app.detectors import open_detector
+    from bodycast.app.pipeline.build import (
+        PoseOnly,
+        load_body,
+        open_estimator,
+        pipeline_options,
+        pose_only_note,
+    )
+    from bodycast.app.pipeline.inference import Inference
+    from bodycast.app.pipeline.stages import Stages
+    from bodycast.app.pipeline.timing import StageTimes
+    from bodycast.app.smoothers import open_smoother
+    from bodycast.app.tracking import open_tracker
+
+    with ExitStack() as safe:
+        estimator = open_estimator(config)
+        safe.callback(estimator.close)
+        body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
+        motion = config.motion
+        smoother = open_smoother(
+            motion.chosen_smoother,
+            0.0 if isinstance(source, _Pictures) else motion.lag,
+            motion.offline,
+            body if motion.foot_lock else None,
+        )
+        detector = open_detector(config.people.detector, device=config.network.device)
+        safe.callback(detector.close)
+        stages = Stages(
+            source=source,
+            detector=detector,
+            tracker=open_tracker(config.people.max_people),
+            crop=estimator.crop,
+            estimator=estimator if estimator.body_name == body.name else PoseOnly(estimator),
+            body=body,
+            smoother=smoother,
+        )
+        options = pipeline_options(config)
+        inference = Inference(stages, options if hold_s is None else replace(options, hindsight_s=hold_s), StageTimes())
+        safe.callback(inference.close)
+        opened.push(safe.pop_all())
+    notes = pose_only_note(estimator.body_name, body.name)
+    return _Logged(inference, lambda: (*notes, *estimator.warnings))
+
+
+def _people(estimates: BodyEstimates, bodies: PosedBodies, xyxy: F32) -> tuple[Person, ...]:
+    return tuple(
+        Person(
+            id=int(estimates.id[row]),
+            score=float(estimates.score[row]),
+            box_xyxy=xyxy[row].copy(),
+            pose=estimates.pose[row].copy(),
+            betas=estimates.betas[row].copy(),
+            translation_m=estimates.transl_m[row].copy(),
+            joints_m=bodies.joints[row].copy(),
+            joints_px=bodies.joints_px[row].copy(),
+            vertices_m=bodies.vertices[row].copy(),
+        )
+        for row in range(len(estimates))
+    )
