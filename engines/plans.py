@@ -31,7 +31,7 @@ ANY_GPU = "any"
 
 @dataclass(frozen=True, slots=True)
 class PlanKey:
-    """What a plan was built for (DESIGN 4).
+    """What a plan was built for.
 
     library: "tensorrt" or "tensorrt_rtx"; version: of that library, in full. gpu: its name, or "any".
     compute_capability: "8.6". platform: "linux-x86_64". graph: SHA-256 of the ONNX file. precision: of the package,

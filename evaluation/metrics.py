@@ -1,11 +1,11 @@
 """Errors of recovered bodies, in the field's definitions (numpy; points in metres, errors in millimetres).
 
 Notation: P predicted and G true points (..., F, K, 3); K joints or vertices, F frames. The leading axes are batch
-axes and survive, so a caller averages over frames as his protocol asks. Alignments are never hidden: what a metric
+axes and survive, so a caller averages over frames as its protocol asks. Alignments are never hidden: what a metric
 does to the points before it measures stands in its name or its arguments.
 
-The protocol of the papers (PAPERS 5.1): 3DPW and Human3.6M use 14 of the 44 joints, EMDB uses SMPL's 24, all
-aligned at the pelvis.
+The protocol of the papers (4D-Humans' evaluation, FastHMR): 3DPW and Human3.6M use 14 of the 44 joints, EMDB uses
+SMPL's 24, all aligned at the pelvis.
 """
 
 from __future__ import annotations

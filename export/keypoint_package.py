@@ -47,7 +47,7 @@ VERSION = 1
 """Of this conversion: packages in a cache that an older one made are made again."""
 GOLDEN_ROWS = 2
 QUICK_ENGINES = ("onnxruntime", "openvino")
-PAPERS = {
+SOURCES = {
     "rtmpose": "RTMPose (arXiv 2303.07399)",
     "vitpose": "ViTPose (arXiv 2204.12484)",
     "movenet": "MoveNet singlepose (Google)",
@@ -191,7 +191,7 @@ def _info(file: KeypointFile, options: KeypointOptions) -> PackageInfo:
         joint_set=file.joint_set,
         opset=opset,
         precision="fp16" if file.half else "fp32",
-        paper=PAPERS[file.kind],
+        paper=SOURCES[file.kind],
         licence=options.licence,
         training_data=f"unknown: the user's file {Path(file.where).name}",
         metrics={},

@@ -40,6 +40,12 @@ def repository() -> Path:
 
 
 @pytest.fixture(scope="session")
+def goldens_dir() -> Path:
+    """Tensors of the official implementations, in files that are reduced to 2 MB (README.md there)."""
+    return REPOSITORY / "tests" / "parity" / "goldens"
+
+
+@pytest.fixture(scope="session")
 def shared_dir() -> Path:
     """The `shared` folder beside the repository (reference tensors, clips); skips where it is absent."""
     path = REPOSITORY.parent / "shared"

@@ -23,7 +23,7 @@ def ray_rotation(batch: Batch) -> Tensor:
 
 
 def full_translation(camera: Tensor, batch: Batch) -> Tensor:
-    """(B,3) translation in the picture's camera: torch twin of cam_crop_to_full (PAPERS 5.1)."""
+    """(B,3) translation in the picture's camera: torch twin of hmr.geometry.camera.cam_crop_to_full."""
     bs = batch.size_px * camera[:, 0].clamp_min(0.05)
     xy = camera[:, 1:] + 2 * (batch.centre_px - batch.image_wh / 2) / bs[:, None]
     return torch.cat([xy, (2 * batch.focal_px / bs)[:, None]], dim=1)

@@ -1,4 +1,4 @@
-"""Losses of HMR2.0 (PAPERS 5.1), with vertices, and a helper task on the encoder's map.
+"""Losses of HMR2.0 (arXiv 2305.20091), with vertices, and a helper task on the encoder's map.
 
 Predictions live in the crop's ray frame (hmr/geometry/crop_ray.py); 2D errors are measured in the picture with the
 true camera. Labels that are missing weigh nothing (`training.batch.Known`).

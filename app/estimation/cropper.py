@@ -1,8 +1,7 @@
 """One crop per tracked person: HMR2.0's rule (hmr/geometry/crop.py), cut straight to the network's window.
 
 HMR2.0 blurs the whole frame before it shrinks a large person, and warps a square whose side columns it then throws
-away. Here only the columns that the network sees are made, and shrinking averages over areas, per crop (PAPERS 5.1:
-"for video crop first or use area resize").
+away. Here only the columns that the network sees are made, and shrinking averages over areas, per crop.
 """
 
 from __future__ import annotations

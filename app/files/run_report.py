@@ -1,4 +1,4 @@
-"""run.json: what ran, with what, how fast, what was dropped, and how it ended (DESIGN 6)."""
+"""run.json: what ran, with what, how fast, what was dropped, and how it ended."""
 
 from __future__ import annotations
 

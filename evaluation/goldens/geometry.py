@@ -17,7 +17,7 @@ _MEAN = 255 * np.array([0.485, 0.456, 0.406])
 _STD = 255 * np.array([0.229, 0.224, 0.225])
 # Boxes beyond this size are blurred by the official loader before they are cropped.
 _BLUR_ABOVE_PX = 1.1 * 2 * 256
-# CLIFF's detector boxes get this margin on top of the common rule (PAPERS 8, item 7).
+# CLIFF's detector boxes get this margin on top of the common rule (its demo code).
 _CLIFF_MARGIN = 1.1
 
 

@@ -18,10 +18,15 @@ FOCAL_PX = 5000.0
 
 
 def run(golden: Golden) -> Answers:
-    """The network drops the columns by which the square crop exceeds the encoder's width, half on each side."""
+    """The network drops the columns by which the square crop exceeds the encoder's width, half on each side.
+
+    A file with the encoder's map (in/features) in place of the picture (in/img) is about the decoder alone.
+    """
 
     @cache
     def features() -> Tensor:
+        if "features" in golden.inputs:
+            return golden.tensor("features")
         encoder, image = _encoder(golden), golden.tensor("img")
         width = encoder.image_hw[1]
         margin = (image.shape[-1] - width) // 2
@@ -33,12 +38,12 @@ def run(golden: Golden) -> Answers:
 
     @cache
     def translation() -> Tensor:
-        camera, crop_px = body().camera, golden.tensor("img").shape[-2]
-        return torch.cat((camera[:, 1:], 2 * FOCAL_PX / (crop_px * camera[:, :1] + 1e-9)), dim=1)
+        camera = body().camera
+        return torch.cat((camera[:, 1:], 2 * FOCAL_PX / (_crop_px(golden) * camera[:, :1] + 1e-9)), dim=1)
 
     def keypoints() -> Tensor:
         points = golden.tensor("joints3d") + translation().unsqueeze(1)
-        return points[..., :2] / points[..., 2:] * (FOCAL_PX / golden.tensor("img").shape[-2])
+        return points[..., :2] / points[..., 2:] * (FOCAL_PX / _crop_px(golden))
 
     return {
         "features": features,
@@ -50,6 +55,11 @@ def run(golden: Golden) -> Answers:
         "cam_t": translation,
         "keypoints2d": keypoints,
     }
+
+
+def _crop_px(golden: Golden) -> int:
+    """Side of the square crop."""
+    return golden.array("img").shape[-2] if "img" in golden.inputs else int(golden.setting("vit")["img_size"][0])
 
 
 def _encoder(golden: Golden) -> ViT:

@@ -6,7 +6,7 @@ import json
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,6 +33,7 @@ class Golden:
         meta: what the file says about itself; `repo` and `cls` name the source, `config` the sizes.
         state: state dict under the official key names.
         inputs, outputs, intermediates: arrays by name.
+        samples: for an output of which the file holds some elements alone, their flat indices and its whole shape.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Golden:
     inputs: dict[str, NDArray[Any]]
     outputs: dict[str, NDArray[Any]]
     intermediates: dict[str, NDArray[Any]]
+    samples: dict[str, tuple[NDArray[Any], tuple[int, ...]]] = field(default_factory=dict)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -68,7 +70,7 @@ class Golden:
         if "meta" not in arrays:
             raise ValueError(f"{path.name} has no `meta`: expected a golden file with meta, in/*, out/*")
         meta = _read_meta(path.name, arrays.pop("meta"))
-        groups: dict[str, dict[str, NDArray[Any]]] = {"sd": {}, "in": {}, "out": {}, "mid": {}}
+        groups: dict[str, dict[str, NDArray[Any]]] = {g: {} for g in ("sd", "in", "out", "mid", "at", "shape")}
         for key, array in arrays.items():
             group, _, name = key.partition("/")
             if group not in groups:
@@ -76,7 +78,14 @@ class Golden:
             groups[group][name] = array
         if not groups["out"]:
             raise ValueError(f"{path.name} has no outputs (out/*) to compare with")
-        return cls(path.stem, meta, groups["sd"], groups["in"], groups["out"], groups["mid"])
+        if set(groups["at"]) != set(groups["shape"]) or not set(groups["at"]) <= set(groups["out"]):
+            raise ValueError(f"{path.name}: an output that is sampled needs at/NAME, shape/NAME and out/NAME")
+        samples = {name: (at, tuple(map(int, groups["shape"][name]))) for name, at in groups["at"].items()}
+        return cls(path.stem, meta, groups["sd"], groups["in"], groups["out"], groups["mid"], samples)
+
+    def output_shape(self, name: str) -> tuple[int, ...]:
+        """Shape of a whole output, also where the file holds a sample of its elements."""
+        return self.samples[name][1] if name in self.samples else self.outputs[name].shape
 
     def array(self, name: str) -> NDArray[Any]:
         """Input `name`; floating-point ones as they are stored, but at least float32.

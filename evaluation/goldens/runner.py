@@ -11,7 +11,7 @@ import argparse
 import sys
 import traceback
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,8 @@ from evaluation.goldens.families import find_family
 from evaluation.goldens.record import ABSOLUTE_BOUND, RELATIVE_BOUND, Answer, Golden, Ours
 
 LONGEST_REASON = 300
+Sample = tuple[NDArray[Any], tuple[int, ...]]
+"""Flat indices of the elements that a file holds of an output, and the output's whole shape."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Row:
     relative: float
     status: str
     note: str = ""
+
+
+def sampled(answer: NDArray[Any] | Ours, at: NDArray[Any], shape: tuple[int, ...]) -> NDArray[Any] | Ours:
+    """Our whole answer at the elements that a reduced file holds; as it is where its shape is another one."""
+    ours = answer if isinstance(answer, Ours) else Ours(np.asarray(answer))
+    value = np.asarray(ours.value)
+    if value.shape != shape:
+        return ours
+    where = None if ours.where is None else np.broadcast_to(ours.where, shape).ravel()[at]
+    return replace(ours, value=value.ravel()[at], where=where)
 
 
 def compare(name: str, expected: NDArray[Any], answer: NDArray[Any] | Ours) -> Row:
@@ -87,18 +99,19 @@ def check(golden: Golden, debug: bool = False) -> list[Row]:
         answers = adapter(golden)
         for name, expected in golden.outputs.items():
             if name in answers:
-                rows.append(_judge(name, expected, answers[name], debug))
+                rows.append(_judge(name, expected, answers[name], golden.samples.get(name), debug))
             else:
                 rows.append(Row(name, np.nan, np.nan, "OFF", "the adapter gives no answer"))
     return rows
 
 
-def _judge(name: str, expected: NDArray[Any], answer: Answer, debug: bool) -> Row:
+def _judge(name: str, expected: NDArray[Any], answer: Answer, sample: Sample | None, debug: bool) -> Row:
     try:
         value = answer()
     except Exception as error:  # one output that cannot be computed must not hide the others
         return _failure(name, error, debug)
-    return compare(name, expected, value if isinstance(value, Ours) else np.asarray(value))
+    found = value if isinstance(value, Ours) else np.asarray(value)
+    return compare(name, expected, found if sample is None else sampled(found, *sample))
 
 
 def check_file(path: Path, debug: bool = False) -> list[Row]:

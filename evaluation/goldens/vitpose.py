@@ -85,7 +85,7 @@ def _classic(golden: Golden) -> Tensor:
 def _simple(golden: Golden) -> Tensor:
     """Enlarges by what its output shows."""
     features, final = golden.tensor("features"), golden.weight("simple.final_layer.weight")
-    enlarge = golden.outputs["simple"].shape[-1] // features.shape[-1]
+    enlarge = golden.output_shape("simple")[-1] // features.shape[-1]
     head = SimpleHeatmapHead(final.shape[1], HEATMAP_STRIDE * enlarge, len(final))
     head.load_state_dict(golden.state_tensors("simple."))
     return head.eval()(features)

@@ -1,7 +1,8 @@
 """The papers' evaluation protocols for 3DPW, EMDB and Human3.6M (docs/evaluation.md has them side by side).
 
-14 joints (3DPW, Human3.6M): regressed from SMPL's vertices by Human3.6M's regressor, aligned at its pelvis (PAPERS 5.1;
-SPIN's evaluation). 24 joints (EMDB): SMPL's own, aligned at the middle of the hips (WHAM's evaluation).
+14 joints (3DPW, Human3.6M): regressed from SMPL's vertices by Human3.6M's regressor, aligned at its pelvis
+(the evaluation of SPIN and 4D-Humans). 24 joints (EMDB): SMPL's own, aligned at the middle of the hips (WHAM's
+evaluation).
 """
 
 from __future__ import annotations

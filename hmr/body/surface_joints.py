@@ -1,7 +1,7 @@
 """Points of the skin that other people's joint sets count as joints: nose, eyes, ears, toes, heels.
 
 A body's skeleton has no face. COCO's 17 and MediaPipe's 33 joints do, and HMR2.0 takes them from single vertices of
-SMPL's mesh (PAPERS 5.3). The embedded body has another mesh: its points were picked on a rendering of its head and
+SMPL's mesh (4D-Humans). The embedded body has another mesh: its points were picked on a rendering of its head and
 feet, each the mean of one or two vertices, mirror symmetric (`tests/body/test_surface_joints.py` holds where they lie).
 """
 

@@ -1,7 +1,7 @@
 """Pinhole and weak-perspective cameras.
 
 Camera frame: OpenCV (x right, y down, z forward), metres. The network's camera (s, tx, ty) is the weak
-perspective of the square crop (HMR2.0, PAPERS 5.1); the functions here take it to the full image and back.
+perspective of the square crop (HMR2.0, arXiv 2305.20091); the functions here take it to the full image and back.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def cam_crop_to_full(
         principal_px: (2,) or (N, 2); the image centre (W/2, H/2) where left out.
 
     Returns:
-        transl_m (N, 3): tz = 2 F / (b s), tx + 2 (cx - px) / (b s), ty + 2 (cy - py) / (b s) (PAPERS 5.1).
+        transl_m (N, 3): tz = 2 F / (b s), tx + 2 (cx - px) / (b s), ty + 2 (cy - py) / (b s) (4D-Humans' code).
     """
     cam, centre = as_float(camera), as_float(centre_px)
     require_last_axes(cam, (3,), "camera")

@@ -1,4 +1,4 @@
-"""The person crop of HMR2.0 (4D-Humans; PAPERS 5.1 and section 8 item 6), for any network input size.
+"""The person crop of HMR2.0 (4D-Humans, arXiv 2305.20091), for any network input size.
 
 Rule: grow the detector box to the aspect 192:256 (width:height), take the larger side b, and read a *square* of side b
 around the box centre. Pixel (u, v) of the square sampled at h x h pixels looks at

@@ -1,8 +1,8 @@
 """Every network by name: `build("swin-t-s2")`.
 
 A name stands for a builder and its arguments; keyword overrides change single arguments. What the papers leave open
-(PAPERS 1.5) is filled here in one place: truncated encoders get the one published small decoder (d3-a4x16-m128) with
-our score readout, a fixed position code on the context, and a LayerNorm on the last kept stage.
+(docs/papers.md) is filled here in one place: truncated encoders get the one published small decoder (d3-a4x16-m128)
+with our score readout, a fixed position code on the context, and a LayerNorm on the last kept stage.
 
 TH: Tarashima et al. 2025 (arXiv 2510.12660). FH: FastHMR, Mehraban et al. 2025 (arXiv 2510.10868). DH: Heo and Hu,
 "Deformable Transformer with Feature Upsampling for HMR".

@@ -16,8 +16,8 @@ from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_dista
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir: Path):
-    return np.load(shared_dir / "goldens" / "hybrik_ik.npz", allow_pickle=False)
+def golden(goldens_dir: Path):
+    return np.load(goldens_dir / "hybrik_ik.npz", allow_pickle=False)
 
 
 def skeleton(rng: np.random.Generator, batch: tuple[int, ...] = ()) -> np.ndarray:

@@ -27,15 +27,20 @@ def waves() -> np.ndarray:
     return np.stack(planes, axis=-1).astype(np.uint8)
 
 
-def test_hmr2_golden(shared_dir: Path) -> None:
-    golden = np.load(shared_dir / "goldens" / "hmr2_crop.npz")
+def test_hmr2_golden(goldens_dir: Path) -> None:
+    golden = np.load(goldens_dir / "hmr2_crop.npz")
     boxes = [tuple(box) for box in golden["in/boxes"]]
     crops = crop_people(Frame(golden["in/image_bgr"], 0, 0.0), tracks(*boxes))
     mean, std = np.array([0.485, 0.456, 0.406]) * 255, np.array([0.229, 0.224, 0.225]) * 255
-    expected = golden["out/img"].transpose(0, 2, 3, 1)[:, :, 32:-32] * std + mean
+    # The file holds a sample of the 256x256 pixels (crop, channel, row, column); ours are the middle 192 columns.
+    crop, channel, v, u = np.unravel_index(golden["at/img"], golden["shape/img"])
+    expected = golden["out/img"] * std[channel] + mean[channel]
+    inside = (u >= 32) & (u < 224)
+    ours = crops.pixels[crop[inside], v[inside], u[inside] - 32, channel[inside]]
+    crop, expected = crop[inside], expected[inside]
     # The fourth box is shrunk: upstream blurs it slightly and still skips pixels, ours averages over all of them.
-    np.testing.assert_allclose(crops.pixels[:3], expected[:3], atol=0.01)
-    assert crops.pixels[3].mean() == pytest.approx(expected[3].mean(), abs=0.3)
+    np.testing.assert_allclose(ours[crop < 3], expected[crop < 3], atol=0.01)
+    assert ours[crop == 3].mean() == pytest.approx(expected[crop == 3].mean(), abs=1.0)
 
 
 @pytest.mark.parametrize("input_hw", [(256, 192), (192, 144)])

@@ -12,8 +12,8 @@ from evaluation import metrics
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir: Path):
-    return np.load(shared_dir / "goldens" / "geometry.npz", allow_pickle=False)
+def golden(goldens_dir: Path):
+    return np.load(goldens_dir / "geometry.npz", allow_pickle=False)
 
 
 def test_position_errors_match_the_official_code(golden):

@@ -14,9 +14,9 @@ from bodycast.hmr.geometry.crop import CropTransform
 
 
 @pytest.fixture(scope="module")
-def goldens(shared_dir: Path):
-    names = ("hmr2_camera", "geometry", "hmr2")
-    return {name: np.load(shared_dir / "goldens" / f"{name}.npz", allow_pickle=False) for name in names}
+def goldens(goldens_dir: Path):
+    names = ("hmr2_camera", "geometry", "hmr2_s")
+    return {name: np.load(goldens_dir / f"{name}.npz", allow_pickle=False) for name in names}
 
 
 def test_crop_to_full_matches_hmr2(goldens):
@@ -30,7 +30,7 @@ def test_crop_to_full_matches_hmr2(goldens):
 
 
 def test_crop_translation_and_keypoints_match_hmr2(goldens):
-    g = goldens["hmr2"]
+    g = goldens["hmr2_s"]
     transl = cam.crop_camera_translation(g["out/cam"])
     np.testing.assert_allclose(transl, g["out/cam_t"], rtol=1e-4)
     keypoints = cam.project(g["in/joints3d"] + g["out/cam_t"][:, None], 5000.0 / 256.0, np.zeros(2))

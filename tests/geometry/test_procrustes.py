@@ -13,8 +13,8 @@ from bodycast.hmr.geometry.procrustes import align, fit_similarity
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 
-def test_matches_the_official_function(shared_dir: Path):
-    g = np.load(shared_dir / "goldens" / "geometry.npz", allow_pickle=False)
+def test_matches_the_official_function(goldens_dir: Path):
+    g = np.load(goldens_dir / "geometry.npz", allow_pickle=False)
     aligned = align(g["in/S1"], g["in/S2"])
     np.testing.assert_allclose(aligned, g["out/procrustes_S1_hat"], atol=2e-5)
 

@@ -18,8 +18,8 @@ axis_angles = arrays(np.float64, (5, 3), elements=st.floats(-1.7, 1.7, allow_nan
 
 
 @pytest.fixture(scope="module")
-def golden(shared_dir: Path):
-    return np.load(shared_dir / "goldens" / "geometry.npz", allow_pickle=False)
+def golden(goldens_dir: Path):
+    return np.load(goldens_dir / "geometry.npz", allow_pickle=False)
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from bodycast.app.config import RunConfig
 REPOSITORY = Path(__file__).resolve().parents[2]
 LIGHT = ("torch", "cv2", "onnxruntime", "openvino", "ultralytics", "moderngl", "av")
 
-DESIGN_FLAGS = (
+EXPECTED_FLAGS = (
     *("--model", "--engine", "--device", "--body", "--detector", "--detect-every", "--max-people", "--smoother"),
     *("--lag", "--focal-px", "--fov-deg", "--renderer", "--output", "--overwrite", "--window", "--no-window"),
     *("--hud", "--no-hud", "--preset", "--print-config", "--debug"),
@@ -71,9 +71,9 @@ def test_help_of_the_other_programs(package: str) -> None:
     assert "usage" in done.stdout.lower()
 
 
-def test_the_help_names_every_flag_of_the_design() -> None:
+def test_the_help_names_every_flag() -> None:
     done = run(WATCHED.format(argv=["run_webcam", "--help"], module="run_webcam", light=LIGHT))
-    for flag in DESIGN_FLAGS:
+    for flag in EXPECTED_FLAGS:
         assert f"{flag} " in done.stdout or f"{flag}," in done.stdout, flag
     for flag in flags_of(RunConfig):
         if flag != "--source":

@@ -1,4 +1,4 @@
-"""Who may import whom (DESIGN 1), read from the source of every file, and proved by importing without the extras."""
+"""Who may import whom, read from the source of every file, and proved by importing without the extras."""
 
 from __future__ import annotations
 

@@ -74,8 +74,8 @@ def test_merging_saves_what_the_paper_prints():
     assert tokens / layers == pytest.approx(52.8 / 107.5, rel=0.005)
 
 
-# Encoders as PAPERS 6 has them: millions of parameters and 1e9 multiply-accumulates (linear layers and convolutions,
-# Swin with its padded tokens), then millions of parameters with the small decoder.
+# Encoders at 256x192, counted by hand from the published layers: millions of parameters and 1e9 multiply-accumulates
+# (linear layers and convolutions, Swin with its padded tokens), then millions of parameters with the small decoder.
 TRUNCATED = {
     "swin-t-s2": (1.20, 1.52, 3.43),
     "swin-s-s2": (1.20, 1.52, 3.43),

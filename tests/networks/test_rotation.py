@@ -64,8 +64,8 @@ def test_axis_angle_agrees_with_numpy_and_returns() -> None:
     torch.testing.assert_close(axis_angle_from_rotmat(R), vectors, rtol=0, atol=1e-7)
 
 
-def test_equal_to_the_official_implementations(shared_dir: Path) -> None:
-    golden = np.load(shared_dir / "goldens" / "geometry.npz")
+def test_equal_to_the_official_implementations(goldens_dir: Path) -> None:
+    golden = np.load(goldens_dir / "geometry.npz")
     for function, source, output in (
         (rotmat_from_6d, "rot6d", "rotmat_hmr2_rows"),
         (rotmat_from_6d_columns, "rot6d", "rotmat_spin_columns"),

@@ -10,52 +10,44 @@ import pytest
 
 from evaluation.goldens.families import find_family
 from evaluation.goldens.record import Golden, Ours
-from evaluation.goldens.runner import check, check_file, compare, main
+from evaluation.goldens.runner import check, check_file, compare, main, sampled
 
-NAMES = [
-    "deform_decoder",
-    "diffusion_schedule",
-    "featup_jbu",
-    "geometry",
-    "groupmixformer",
-    "hmr2",
-    "hmr2_camera",
-    "hmr2_crop",
-    "hmr2_s",
-    "hybrik_ik",
-    "mld_denoiser",
-    "mld_vae",
-    "mld_vae_allenc",
-    "swin_official",
-    "swin_timm",
-    "swin_torchvision",
-    "tome_match",
-    "tome_vit",
-    "vitpose_head",
-    "vmamba",
-    "vmamba_ss2d",
-]
+REDUCED = sorted(path.stem for path in (Path(__file__).parent / "goldens").glob("*.npz"))
+WHOLE_ALONE = (
+    *("hmr2", "mld_vae", "mld_vae_allenc", "swin_official", "swin_torchvision", "tome_vit", "vmamba_ss2d"),
+    *("groupmixformer", "hmr2_s", "swin_timm", "vmamba"),
+)
+"""Files that the repository lacks or has in part only."""
 
 
-@pytest.fixture(scope="session")
-def goldens_dir(shared_dir: Path) -> Path:
-    path = shared_dir / "goldens"
-    if not path.is_dir():
-        pytest.skip("../shared/goldens is not on this machine")
-    return path
-
-
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", REDUCED)
 def test_equals_the_official_implementation(goldens_dir: Path, name: str) -> None:
-    path = goldens_dir / f"{name}.npz"
+    rows = check_file(goldens_dir / f"{name}.npz")
+    assert rows and [row for row in rows if row.status != "ok"] == []
+
+
+def test_no_family_of_the_papers_is_left_out() -> None:
+    assert {"deform_decoder", "featup_jbu", "groupmixformer", "hmr2_s", "mld_denoiser", "swin_timm"} <= set(REDUCED)
+    assert {"tome_match", "hybrik_ik", "vmamba", "vitpose_head"} <= set(REDUCED)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WHOLE_ALONE)
+def test_whole_files_agree_too(shared_dir: Path, name: str) -> None:
+    path = shared_dir / "goldens" / f"{name}.npz"
     if not path.is_file():
-        pytest.skip(f"golden file {name}.npz is not on this machine")
-    off = [row for row in check_file(path) if row.status == "OFF"]
-    assert off == []
+        pytest.skip(f"the whole golden file {name}.npz is not on this machine")
+    assert [row for row in check_file(path) if row.status == "OFF"] == []
 
 
-def test_every_golden_file_is_in_the_list(goldens_dir: Path) -> None:
-    assert sorted(path.stem for path in goldens_dir.glob("*.npz")) == sorted(NAMES)
+def test_a_sample_of_an_output_is_compared_where_it_lies() -> None:
+    at, whole = np.array([1, 5]), np.arange(6.0).reshape(2, 3)
+    expected = np.array([1.0, 5.0])
+    assert compare("x", expected, sampled(whole, at, (2, 3))).status == "ok"
+    assert compare("x", expected, sampled(whole[::-1], at, (2, 3))).status == "OFF"
+    assert compare("x", expected, sampled(whole.T, at, (2, 3))).status == "OFF"
+    masked = Ours(whole + 1, where=np.zeros((2, 1), bool))
+    assert compare("x", expected, sampled(masked, at, (2, 3))).status == "OFF"
 
 
 def perturbed(golden: Golden, group: str, name: str, factor: float) -> Golden:
@@ -67,7 +59,7 @@ def perturbed(golden: Golden, group: str, name: str, factor: float) -> Golden:
     return dataclasses.replace(golden, **{group: arrays})
 
 
-@pytest.mark.parametrize("name", ["swin_timm", "hmr2"])
+@pytest.mark.parametrize("name", ["swin_timm", "groupmixformer"])
 def test_a_wrong_output_or_weight_is_noticed(goldens_dir: Path, name: str) -> None:
     golden = Golden.load(goldens_dir / f"{name}.npz")
     output = next(iter(golden.outputs))

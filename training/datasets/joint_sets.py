@@ -23,7 +23,8 @@ def _sides(*names: str) -> tuple[str, ...]:
 JOINT_SETS: dict[str, tuple[str, ...]] = {
     "smpl-24": JOINT_NAMES,
     "coco-17": COCO_JOINT_NAMES,
-    # PAPERS 5.3. Its first 25 are OpenPose's, with SMPL's joints for limbs and the pelvis for the middle of the hips.
+    # 4D-Humans' 44 joints: the first 25 are OpenPose's, with SMPL's joints for limbs and the pelvis for the middle of
+    # the hips.
     "hmr2-44": tuple(
         {"op_mid_hip": "pelvis", "pelvis_mpii": "pelvis"}.get(name, name.removeprefix("op_"))
         for name in HMR2_JOINT_NAMES

@@ -1,6 +1,6 @@
 """`python -m training.motion.make_pairs --package PACKAGE`: let an engine watch rendered motion, write the pairs.
 
-Reads motion clips (../shared/data/mocap_cmu or --mocap), cuts them to a few seconds each, and writes one .npz per piece
+Reads motion clips (--mocap), cuts them to a few seconds each, and writes one .npz per piece
 into OUT/train and OUT/test (truth and estimate, `training.motion.pairs.PairedMotion`). OUT holds one package's pairs.
 """
 
@@ -38,7 +38,9 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.motion.make_pairs", description=__doc__)
     parser.add_argument("--package", default="hmr-swin-t-s2-lite", help="package folder, or a name in assets/models")
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
+    parser.add_argument(
+        "--mocap", type=Path, required=True, metavar="CLIPS", help="folder of motion clips (.bvh, .bvh.gz, AMASS .npz)"
+    )
     parser.add_argument("--out", type=Path, default=Path("work/motion-pairs"))
     parser.add_argument("--split", choices=("train", "test"), action="append", help="default: both")
     parser.add_argument("--total", type=float, default=120.0, help="seconds of motion per split")

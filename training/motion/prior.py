@@ -290,7 +290,9 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.motion.prior", description=__doc__)
     parser.add_argument("--recipe", default="motion-prior-small", help="name in training/motion/recipes, or a .toml")
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
+    parser.add_argument(
+        "--mocap", type=Path, required=True, metavar="CLIPS", help="folder of motion clips (.bvh, .bvh.gz, AMASS .npz)"
+    )
     parser.add_argument("--errors", type=Path, default=ERROR_MODEL)
     parser.add_argument("--pairs", type=Path, help="the denoiser also learns from these (training.motion.make_pairs)")
     parser.add_argument("--init", type=Path, help="go on from the weights of an earlier run")

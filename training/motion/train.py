@@ -196,7 +196,9 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.motion.train", description=__doc__)
     parser.add_argument("--recipe", default="motion-diffusion", help="name in training/motion/recipes, or a .toml file")
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"))
+    parser.add_argument(
+        "--mocap", type=Path, required=True, metavar="CLIPS", help="folder of motion clips (.bvh, .bvh.gz, AMASS .npz)"
+    )
     parser.add_argument("--errors", type=Path, default=ERROR_MODEL, help="error model (training.motion.measure)")
     parser.add_argument("--pairs", type=Path, help="also learn from these pairs (training.motion.make_pairs)")
     parser.add_argument("--out", type=Path, default=None, help="default: work/NAME")

@@ -80,10 +80,12 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
     parser.add_argument("--pack", type=Path, required=True, help="folder made by training.synthetic.pack")
-    parser.add_argument("--mocap", type=Path, default=Path("../shared/data/mocap_cmu"), help="for the clips")
+    parser.add_argument("--mocap", type=Path, help="folder of .bvh or .bvh.gz clips; needed unless --only crops")
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--only", choices=("crops", "clips"), default=None)
     args = parser.parse_args(argv)
+    if args.mocap is None and args.only != "crops":
+        parser.error("the clips need --mocap")
     try:
         if args.only != "crops":
             split_files(args.mocap, "test")  # before the crops, which take minutes

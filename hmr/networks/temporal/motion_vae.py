@@ -49,7 +49,7 @@ class MotionVae(nn.Module):
     """Clips (B, F, features) <-> latents (B, n, d).
 
     features: numbers per frame. latents, dim: n and d; FastHMR takes 27 x 512 for 243 frames.
-    encoder_layers, decoder_layers (odd): FastHMR prints 9 layers, its size is met by a decoder of 5 (PAPERS 2.5).
+    encoder_layers, decoder_layers (odd): FastHMR prints 9 layers, its size is met by a decoder of 5 (docs/papers.md).
     variant: "cross_attention" decodes zero queries that read the latents; "all_encoder" runs an encoder over
         [latents, zero queries].
     distribution_layer: n learned tokens and a linear map to mean and log-variance; else 2n tokens, half of them for

