@@ -50,5 +50,5 @@ def shared_dir() -> Path:
     """The `shared` folder beside the repository (reference tensors, clips); skips where it is absent."""
     path = REPOSITORY.parent / "shared"
     if not path.is_dir():
-        pytest.skip("../shared is not on this machine")
+        pytest.skip("the folder of test data is not on this machine")
     return path

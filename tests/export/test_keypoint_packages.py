@@ -217,5 +217,5 @@ def test_the_command_line_knows_the_kinds_and_joint_sets() -> None:
 def test_published_movenet(shared_dir: Path, tmp_path: Path) -> None:
     path = shared_dir / "teachers" / "movenet-lightning.onnx"
     if not path.is_file():
-        pytest.skip(f"{path.name} is not in ../shared")
+        pytest.skip(f"{path.name} is not on this machine")
     assert convert(path, "movenet", tmp_path / "out", "--joints", "coco-17") == 0
