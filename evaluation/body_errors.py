@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.metrics import mpjpe_mm, pa_mpjpe_mm, pve_mm
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
-from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm, pve_mm
 from evaluation.predictions import Predictions
 
 ROWS_AT_ONCE = 64

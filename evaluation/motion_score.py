@@ -21,7 +21,7 @@ from bodycast.app.errors import BodycastError
 from bodycast.app.files.motion_file import Motion, read_motion
 from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.boxes import iou_matrix
-from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
+from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 
 MIN_IOU = 0.3
 TORSO_SHARE = 0.2

@@ -27,9 +27,9 @@ from bodycast.app.errors import BodycastError, UsageError
 from bodycast.app.files.motion_file import Motion, read_motion
 from bodycast.app.pipeline.build import load_body
 from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.metrics import pve_mm
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation.film import KIND, as_motion, read_boxes, reference_keypoints
-from evaluation.metrics import pve_mm
 from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
 from evaluation.predictions import Predictions, is_predictions, read_predictions
 from evaluation.protocols import PROTOCOLS, ProtocolOptions, score_protocol

@@ -24,7 +24,7 @@ from bodycast.app.files.npz_file import read_arrays
 from bodycast.app.pipeline.build import load_body
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.surface_joints import COCO_JOINT_NAMES, POINT_NAMES
-from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm, root_relative
+from bodycast.hmr.geometry.metrics import mpjpe_mm, pa_mpjpe_mm, root_relative
 from evaluation.predictions import Predictions, read_predictions
 
 F64 = NDArray[np.float64]

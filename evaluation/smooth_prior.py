@@ -22,9 +22,9 @@ from torch import Tensor
 from bodycast.app.errors import BodycastError
 from bodycast.app.smoothers.diffusion.live import LONGEST_LAG_S, PACKAGE, DiffusionSmoother
 from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 from bodycast.hmr.networks import registry
 from bodycast.hmr.networks.temporal.diffusion_decoder import DiffusionDecoder, resample_frames
-from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 from evaluation.smooth_scores import WARM_UP_S, run_smoother
 from training.motion.pairs import PairedMotion
 

@@ -25,7 +25,7 @@ from bodycast.app.errors import BodycastError
 from bodycast.app.smoothers.diffusion.decoder import DecodedSmoother
 from bodycast.app.smoothers.diffusion.live import LONGEST_LAG_S, PACKAGE
 from bodycast.hmr.body.body_model import BodyModel
-from evaluation.metrics import mpjpe_mm
+from bodycast.hmr.geometry.metrics import mpjpe_mm
 from evaluation.smooth_cases import motion_pieces, posed_joints, simulated, thinned
 from evaluation.smooth_scores import run_smoother
 from training.motion.error_model import ErrorModel

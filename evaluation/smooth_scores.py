@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from bodycast.app.records import BodyEstimates
 from bodycast.app.smoothers.base import Smoother
-from bodycast.app.smoothers.interpolation import between
+from bodycast.app.smoothers.interpolation import interpolate_bodies
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.joints import PARENTS, Joint
-from evaluation.metrics import acceleration, acceleration_error_mm, jitter_m_s3, mpjpe_mm, pa_mpjpe_mm
+from bodycast.hmr.geometry.metrics import acceleration, acceleration_error_mm, jitter_m_s3, mpjpe_mm, pa_mpjpe_mm
 from evaluation.smooth_cases import Case, posed_joints
 from training.motion.pairs import PairedMotion
 
@@ -59,7 +59,7 @@ def run_smoother(smoother: Smoother, paired: PairedMotion) -> Smoothed:
         newest = min(int(np.searchsorted(paired.time_s, about_s, side="right")), count) - 1
         for frame in range(due, newest + 1):
             passed, span = (float(paired.time_s[k] - paired.time_s[max(due - 1, 0)]) for k in (frame, newest))
-            found = answer if last is None else between(last, answer, passed / span)
+            found = answer if last is None else interpolate_bodies(last, answer, passed / span)
             pose[frame], betas[frame], transl[frame] = found.pose[0], found.betas[0], found.transl_m[0]
         if newest >= due:
             due, last = newest + 1, answer

@@ -1,18 +1,28 @@
-"""The camera of a batch of crops in torch: twins of hmr.geometry's crop_ray and camera, for losses and labels."""
+"""The camera of crops in torch: twins of hmr.geometry's crop_ray and camera, for losses and labels."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-if TYPE_CHECKING:
-    from training.batch import Batch
+
+class Cropped(Protocol):
+    """How B crops lie in their pictures, as `training.batch.Batch` has it: (B,2) and, for size and focal, (B,)."""
+
+    @property
+    def centre_px(self) -> Tensor: ...
+    @property
+    def size_px(self) -> Tensor: ...
+    @property
+    def focal_px(self) -> Tensor: ...
+    @property
+    def image_wh(self) -> Tensor: ...
 
 
-def ray_rotation(batch: Batch) -> Tensor:
+def ray_rotation(batch: Cropped) -> Tensor:
     """(B,3,3) from each crop's frame to the camera's: torch twin of hmr.geometry.crop_ray.crop_ray_rotation."""
     xy = (batch.centre_px - batch.image_wh / 2) / batch.focal_px[:, None]
     ray = F.normalize(torch.cat([xy, torch.ones_like(xy[:, :1])], dim=1), dim=1)
@@ -22,14 +32,14 @@ def ray_rotation(batch: Batch) -> Tensor:
     return torch.eye(3, device=ray.device, dtype=ray.dtype) + cross + cross @ cross / (1 + ray[:, 2, None, None])
 
 
-def full_translation(camera: Tensor, batch: Batch) -> Tensor:
+def full_translation(camera: Tensor, batch: Cropped) -> Tensor:
     """(B,3) translation in the picture's camera: torch twin of hmr.geometry.camera.cam_crop_to_full."""
     bs = batch.size_px * camera[:, 0].clamp_min(0.05)
     xy = camera[:, 1:] + 2 * (batch.centre_px - batch.image_wh / 2) / bs[:, None]
     return torch.cat([xy, (2 * batch.focal_px / bs)[:, None]], dim=1)
 
 
-def in_crop(points: Tensor, batch: Batch) -> Tensor:
+def in_crop(points: Tensor, batch: Cropped) -> Tensor:
     """Camera-frame points (B,J,3) -> crop coordinates (B,J,2) in crop heights, 0 at the crop's centre."""
     pixels = points[..., :2] / points[..., 2:].clamp_min(0.1) * batch.focal_px[:, None, None]
     pixels = pixels + batch.image_wh[:, None] / 2

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from bodycast.hmr.body.torch_body import TorchBody
+from bodycast.hmr.geometry.metrics import mpjpe_mm, pa_mpjpe_mm
 from bodycast.hmr.networks.decoders.smpl_transformer import MeanParameters
 from bodycast.hmr.networks.rotation import rotmat_from_6d
-from evaluation.metrics import mpjpe_mm, pa_mpjpe_mm
 from training.batch import Batch
 from training.crop_camera import full_translation, in_crop, ray_rotation
 from training.crop_set import Crops

@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from bodycast.hmr.geometry import camera, crop, procrustes, rotations
-from evaluation import metrics
+from bodycast.hmr.geometry import camera, crop, metrics, procrustes, rotations
 from evaluation.goldens.record import Answers, Golden
 
 # ImageNet statistics on the 0..255 scale, RGB.

@@ -13,8 +13,8 @@ from bodycast.app.errors import UsageError
 from bodycast.app.pipeline.build import load_body
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.surface_joints import POINT_NAMES
+from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm, pve_mm
 from evaluation.body_errors import ROWS_AT_ONCE, posed_rows
-from evaluation.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm, pve_mm
 from evaluation.predictions import Predictions
 from training.datasets.joint_sets import JOINT_SETS
 from training.datasets.sample import PersonSample

@@ -37,7 +37,7 @@ ALLOWED = {
     ),
     "bodycast.engines": ("bodycast.engines",),
     "bodycast.export": ("bodycast.export", "bodycast.hmr", "bodycast.engines"),
-    "training": (*("training", "bodycast.hmr", "bodycast.engines", "bodycast.export", "evaluation.metrics"),),
+    "training": ("training", "bodycast.hmr", "bodycast.engines", "bodycast.export"),
     "evaluation": OURS,
     "bodycast.hmr.geometry": ("bodycast.hmr.geometry",),
     "bodycast.hmr.body": ("bodycast.hmr.body", "bodycast.hmr.geometry"),

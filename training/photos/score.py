@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from bodycast.hmr.body.joints import NUM_JOINTS, Joint
 from bodycast.hmr.body.torch_body import TorchBody
-from evaluation.metrics import pa_mpjpe_mm
+from bodycast.hmr.geometry.metrics import pa_mpjpe_mm
 from training.network import finished_network
 from training.network_inputs import run_network
 from training.photos.photo_source import PhotoCrops

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodycast.hmr.geometry import metrics
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
-from evaluation import metrics
 
 
 @pytest.fixture(scope="module")
