@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes sure that the system libraries of OpenCV and of headless OpenGL are there (Debian, Ubuntu; elsewhere: does nothing).
-# Installs what is missing where that is permitted (root and apt-get), else prints one line with the command.
+# Says what is missing and the command for it, then runs that command where it may (root and apt-get); BODYCAST_NO_APT=1
+# keeps it from that. Elsewhere the one line with the command is all.
 # Exit code 1 only if OpenCV cannot work without what is missing; without OpenGL the overlay is drawn on the CPU.
 set -euo pipefail
 
@@ -22,8 +23,9 @@ packages=("${needed[@]}" "${wished[@]}")
 [ ${#packages[@]} -gt 0 ] || exit 0
 
 command="apt-get install -y --no-install-recommends ${packages[*]}"
-if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ]; then
-    echo "installing system libraries: ${packages[*]}"
+if command -v apt-get >/dev/null && [ "$(id -u)" = 0 ] && [ -z "${BODYCAST_NO_APT:-}" ]; then
+    echo "system libraries are missing (OpenCV, headless OpenGL): ${packages[*]}"
+    echo "calling now: apt-get update && $command   (Ctrl-C stops it, BODYCAST_NO_APT=1 leaves it to you)"
     if apt-get update -qq && DEBIAN_FRONTEND=noninteractive $command -qq >/dev/null; then
         exit 0
     fi
