@@ -12,13 +12,15 @@ PIP := -m pip --disable-pip-version-check install --quiet
 LIVE := requirements/live.txt
 PARTS := base cpu openvino export
 ALL := requirements.txt requirements/train.txt requirements/dev.txt
-SOURCES := bodycast app engines hmr export training evaluation tests run_webcam.py
+SOURCES := bodycast app engines hmr export training evaluation scripts tests run_webcam.py
 
-.PHONY: help demo test test-slow lint format bench doctor clean distclean python libraries
+.PHONY: help demo test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
 
 help:
 	@echo "make demo       run the embedded demo clip and write $(DEMO_OUTPUT)"
-	@echo "make test       install everything and run the tests"
+	@echo "make test       install everything and test the program"
+	@echo "make test-lab   test networks, training and evaluation"
+	@echo "make test-wheel build the wheel and try it in an empty environment"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       ruff and pyright"
 	@echo "make bench      time the stages on this machine"
@@ -29,8 +31,20 @@ demo: $(DEMO_VENV)/.installed | libraries
 	$(DEMO_BIN)/python -m bodycast run demo --no-window --output $(DEMO_OUTPUT) --overwrite
 	@echo "the demo is in $(DEMO_OUTPUT): overlay.mp4 to look at, motion.npz to animate with, run.json about the run"
 
+# Tests that measure time run alone, after the others.
+PARALLEL ?= 2
+TIMED := tests/live tests/sources tests/hygiene/test_nothing_leaves.py
+LAB := tests/training tests/evaluation tests/mocap tests/networks tests/checkpoints tests/parity
+
 test: $(VENV)/.installed | libraries
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile tests $(addprefix --ignore=,$(TIMED) $(LAB))
+	$(BIN)/python -m pytest $(TIMED)
+
+test-lab: $(VENV)/.installed | libraries
+	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile $(LAB)
+
+test-wheel: | python
+	$(PYTHON) scripts/wheel_check.py
 
 test-slow: $(VENV)/.installed | libraries
 	$(BIN)/python -m pytest -m "slow and not gpu and not camera and not network"

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as RichProgress
-from rich.table import Table
+from tqdm import tqdm
 
 from bodycast.app.files.output_folder import FILES
 from bodycast.app.files.run_report import PartsReport
@@ -27,7 +25,6 @@ STAGE_NOTES = {
 
 def announce(parts: PartsReport, warnings: Sequence[str], window: bool) -> None:
     """Say what is about to run and how to end it, on stderr."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
     width, height = parts.image_wh
     rate = "" if parts.source_fps is None else f", {parts.source_fps:g} fps"
     frames = "" if parts.source_frame_count is None else f", {parts.source_frame_count} frames"
@@ -39,38 +36,26 @@ def announce(parts: PartsReport, warnings: Sequence[str], window: bool) -> None:
         "smoother": parts.smoother if not parts.lag_s else f"{parts.smoother}, {parts.lag_s:g} s behind",
     }
     for label, text in lines.items():
-        console.print(f"{label:<9} {text}", markup=False)
+        print(f"{label:<9} {text}", file=sys.stderr)
     for warning in warnings:
-        console.print(f"note      {warning}", markup=False)
+        print(f"note      {warning}", file=sys.stderr)
     if window or parts.source_live:
-        console.print(f"{'q in the window' if window else 'Ctrl-C'} ends the run")
+        print(f"{'q in the window' if window else 'Ctrl-C'} ends the run", file=sys.stderr)
 
 
 @contextmanager
 def progress_bar(visible: bool) -> Generator[Callable[[Progress], None] | None]:
-    """A bar with frames per second and time left on stderr; without a bar's end where the length is unknown."""
+    """A bar with frames per second and time left on stderr, where that is a terminal; frames alone are counted where
+    their number is unknown."""
     if not visible:
         yield None
         return
-    columns = (
-        SpinnerColumn(),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("{task.fields[fps]:.1f} fps"),
-        TextColumn("{task.fields[people]} followed"),
-        TimeRemainingColumn(),
-    )
-    with RichProgress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task("frames", total=None, fps=0.0, people=0)
+    with tqdm(unit=" frames", leave=False, disable=None, dynamic_ncols=True) as bar:
 
         def show(progress: Progress) -> None:
-            bar.update(
-                task,
-                completed=progress.frames_out,
-                total=progress.frame_count,
-                fps=progress.fps,
-                people=progress.people,
-            )
+            bar.total = progress.frame_count
+            bar.set_postfix_str(f"{progress.fps:.1f} fps, {progress.people} followed", refresh=False)
+            bar.update(progress.frames_out - bar.n)
 
         yield show
 
@@ -79,26 +64,23 @@ def print_results(
     summary: RunSummary, stage_ms: dict[str, StageSummary], warnings: Sequence[str], folder: Path | None
 ) -> None:
     """The table of times, frames in and out, warnings, and where the results are; on stdout."""
-    console = Console(highlight=False, soft_wrap=True)
-    table = Table(box=None, pad_edge=False)
-    for heading in ("stage", "p50 ms", "p95 ms", "p99 ms", "runs", ""):
-        table.add_column(heading, justify="left" if heading in ("stage", "") else "right")
-    for stage, times in stage_ms.items():
-        row = (f"{times.p50_ms:.2f}", f"{times.p95_ms:.2f}", f"{times.p99_ms:.2f}", str(times.count))
-        table.add_row(stage, *row, STAGE_NOTES.get(stage, ""))
-    console.print(table)
+    notes = [STAGE_NOTES.get(stage, "") for stage in stage_ms]
+    width = max([9, *map(len, stage_ms)])
+    print(f"{'stage':<{width}} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'runs':>7}")
+    for (stage, times), note in zip(stage_ms.items(), notes, strict=True):
+        row = f"{stage:<{width}} {times.p50_ms:8.2f} {times.p95_ms:8.2f} {times.p99_ms:8.2f} {times.count:7}"
+        print(f"{row}  {note}".rstrip())
     rate = summary.frames_out / summary.seconds if summary.seconds > 0 else 0.0
     dropped = ", ".join(f"{count} by {place}" for place, count in summary.dropped.items() if count) or "none"
-    console.print(
+    print(
         f"{summary.frames_out} of {summary.frames_in} frames in {summary.seconds:.1f} s ({rate:.1f} fps), "
-        f"dropped: {dropped}; {'ended by an error' if summary.failure else summary.exit_reason}",
-        markup=False,
+        f"dropped: {dropped}; {'ended by an error' if summary.failure else summary.exit_reason}"
     )
     for warning in warnings:
-        console.print(f"note: {warning}", markup=False)
+        print(f"note: {warning}")
     if summary.hanging:
-        console.print(f"note: did not end in time: {', '.join(summary.hanging)}", markup=False)
+        print(f"note: did not end in time: {', '.join(summary.hanging)}")
     if folder is not None:
         for name in FILES:
             if (folder / name).exists():
-                console.print(str(folder / name), markup=False)
+                print(folder / name)
