@@ -359,7 +359,7 @@ def _open_inference(config: RunConfig, source: Source, hold_s: float | None, ope
             smoother=smoother,
         )
         options = pipeline_options(config)
-        inference = Inference(stages, options if hold_s is None else replace(options, hindsight_s=hold_s), StageTimes())
+        inference = Inference(stages, options if hold_s is None else replace(options, backfill_s=hold_s), StageTimes())
         safe.callback(inference.close)
         opened.push(safe.pop_all())
     notes = pose_only_note(estimator.body_name, body.name)

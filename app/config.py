@@ -49,10 +49,10 @@ class NetworkConfig:
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where it runs; auto: the GPU where it works, else the CPU."""
 
-    mirror: bool = False
-    """Flip test: look at each crop's mirror image too and take the mean, at about twice the networks' time."""
+    flip_test: bool = False
+    """Flip test-time augmentation: each crop's mirror image is estimated too, at about twice the networks' time."""
 
-    fit: bool = True
+    refine_keypoints: bool = True
     """Keypoint refinement: move each body onto the keypoints that the network sees."""
 
     body: str = "auto"
@@ -74,7 +74,7 @@ class PeopleConfig:
     """auto (your own detector package, else the embedded one), hog, a package, or an ultralytics .pt file."""
 
     detect_every: float = 0.25
-    """Seconds between two looks for new people; in between, everybody is followed from mesh to mesh."""
+    """Seconds from one run of the detector to the next; until then, tracks follow from mesh to mesh."""
 
     max_people: int = 10
     """Follow at most so many people, the largest first."""
@@ -86,14 +86,14 @@ class PeopleConfig:
 
 @dataclass(frozen=True)
 class MotionConfig:
-    """How steady the motion is."""
+    """How the motion is smoothed."""
 
     smoother: Literal["auto", "none", "one-euro", "diffusion"] = "auto"
-    """How bodies are steadied over time: one-euro, a plain filter that waits for nothing, or diffusion, two trained
-    networks, twice as steady and 0.1 s behind. auto: one-euro unless there is a --lag or --offline."""
+    """How bodies are smoothed over time: one-euro, a filter without latency, or diffusion, two trained networks, half
+    the jitter and 0.1 s of latency. auto: one-euro unless there is a --lag or --offline."""
 
     lag: Annotated[float | None, LEFT_OUT] = None
-    """Seconds that the smoother may wait to see what comes next; 0: it answers at once. Diffusion's own: 0.1."""
+    """Seconds of latency that the smoother may use to look ahead; 0: none. Diffusion's own: 0.1."""
 
     offline: tyro.conf.FlagCreatePairsOff[bool] = False
     """Files only: the diffusion smoother sees 1.8 s of what comes next."""
@@ -152,8 +152,11 @@ class ResultsConfig:
     window: bool = field(default_factory=has_display)
     """Show the overlay in a window (q ends the run, h hides the figures)."""
 
+    mirror: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Selfie view: mirror the window's picture left-right. Files are not mirrored."""
+
     hud: bool = True
-    """Figures in the window: frame rate, delay, people. A recorded video stays clean."""
+    """Figures in the window: frame rate, latency, people. A recorded video stays clean."""
 
 
 @dataclass(frozen=True)

@@ -27,12 +27,12 @@ PRESETS: dict[PresetName, Preset] = {
     "lite": Preset("none", "pose-lightning", NetworkConfig(), PeopleConfig(detect_every=0.5), MotionConfig()),
     "fast": Preset("none", "pose-thunder", NetworkConfig(), PeopleConfig(detect_every=0.25), MotionConfig()),
     "balanced": Preset(
-        "none", "pose-thunder", NetworkConfig(mirror=True), PeopleConfig(detect_every=0.25), MotionConfig()
+        "none", "pose-thunder", NetworkConfig(flip_test=True), PeopleConfig(detect_every=0.25), MotionConfig()
     ),
     "quality": Preset(
         "none",
         "pose-thunder",
-        NetworkConfig(mirror=True),
+        NetworkConfig(flip_test=True),
         PeopleConfig(detect_every=0.25),
         MotionConfig(smoother="diffusion"),
     ),

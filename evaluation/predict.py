@@ -214,8 +214,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--engine", default="auto", help="as in run_webcam.py (default auto)")
     parser.add_argument("--device", default="auto", choices=("auto", "cpu", "cuda"))
     parser.add_argument("--threads", type=int, help="CPU threads of the network")
-    parser.add_argument("--mirror", action=argparse.BooleanOptionalAction, help="flip test (default: the preset's)")
-    parser.add_argument("--fit", action=argparse.BooleanOptionalAction,
+    parser.add_argument("--flip-test", action=argparse.BooleanOptionalAction, help="flip test (default: the preset's)")
+    parser.add_argument("--refine-keypoints", action=argparse.BooleanOptionalAction,
                         help="keypoint refinement (default: the preset's)")  # fmt: skip
     parser.add_argument("--body", default="auto", help="body file, for packages of another body than the embedded one")
     parser.add_argument("--pose-only", action="store_true", help="keep the poses where the body is another one")
@@ -252,10 +252,10 @@ def run_config(args: argparse.Namespace) -> RunConfig:
             raise UsageError(f"{args.network} is a package for {package.info.task}, expected one for hmr or pose")
         names = ("none", args.network) if package.info.task == "pose" else (args.network, "none")
         network = replace(network, model=names[0], keypoints=names[1])
-    if args.mirror is not None:
-        network = replace(network, mirror=args.mirror)
-    if args.fit is not None:
-        network = replace(network, fit=args.fit)
+    if args.flip_test is not None:
+        network = replace(network, flip_test=args.flip_test)
+    if args.refine_keypoints is not None:
+        network = replace(network, refine_keypoints=args.refine_keypoints)
     return replace(config, network=network)
 
 

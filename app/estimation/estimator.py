@@ -43,13 +43,13 @@ class Estimator:
         device: str = "auto",
         *,
         threads: int | None = None,
-        mirror: bool = False,
-        fit: bool = True,
+        flip_test: bool = False,
+        refine_keypoints: bool = True,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
-        engine, device: as `engines.registry.open_engine` takes them. mirror: look at each crop's mirror image too and
-        answer the mean, unless the package's graph does that by itself. fit: keypoint refinement
+        engine, device: as `engines.registry.open_engine` takes them. flip_test: estimate each crop's mirror image too
+        and give the mean, unless the package's graph does that by itself. refine_keypoints: keypoint refinement
         (`hmr.body.keypoint_refinement`) on the network's own heat maps, where the package gives them and its body is
         the embedded.
 
@@ -61,12 +61,12 @@ class Estimator:
             self._engine = open_engine(package, engine, device, threads=threads)
         except EngineError as error:
             raise UsageError(str(error)) from error
-        self._mirrors = mirror and not package.info.arguments.get("mirror", False)
+        self._flip_test = flip_test and not package.info.arguments.get("mirror", False)
         self._finite = FiniteRows()
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
         embedded = package.info.body == EMBEDDED_BODY.stem
-        self._skeleton = BodyModel.load() if fit and sees_joints and embedded else None
+        self._skeleton = BodyModel.load() if refine_keypoints and sees_joints and embedded else None
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
 
     @property
@@ -96,15 +96,15 @@ class Estimator:
 
     def describe(self) -> str:
         """One line for people."""
-        mirrored = ", crops and their mirror images" if self._mirrors else ""
-        return self._engine.describe() + mirrored + (", limbs on the joints seen" if self._skeleton else "")
+        flip_test = ", flip test" if self._flip_test else ""
+        return self._engine.describe() + flip_test + (", refined on the keypoints" if self._skeleton else "")
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order.
 
         intrinsics: of the full picture. The network's camera (s, tx, ty) is the weak perspective of the square crop;
-        with the picture's focal length and principal point it becomes a translation (PAPERS 5.1). For a camera whose
-        pixels are not square the mean focal length is used.
+        with the picture's focal length and principal point it becomes a translation (as in 4D-Humans). For a camera
+        whose pixels are not square the mean focal length is used.
 
         A camera scale below MIN_SCALE is no body that one could draw: it is raised to MIN_SCALE and the row's score
         is set to 0, which ends its track.
@@ -114,7 +114,7 @@ class Estimator:
 
         Rows with values that are not finite are left out and counted in `warnings`.
 
-        Raises: RunError where the engine fails, or has answered nothing finite MAX_EMPTY_ANSWERS times in a row.
+        Raises: RunError where the engine fails, or has given nothing finite MAX_EMPTY_OUTPUTS times in a row.
         """
         if len(crops) == 0:
             return BodyEstimates.empty(self.token_width)
@@ -166,7 +166,7 @@ class Estimator:
                 raise UsageError(f"{self.package.folder}: a network that takes box_info cannot be fused with keypoints")
             inputs["box_info"] = box_info
         try:
-            if not self._mirrors:
+            if not self._flip_test:
                 return self._engine.run(inputs)
             return mean_with_mirror(self._engine.run(with_mirror_images(inputs)))
         except EngineError as error:

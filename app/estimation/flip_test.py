@@ -1,4 +1,4 @@
-"""Every crop and its mirror image, answered together: `--mirror`, at about twice the engine's time.
+"""Flip test-time augmentation (`--flip-test`): each crop and its mirror image, at about twice the engine's time.
 
 The numpy counterpart of hmr/networks/mirroring.py, for packages whose graph looks at the crop alone.
 """
@@ -38,10 +38,10 @@ def _mirror_image(crop: U8) -> U8:
 
 
 def mean_with_mirror(outputs: Tensors) -> Tensors:
-    """N answers from those to N crops and, behind them, to their mirror images; `pose` (2N, 24, 3, 3), `camera`
+    """N estimates from those of N crops and, behind them, of their mirror images; `pose` (2N, 24, 3, 3), `camera`
     (2N, 3) (s, tx, ty), `keypoints` (2N, 24, 3) where they are, anything else as it is.
 
-    Rotations: mean matrices made orthogonal, the y axis first: it is what two answers that take a front for a back
+    Rotations: mean matrices made orthogonal, the y axis first: it is what two estimates that take a front for a back
     agree on. Keypoints: means by confidence. Everything else: means.
     """
     seen = {name: array[: len(array) // 2].astype(np.float32) for name, array in outputs.items()}

@@ -45,10 +45,10 @@ class FusedEstimator:
         *,
         device: str = "auto",
         threads: int | None = None,
-        fit: bool = True,
+        refine_keypoints: bool = True,
     ) -> None:
-        """keypoints, hmr: opened, and closed with this. fusion: a package; None: the installed one. fit:
-        refine the fused body on the keypoints (hmr/body/keypoint_refinement.py).
+        """keypoints, hmr: opened, and closed with this. fusion: a package; None: the installed one.
+        refine_keypoints: refine the fused body on the keypoints (hmr/body/keypoint_refinement.py).
 
         Raises: UsageError where the fusion or the device cannot be used.
         """
@@ -59,7 +59,7 @@ class FusedEstimator:
             self._engine = open_engine(package, "onnxruntime", device, threads=threads or 1)
         except EngineError as error:
             raise UsageError(str(error)) from error
-        self._keypoints, self._hmr, self._fit = keypoints, hmr, fit
+        self._keypoints, self._hmr, self._refines = keypoints, hmr, refine_keypoints
         self._inputs = {spec.name for spec in package.info.inputs}
         if hmr is not None and "body" not in self._inputs:
             raise UsageError(f"{package.folder}: this fusion takes no HMR network's body: --model none goes without")
@@ -92,7 +92,7 @@ class FusedEstimator:
         parts = [self._keypoints.describe()]
         if self._hmr is not None:
             parts.append(self._hmr.describe())
-        parts.append(self.package.info.name + (", refined on the keypoints" if self._fit else ""))
+        parts.append(self.package.info.name + (", refined on the keypoints" if self._refines else ""))
         return " + ".join(parts)
 
     @property
@@ -109,7 +109,7 @@ class FusedEstimator:
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order; rows that are not finite are left out and counted.
 
-        Raises: RunError where an engine fails, or has answered nothing finite MAX_EMPTY_ANSWERS times in a row.
+        Raises: RunError where an engine fails, or has given nothing finite MAX_EMPTY_OUTPUTS times in a row.
         """
         if len(crops) == 0:
             return BodyEstimates.empty()
@@ -135,7 +135,7 @@ class FusedEstimator:
         # The camera is the pelvis's; a body's translation is that of its rest pose's origin.
         rest = self._body.joints(betas)
         transl_m = transl_m - rest[:, 0]
-        if self._fit and len(pose):
+        if self._refines and len(pose):
             at_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
             shown = Seen(at_px, seen[..., 2], _f32(centre_px), _f32(size_px))
             pose, transl_m = refine(pose, rest, transl_m, self._offsets, shown, intrinsics, COCO_REFINEMENT)

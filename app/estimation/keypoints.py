@@ -41,10 +41,10 @@ class KeypointNetwork:
         device: str = "auto",
         *,
         threads: int | None = None,
-        flip: bool = False,
+        flip_test: bool = False,
     ) -> None:
-        """Open a package, given as a folder or as the name of an installed one. flip: look at every crop's mirror image
-        too (flip test), at twice the cost.
+        """Open a package, given as a folder or as the name of an installed one. flip_test: estimate every crop's mirror
+        image too and give the mean, at twice the cost.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
@@ -55,7 +55,7 @@ class KeypointNetwork:
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._rows = list(COCO_OF[package.info.joint_set])
-        self._flip = flip
+        self._flip_test = flip_test
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -74,7 +74,7 @@ class KeypointNetwork:
 
     def describe(self) -> str:
         """One line for people."""
-        return self._engine.describe() + (", flip test" if self._flip else "")
+        return self._engine.describe() + (", flip test" if self._flip_test else "")
 
     def crop(self, frame: Frame, tracks: Tracks) -> CropBatch:
         """Padded crops (N, h, w, 3) uint8 RGB of all tracks, black where others may stand."""
@@ -88,10 +88,10 @@ class KeypointNetwork:
     def look(self, pixels: U8) -> F32:
         """COCO's 17 keypoints (N,17,3) in crops (N, h, w, 3) uint8 RGB: x, y in crop heights from the crop's centre,
         confidence 0..1. Raises: RunError where the engine fails."""
-        both = np.concatenate([pixels, pixels[:, :, ::-1]]) if self._flip else pixels
+        both = np.concatenate([pixels, pixels[:, :, ::-1]]) if self._flip_test else pixels
         found = self._run(both)
         at = found[: len(pixels)]
-        if self._flip:
+        if self._flip_test:
             # Column u of w becomes w - 1 - u: a crop's centre lies half a pixel beside the middle of its columns.
             back = found[len(pixels) :, COCO_MIRROR] * np.array([-1, 1, 1], np.float32)
             back[..., 0] -= 1 / self._input_hw[0]

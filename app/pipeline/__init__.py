@@ -1,1 +1,1 @@
-"""From frames to finished results: stages wired together, one thread per kind of work, bounded queues between."""
+"""From frames to finished results: stages wired together, one thread per kind of work, joined by bounded queues."""

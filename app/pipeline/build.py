@@ -125,6 +125,7 @@ def pipeline_options(config: RunConfig) -> PipelineOptions:
         focal_px=config.lens.focal_px,
         fov_deg=config.lens.fov_deg,
         hud=config.results.hud,
+        mirror=config.results.mirror,
         max_frames=config.max_frames,
     )
 
@@ -205,19 +206,30 @@ def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator |
     network = config.network
     model, keypoints = networks_of(config)
     if keypoints == "none":
-        return Estimator(model, network.engine, network.device, threads=threads, mirror=network.mirror, fit=network.fit)
+        return Estimator(
+            model,
+            network.engine,
+            network.device,
+            threads=threads,
+            flip_test=network.flip_test,
+            refine_keypoints=network.refine_keypoints,
+        )
     from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.estimation.keypoints import KeypointNetwork
 
     with ExitStack() as opened:
         engine, device = network.engine, network.device
-        seen = KeypointNetwork(keypoint_package(keypoints), engine, device, threads=threads, flip=network.mirror)
+        seen = KeypointNetwork(
+            keypoint_package(keypoints), engine, device, threads=threads, flip_test=network.flip_test
+        )
         opened.callback(seen.close)
         hmr = None
         if model != "none":
-            hmr = Estimator(model, engine, device, threads=threads, mirror=network.mirror, fit=False)
+            hmr = Estimator(model, engine, device, threads=threads, flip_test=network.flip_test, refine_keypoints=False)
             opened.callback(hmr.close)
-        fused = FusedEstimator(seen, None, hmr, device=device, threads=threads, fit=network.fit)
+        fused = FusedEstimator(
+            seen, None, hmr, device=device, threads=threads, refine_keypoints=network.refine_keypoints
+        )
         opened.pop_all()
     return fused
 

@@ -6,6 +6,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+
 from bodycast.app.pipeline.stages import Window
 from bodycast.app.pipeline.timing import FrameRate, StageTimes
 from bodycast.app.records import FrameResult
@@ -16,8 +18,8 @@ MakesStatus = Callable[[FrameResult, float], HudStatus]
 """The HUD's text for a result and the frame rate of the window."""
 
 
-class Showing:
-    """Shows results one `step` at a time, in the thread that made the window.
+class Display:
+    """Displays results one `step` at a time, in the thread that made the window.
 
     The HUD is drawn on a copy, so that a recorded video stays clean. A live picture is shown at once; a film no faster
     than it was filmed, which holds back the whole run, as its queues wait.
@@ -32,20 +34,23 @@ class Showing:
         times: StageTimes,
         *,
         paced: bool,
+        mirror: bool = False,
     ) -> None:
+        """paced: no faster than the source's frame times. mirror: the picture left-right mirrored, the HUD not."""
         self._window = window
         self._hud = hud
         self._status = status
         self._queue = queue
         self._times = times
         self._paced = paced
+        self._mirror = mirror
         self._rate = FrameRate()
         self._next: FrameResult | None = None
         self._clock_offset_s: float | None = None
         self.open = True
 
     def step(self, timeout_s: float) -> None:
-        """Show the next picture, or handle the window's events after waiting `timeout_s` for one."""
+        """Display the next picture, or handle the window's events after waiting `timeout_s` for one."""
         try:
             result = self._next or self._queue.take(timeout_s)
         except TimeoutError:
@@ -63,7 +68,8 @@ class Showing:
         self._next = None
         self._rate.tick(time.monotonic())
         with self._times.measure("window"):
-            picture = self._hud.draw(result.overlay, self._status(result, self._rate.fps))
+            overlay = np.ascontiguousarray(result.overlay[:, ::-1]) if self._mirror else result.overlay
+            picture = self._hud.draw(overlay, self._status(result, self._rate.fps))
             self._window.write(replace(result, overlay=picture))
 
     def end(self) -> None:

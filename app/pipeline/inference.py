@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from bodycast.app.estimation.projection import joint_pixels
-from bodycast.app.pipeline.smoothing import Steady, Steadying, Unsteady
+from bodycast.app.pipeline.smoothing import SmoothingStage, Steady, Unsteady
 from bodycast.app.pipeline.stages import PipelineOptions, PosesBodies, Stages
 from bodycast.app.pipeline.timing import StageTimes, timed
 from bodycast.app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
-from bodycast.app.tracking.backfill import Hindsight
+from bodycast.app.tracking.backfill import Backfill
 from bodycast.app.tracking.detection_schedule import (
     DetectAtOnce,
     DetectInBackground,
@@ -47,8 +47,8 @@ class Inference:
         self._schedule = DetectionSchedule(options.detect_every_s)
         self._cuts = SceneCutDetector()
         live = stages.source.info.live
-        self._hindsight = Hindsight(self._look_at, options.follow, 0.0 if live else options.hindsight_s)
-        self._steadying = Steadying(stages.smoother)
+        self._backfill = Backfill(self._look_at, options.follow, 0.0 if live else options.backfill_s)
+        self._smoothing = SmoothingStage(stages.smoother)
         self._shot_began_s = -math.inf
         # Last, because it may start a thread.
         self._detection: DetectionRunner = (
@@ -79,18 +79,18 @@ class Inference:
             intrinsics=intrinsics,
             stage_s=stage_s,
         )
-        return before_cut + self._steady(self._hindsight.push(unsteady, confirmed))
+        return before_cut + self._steady(self._backfill.push(unsteady, confirmed))
 
     def finish(self) -> list[Inferred]:
         """The frames that still wait for hindsight or for their smoother, at the end of the source."""
-        late = self._follower.settle() if self._hindsight.holds else {}
-        held = self._steady(self._hindsight.finish(late))
-        return held + [self._pose(steady) for steady in self._steadying.finish()]
+        late = self._follower.settle() if self._backfill.holds else {}
+        held = self._steady(self._backfill.finish(late))
+        return held + [self._pose(steady) for steady in self._smoothing.finish()]
 
     def reset(self) -> None:
         """Forget everybody; ids go on counting. Call `finish` first: frames that still wait are lost."""
         self._follower.reset()
-        self._steadying.reset()
+        self._smoothing.reset()
         self._schedule.reset()
 
     def close(self) -> None:
@@ -135,7 +135,7 @@ class Inference:
         return estimates, pose_bodies(self._stages.body, estimates, intrinsics)
 
     def _steady(self, released: list[Unsteady]) -> list[Inferred]:
-        return [self._pose(steady) for unsteady in released for steady in self._steadying.push(unsteady)]
+        return [self._pose(steady) for unsteady in released for steady in self._smoothing.push(unsteady)]
 
     def _pose(self, steady: Steady) -> Inferred:
         """Skin the smoothed people; where the smoother changed nothing, they are skinned already."""

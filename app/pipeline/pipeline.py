@@ -1,4 +1,4 @@
-"""The run: inference, drawing and every sink in a thread of its own, bounded queues between them (DESIGN 2).
+"""The run: inference, drawing and every sink in a thread of its own, bounded queues between them.
 
 Source -> inference -> drawing -> one queue per sink. The window, if there is one, is served by the thread that calls
 `run`, which must be the program's main thread where the system asks for that (macOS). A live source has newest-frame
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 
-from bodycast.app.pipeline.display import Showing
+from bodycast.app.pipeline.display import Display
 from bodycast.app.pipeline.inference import Inference, Inferred
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
 from bodycast.app.pipeline.timing import FrameRate, StageTimes, timed
@@ -85,18 +85,18 @@ class Pipeline:
         """
         began_s = time.perf_counter()
         workers: list[Worker] = []
-        showing: Showing | None = None
+        display: Display | None = None
         try:
             self._renderer_name = self._start_drawing(workers)
-            showing = self._make_window()
+            display = self._make_window()
             self._start_sinks(workers)
             self._start_inference(workers)
-            self._attend(showing, workers, on_progress)
+            self._attend(display, workers, on_progress)
         except BaseException:
             self._abandon_queues()
             raise
         finally:
-            hanging = self._shut_down(showing, workers)
+            hanging = self._shut_down(display, workers)
         return RunSummary(
             exit_reason=self._exit_reason(),
             failure=self._failures.failure,
@@ -118,14 +118,16 @@ class Pipeline:
         self._start(workers, "drawing", self._draw_all, self._end_drawing)
         return self._drawing_ready.take() or "none"
 
-    def _make_window(self) -> Showing | None:
+    def _make_window(self) -> Display | None:
         if self._stages.make_window is None:
             return None
         hud = Hud(visible=self._options.hud)
         window = self._stages.make_window(partial(self.request_stop, "window closed"), hud.toggle)
         queue: Handoff[FrameResult] = Handoff(1 if self._live else self._options.sink_queue, self._when_full)
         self._to_sinks[window.name] = queue
-        return Showing(window, hud, self._hud_status, queue, self.times, paced=not self._live)
+        return Display(
+            window, hud, self._hud_status, queue, self.times, paced=not self._live, mirror=self._options.mirror
+        )
 
     def _start_sinks(self, workers: list[Worker]) -> None:
         for sink in self._stages.make_sinks():
@@ -222,31 +224,31 @@ class Pipeline:
     # -- main thread
 
     def _attend(
-        self, showing: Showing | None, workers: list[Worker], on_progress: Callable[[Progress], None] | None
+        self, display: Display | None, workers: list[Worker], on_progress: Callable[[Progress], None] | None
     ) -> None:
         """Serve the window, pass on stop requests, tell the progress, until all threads have ended.
 
         Once the run is to stop, threads get `join_s` to finish their files; a source that ends by itself sets no limit.
         """
         deadline_s: float | None = None
-        while any(worker.alive for worker in workers) or (showing is not None and showing.open):
+        while any(worker.alive for worker in workers) or (display is not None and display.open):
             if deadline_s is None and (self._stop_reason or self._failures.failure is not None):
                 self._stages.source.close()
                 deadline_s = time.monotonic() + self._options.join_s
-                if showing is not None:
-                    showing.end()
+                if display is not None:
+                    display.end()
             if deadline_s is not None and time.monotonic() > deadline_s:
                 return
-            if showing is not None and showing.open:
-                self._show(showing)
+            if display is not None and display.open:
+                self._step(display)
             else:
                 next((worker for worker in workers if worker.alive), workers[0]).join(POLL_S)
             if on_progress is not None:
                 on_progress(self.progress())
 
-    def _show(self, showing: Showing) -> None:
+    def _step(self, display: Display) -> None:
         try:
-            showing.step(POLL_S)
+            display.step(POLL_S)
         except Exception as error:
             self._failures.report("window", error)
 
@@ -274,12 +276,12 @@ class Pipeline:
         for queue in list(self._to_sinks.values()):
             queue.close()
 
-    def _shut_down(self, showing: Showing | None, workers: list[Worker]) -> tuple[str, ...]:
+    def _shut_down(self, display: Display | None, workers: list[Worker]) -> tuple[str, ...]:
         """Close everything whatever happened; every wait is bounded. Gives the names of threads that still hang."""
         self._stages.source.close()
         self._to_draw.end()
-        if showing is not None:
-            showing.end()
+        if display is not None:
+            display.end()
         deadline_s = time.monotonic() + self._options.join_s
         for worker in reversed(workers):  # inference first: what it leaves behind lets the others end
             worker.join(max(deadline_s - time.monotonic(), 0.1))

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from bodycast.app.pipeline.timing import timed
 from bodycast.app.records import F32, BodyEstimates, Frame, PosedBodies
 from bodycast.app.smoothers.base import Smoother
-from bodycast.app.smoothers.interpolation import between
+from bodycast.app.smoothers.interpolation import interpolate_bodies
 from bodycast.hmr.geometry.camera import Intrinsics
 
 _ROUNDING_S = 1e-3
@@ -54,7 +54,7 @@ class Steady:
     estimates: BodyEstimates
 
 
-class Steadying:
+class SmoothingStage:
     """Frames in, the same frames out in order with steadied people, `lag_s` later."""
 
     def __init__(self, smoother: Smoother) -> None:
@@ -122,7 +122,7 @@ def _at(time_s: float, before: tuple[BodyEstimates, float], after: tuple[BodyEst
     (earlier, earlier_s), (later, later_s) = before, after
     if not earlier_s <= time_s < later_s:
         return later
-    return between(earlier, later, (time_s - earlier_s) / (later_s - earlier_s))
+    return interpolate_bodies(earlier, later, (time_s - earlier_s) / (later_s - earlier_s))
 
 
 def _for_people_of(unsteady: BodyEstimates, answer: BodyEstimates) -> BodyEstimates:

@@ -31,7 +31,7 @@ class EstimatesBodies(Protocol):
         ...
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
-        """One body per crop, in their order and with their ids; a crop whose answer is not finite has no row."""
+        """One body per crop, in their order and with their ids; a crop whose output is not finite has no row."""
         ...
 
     def describe(self) -> str:
@@ -61,7 +61,7 @@ class Window(Sink, Protocol):
 
 CropsPeople = Callable[[Frame, Tracks, tuple[int, int]], CropBatch]
 MakesWindow = Callable[[Callable[[], None], Callable[[], None]], Window]
-"""Given what to call when the user quits, and when he hides or shows the HUD."""
+"""Given what to call when the user quits, and when they hide or show the HUD."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,8 +88,9 @@ class Stages:
 class PipelineOptions:
     """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
     go before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing and
-    window). join_s: how long threads may take to finish their files once the run is to stop. hindsight_s: how long a
-    file's frames are held, so that what is learnt late is written where it belongs; live frames are not held.
+    window). join_s: how long threads may take to finish their files once the run is to stop. backfill_s: how long a
+    file's frames are held for backfill (app/tracking/backfill.py); live frames are not held.
+    mirror: the window shows the picture mirrored left-right.
     max_frames: how many frames are taken from the source at most; None: all."""
 
     detect_every_s: float = 0.5
@@ -100,5 +101,6 @@ class PipelineOptions:
     draw_queue: int = 2
     sink_queue: int = 6
     join_s: float = 10.0
-    hindsight_s: float = 2.0
+    backfill_s: float = 2.0
+    mirror: bool = False
     max_frames: int | None = None

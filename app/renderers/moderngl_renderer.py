@@ -119,7 +119,7 @@ class ModernglRenderer:
         if viewport is None:
             return picture
         colours = self._shading.colours(vertices, person_id)
-        # Whoever else has a context in this thread gets his back afterwards.
+        # Another context of this thread is made current again afterwards.
         with self._context:
             drawn = self._draw(self._context, vertices, colours, viewport, intrinsics)
         blend(picture[viewport.y0 : viewport.y1, viewport.x0 : viewport.x1], drawn, soften=self._samples == 0)

@@ -104,7 +104,7 @@ class WindowSink:
         import cv2
 
         if self._opened and not self._quit and not self._gui.is_open(self._title):
-            self._end()  # showing a picture would bring the closed window back
+            self._end()  # a new picture would bring the closed window back
         if self._quit:
             return
         try:
@@ -156,7 +156,7 @@ def display_problem() -> str | None:
     try:
         done = run([sys.executable, "-c", probe], timeout=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return f"the display does not answer: {way_out}"
+        return f"the display does not respond: {way_out}"
     if done.returncode == 0:
         return None
     if "not implemented" in done.stderr:

@@ -1,4 +1,4 @@
-"""Smoothers steady bodies over time (`base.Smoother`); `open_smoother` makes one by name."""
+"""Smoothers filter bodies over time (`base.Smoother`); `open_smoother` makes one by name."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ from bodycast.app.records import BodyEstimates
 
 
 class Smoother(Protocol):
-    """Steadies bodies over time, per id. Constants are in seconds. State of an id starts anew when the id is
+    """Smooths bodies over time, per id. Constants are in seconds. State of an id starts anew when the id is
     new or was away for longer than a stated gap."""
 
     @property
@@ -26,7 +26,7 @@ class Smoother(Protocol):
         ...
 
     def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
-        """The same people in the same rows, steadied."""
+        """The same people in the same rows, smoothed."""
         ...
 
     def reset(self) -> None:

@@ -1,4 +1,4 @@
-"""Bodies between two answers of a smoother, for frames that it was not asked about."""
+"""Interpolation of a smoother's outputs, for frames at times that it gave none for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from bodycast.app.records import BodyEstimates
 from bodycast.hmr.geometry.rotations import interpolate_rotations
 
 
-def between(earlier: BodyEstimates, later: BodyEstimates, share: float) -> BodyEstimates:
+def interpolate_bodies(earlier: BodyEstimates, later: BodyEstimates, share: float) -> BodyEstimates:
     """`later`'s rows as they were when `share` (0..1) of the time from `earlier` to it had passed: joints turned at a
     constant speed, shape and place in a straight line. Who is not in `earlier` is as in `later`."""
     if share >= 1:

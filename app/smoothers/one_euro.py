@@ -1,4 +1,4 @@
-"""The one-euro filter on bodies: steady at rest, quick in motion (Casiez et al., CHI 2012).
+"""The one-euro filter on bodies: smooth at rest, little lag in motion (Casiez et al., CHI 2012).
 
 A low-pass filter whose cutoff rises with speed: `cutoff = min_cutoff + response * speed`. Each kind of quantity has
 its own: rotations are filtered on the sphere of unit quaternions (no wrap at 180 degrees), the translation as a
@@ -24,7 +24,7 @@ from bodycast.hmr.geometry.rotations import matrix_to_quaternion, quaternion_to_
 
 @dataclass(frozen=True, slots=True)
 class Cutoff:
-    """`min_hz`: cutoff at rest; lower is steadier and slower. `response`: Hz of cutoff per unit of speed (rad/s for
+    """`min_hz`: cutoff at rest; lower is smoother and slower. `response`: Hz of cutoff per unit of speed (rad/s for
     rotations, 1/s for directions, log metres and shape); higher follows motion more closely. `speed_hz`: cutoff of the
     speed estimate itself; lower mistakes less noise for speed, but notices the start of a motion later."""
 
@@ -76,7 +76,7 @@ class _State:
 
     @staticmethod
     def first_seen(estimates: BodyEstimates, time_s: float) -> _State:
-        """Everybody at rest where he is."""
+        """Everybody at rest at their present pose and place."""
         quaternion = matrix_to_quaternion(estimates.pose).astype(np.float32)
         # A person at or behind the lens has no direction; the guard keeps the arithmetic finite.
         z = np.maximum(estimates.transl_m[:, 2:], np.float32(1e-3))

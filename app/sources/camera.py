@@ -50,7 +50,7 @@ def open_camera(
 ) -> ThreadedSource:
     """Camera number `index`; a size or rate that the camera does not offer is told in `warnings`, not refused.
 
-    Raises: UsageError where there is no such camera, it gives no picture, or does not answer in time. While running,
+    Raises: UsageError where there is no such camera, it gives no picture, or does not respond in time. While running,
     the iterator raises RunError when the camera is lost.
     """
     name = f"camera {index}"
@@ -73,7 +73,7 @@ def open_camera(
         capture, first, first_s = call_bounded(open_and_try, open_timeout_s, lambda opened: opened[0].release())
     except TimeoutError as error:
         raise UsageError(
-            f"{name} did not answer within {open_timeout_s:.0f} s; "
+            f"{name} did not respond within {open_timeout_s:.0f} s; "
             "close other programs that use it, or plug it in again"
         ) from error
     image_wh = (first.shape[1], first.shape[0])

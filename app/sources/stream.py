@@ -45,7 +45,7 @@ class StreamTimeouts:
 def open_stream(url: str, timeouts: StreamTimeouts | None = None) -> ThreadedSource:
     """A live network stream; a finished film at an http address is read like a file instead, without drops.
 
-    Raises: UsageError where nothing answers in time or it is no video. While running, lost connections are tried
+    Raises: UsageError where nothing responds in time or it is no video. While running, lost connections are tried
     again with growing pauses and told in `warnings`; RunError once `give_up_s` have passed without a picture.
     """
     limits = timeouts or StreamTimeouts()

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from bodycast.app.estimation.projection import mesh_boxes
 from bodycast.app.pipeline.smoothing import Unsteady
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, PosedBodies
-from bodycast.app.tracking.border import Carried
+from bodycast.app.tracking.border import ExtrapolatedTrack
 from bodycast.app.tracking.followed_person import FollowedPerson, FollowOptions, in_picture, same_body
 from bodycast.app.tracking.follower import Confirmed
 from bodycast.hmr.geometry import boxes
@@ -34,7 +34,7 @@ Look = Callable[[Frame, F32, Intrinsics], tuple[BodyEstimates, PosedBodies]]
 """The network's answer for one box (1,4) px of a frame: one row, or none where it is no use."""
 
 
-class Hindsight:
+class Backfill:
     """Frames with everybody who is followed in, the same frames in order with those who proved to be people out."""
 
     def __init__(self, look: Look, options: FollowOptions, hold_s: float) -> None:
@@ -132,7 +132,7 @@ class Hindsight:
             if added is None:
                 backwards = list(self._waiting)[:index:-1]
                 path = [held for held in backwards if key in held.estimates.id.tolist()]
-                self._carry(key, path, range(index, -1, -1))
+                self._extrapolate(key, path, range(index, -1, -1))
                 return
             self._waiting[index] = added
 
@@ -141,15 +141,15 @@ class Hindsight:
         with_him = [(i, held) for i, held in enumerate(self._waiting) if key in held.estimates.id.tolist()]
         believed = [held for _, held in with_him if held.frame.time_s < self._until_s[key]]
         doubted = [i for i, held in with_him if held.frame.time_s >= self._until_s[key]]
-        carried = self._carry(key, believed, doubted)
+        carried = self._extrapolate(key, believed, doubted)
         if carried:
             rest = doubted[carried:]
             self._until_s[key] = self._waiting[rest[0]].frame.time_s if rest else np.inf
 
-    def _carry(self, key: int, path: Sequence[Unsteady], indices: Iterable[int]) -> int:
+    def _extrapolate(self, key: int, path: Sequence[Unsteady], indices: Iterable[int]) -> int:
         """Carry somebody from the end of `path` through the held frames with these indices, while he is in the picture
         and nobody else is there; gives in how many he is."""
-        carried = Carried.over_the_border(key, path, self._options) if path else None
+        carried = ExtrapolatedTrack.over_the_border(key, path, self._options) if path else None
         if carried is None:
             return 0
         count = 0

@@ -24,7 +24,7 @@ from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
 RUN_UP_S = 0.25
 """How much of the believed path the velocity is taken from."""
 
-LONGEST_CARRY_S = 0.5
+LONGEST_EXTRAPOLATION_S = 0.5
 """Who would not be out of the picture by then is not on his way out: he is not carried at all."""
 
 MIN_SHARE_IN_PICTURE = 0.065
@@ -35,7 +35,7 @@ _MIN_RUN_UP = 3  # frames
 
 
 @dataclass(frozen=True, slots=True)
-class Carried:
+class ExtrapolatedTrack:
     """Somebody as he was last believed (one row), and his velocity (2,) in px/s across the border."""
 
     estimates: BodyEstimates
@@ -49,7 +49,7 @@ class Carried:
         """From the frames in which `key` was believed, in the order of going: forwards or backwards in time.
 
         None where he is not on his way over the border: his path is too short to tell, he is wholly in the picture,
-        or going on like that would still leave him in it after `LONGEST_CARRY_S`.
+        or going on like that would still leave him in it after `LONGEST_EXTRAPOLATION_S`.
         """
         last = path[-1]
         near = [held for held in path if abs(held.frame.time_s - last.frame.time_s) <= RUN_UP_S]
@@ -68,7 +68,7 @@ class Carried:
             return None
         share = _share_in_picture(bodies.vertices[0], last.intrinsics)
         carried = cls(estimates, bodies, last.frame.time_s, share, np.where(outwards, velocity, 0.0))
-        leaves = carried.at(last.frame.time_s + direction * LONGEST_CARRY_S, last.intrinsics, options) is None
+        leaves = carried.at(last.frame.time_s + direction * LONGEST_EXTRAPOLATION_S, last.intrinsics, options) is None
         return carried if leaves else None
 
     def at(

@@ -1,4 +1,4 @@
-"""When the detector runs, and where: at once for files, beside the pipeline for live sources (DESIGN 5)."""
+"""When the detector runs, and where: at once for files, beside the pipeline for live sources."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class DetectionSchedule:
 
 @dataclass(frozen=True, slots=True)
 class Detected:
-    """The detector's answer about the frame at `time_s`, and the seconds that it took."""
+    """The detections in the frame at `time_s`, and the seconds that it took."""
 
     detections: Detections
     time_s: float
@@ -61,7 +61,7 @@ class DetectionRunner(Protocol):
         ...
 
     def poll(self) -> Detected | None:
-        """The finished answer, once; None where there is none. Raises what the detector raised."""
+        """The finished detections, once; None where there is none. Raises what the detector raised."""
         ...
 
     def close(self) -> None:
@@ -70,7 +70,7 @@ class DetectionRunner(Protocol):
 
 
 class DetectAtOnce:
-    """For files: `submit` returns when the answer is there."""
+    """For files: `submit` returns when the detections are there."""
 
     def __init__(self, detector: Detector) -> None:
         self._detector = detector
@@ -82,7 +82,7 @@ class DetectAtOnce:
         return True
 
     def poll(self) -> Detected | None:
-        """The answer of the last `submit`, once."""
+        """The detections of the last `submit`, once."""
         finished, self._finished = self._finished, None
         return finished
 
@@ -116,7 +116,7 @@ class DetectInBackground:
             return True
 
     def poll(self) -> Detected | None:
-        """The answer if it is there. Raises what the detector raised, with its traceback."""
+        """The detections if they are there. Raises what the detector raised, with its traceback."""
         with self._changed:
             if self._error is not None:
                 raise self._error

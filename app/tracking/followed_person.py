@@ -22,7 +22,7 @@ class FollowOptions:
     low_score_s: float = 0.5  # a score below min_score, or a mesh not to be believed, ends a track after this time
     sure_score: float = 0.5  # mean score below which nobody is shown anew, and the detector is asked about the others
     fading: float = 0.85  # share of his best mean score below which somebody fades: a reason to look soon
-    steady_s: float = 0.3  # time constant of the mean score
+    mean_score_s: float = 0.3  # time constant of the mean score
     max_missed: int = 4  # detections in a row that miss a person whose mean score is below sure_score
     max_replaced: int = 2  # detections in a row that see a newcomer where he is: his mesh has slid off that body
     max_hidden: int = 10  # the same where it is somebody known: he may be behind him
@@ -58,7 +58,7 @@ class FollowOptions:
 @dataclass(slots=True, eq=False)
 class FollowedPerson:
     """The state of one track. `key` is internal; `id` is what users see, 0 for a newcomer: he is followed, not shown.
-    `evidence`: of the detector, for a newcomer. `steady_score`: mean network score over the last `steady_s`, and
+    `evidence`: of the detector, for a newcomer. `mean_score`: mean network score over the last `mean_score_s`, and
     `best_score` the highest that it has been. `rival_of`: key of the person whom this one may turn out to be, for its
     first frame only.
 
@@ -76,7 +76,7 @@ class FollowedPerson:
     tracker_id: int = 0
     score: float = 1.0
     evidence: float = 0.0
-    steady_score: float | None = None
+    mean_score: float | None = None
     best_score: float = 0.0
     low_since_s: float | None = None
     unsure_since_s: float | None = None
@@ -157,15 +157,13 @@ class FollowedPerson:
     def take_score(self, score: float, time_s: float, options: FollowOptions) -> None:
         """The network's score of the mesh at `time_s`."""
         before_s = self.history[-2][0] if len(self.history) > 1 else time_s
-        weight = 1.0 - float(np.exp(-max(time_s - before_s, 0.0) / options.steady_s))
+        weight = 1.0 - float(np.exp(-max(time_s - before_s, 0.0) / options.mean_score_s))
         self.score = score
-        self.steady_score = (
-            score if self.steady_score is None else self.steady_score + weight * (score - self.steady_score)
-        )
+        self.mean_score = score if self.mean_score is None else self.mean_score + weight * (score - self.mean_score)
         self.low_since_s = _since(self.low_since_s, score < options.min_score, time_s)
-        self.unsure_since_s = _since(self.unsure_since_s, self.steady_score < options.sure_score, time_s)
-        self.best_score = max(self.best_score, self.steady_score)
-        self.fading_since_s = _since(self.fading_since_s, self.steady_score < options.fading * self.best_score, time_s)
+        self.unsure_since_s = _since(self.unsure_since_s, self.mean_score < options.sure_score, time_s)
+        self.best_score = max(self.best_score, self.mean_score)
+        self.fading_since_s = _since(self.fading_since_s, self.mean_score < options.fading * self.best_score, time_s)
 
     @property
     def uncertain(self) -> bool:

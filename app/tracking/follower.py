@@ -1,4 +1,4 @@
-"""Following people from mesh to mesh, so that the detector may run rarely (DESIGN 5).
+"""Following people from mesh to mesh, so that the detector may run rarely.
 
 The next crop of a person comes from the mesh just recovered: its box, padded, predicted to the next frame with a
 constant velocity in pixels per second. The detector's boxes, whenever they come, find new people, confirm the
@@ -230,7 +230,7 @@ class Follower:
         shown = np.array([other.box for other in self._people if other.id]).reshape(-1, 4)
         hidden = bool((covered_fraction(person.box[None], shown) > options.hidden_fraction).any())
         needed = options.hidden_evidence if hidden else options.confirm_evidence
-        return person.evidence >= share * needed and (person.steady_score or 0.0) >= options.sure_score
+        return person.evidence >= share * needed and (person.mean_score or 0.0) >= options.sure_score
 
     def _miss(self, person: FollowedPerson, found: F64, time_s: float) -> None:
         """A detection did not see somebody: an early end for a newcomer, a mark against anybody else."""

@@ -92,10 +92,10 @@ def test_the_networks_of_a_run_are_the_presets_unless_one_is_named() -> None:
 
 
 def test_the_flip_test_is_a_flag_and_a_presets_default() -> None:
-    assert not parsed().network.mirror and parsed("--mirror").network.mirror
-    assert parsed("--preset", "balanced").network.mirror
-    assert not parsed("--preset", "balanced", "--no-mirror").network.mirror
-    assert parsed().network.fit and not parsed("--no-fit").network.fit
+    assert not parsed().network.flip_test and parsed("--flip-test").network.flip_test
+    assert parsed("--preset", "balanced").network.flip_test
+    assert not parsed("--preset", "balanced", "--no-flip-test").network.flip_test
+    assert parsed().network.refine_keypoints and not parsed("--no-refine-keypoints").network.refine_keypoints
 
 
 def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -200,8 +200,8 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["export-motion", "nowhere.npz", "x.bvh"], "nowhere.npz"),
-        (["export-motion", "nowhere.npz"], ": missing OUT The file to write; its ending says the format (see "),
+        (["convert", "nowhere.npz", "x.bvh"], "nowhere.npz"),
+        (["convert", "nowhere.npz"], ": missing OUT The file to write; its ending says the format (see "),
         (["convert-body", "nowhere.pkl", "x.npz"], "nowhere.pkl"),
         (["run", "nowhere.mp4", "--no-window", "--output", "never"], "nowhere.mp4"),
         (["convert-body", "a", "b", "--force"], "unknown flag --force"),

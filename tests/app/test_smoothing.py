@@ -7,7 +7,7 @@ from collections import deque
 import numpy as np
 import pytest
 
-from bodycast.app.pipeline.smoothing import Steady, Steadying, Unsteady
+from bodycast.app.pipeline.smoothing import SmoothingStage, Steady, Unsteady
 from bodycast.app.records import BodyEstimates, Frame, PosedBodies
 from bodycast.hmr.geometry.camera import Intrinsics
 
@@ -74,31 +74,31 @@ def depths(steady: list[Steady]) -> list[tuple[int, list[float]]]:
 
 
 def test_without_a_lag_every_frame_comes_back_at_once() -> None:
-    steadying = Steadying(LateSmoother(0.0))
+    smoothing = SmoothingStage(LateSmoother(0.0))
     for index in range(3):
-        assert depths(steadying.push(unsteady(index, [1]))) == [(index, [index + 0.25])]
-    assert steadying.finish() == []
+        assert depths(smoothing.push(unsteady(index, [1]))) == [(index, [index + 0.25])]
+    assert smoothing.finish() == []
 
 
 @pytest.mark.parametrize("frames_late", [1, 3])
 def test_answers_meet_the_frames_that_they_are_about(frames_late: int) -> None:
-    steadying = Steadying(LateSmoother(frames_late * STEP_S))
+    smoothing = SmoothingStage(LateSmoother(frames_late * STEP_S))
     given: list[tuple[int, list[float]]] = []
     for index in range(10):
-        now = depths(steadying.push(unsteady(index, [1])))
+        now = depths(smoothing.push(unsteady(index, [1])))
         assert len(now) == (1 if index >= frames_late else 0)
         given += now
-    given += depths(steadying.finish())
+    given += depths(smoothing.finish())
     assert given == [(index, [index + 0.25]) for index in range(10)]
 
 
 def test_people_who_have_left_or_come_since_do_not_confuse_the_rows() -> None:
-    steadying = Steadying(LateSmoother(2 * STEP_S))
+    smoothing = SmoothingStage(LateSmoother(2 * STEP_S))
     ids = [[1, 2], [1, 2], [2], [2, 3], [3], [3]]
     given: list[Steady] = []
     for index, present in enumerate(ids):
-        given += steadying.push(unsteady(index, present))
-    given += steadying.finish()
+        given += smoothing.push(unsteady(index, present))
+    given += smoothing.finish()
     assert [entry.estimates.id.tolist() for entry in given] == ids
     assert [entry.of.frame.index for entry in given] == list(range(6))
     # Person 1 left before the answers about his two frames came, and has them all the same.
@@ -114,28 +114,28 @@ def test_who_has_left_is_held_unseen_for_as_long_as_the_lag() -> None:
             heard.append(dict(zip(estimates.id.tolist(), estimates.score.tolist(), strict=True)))
             return super().update(estimates, time_s)
 
-    steadying = Steadying(Listening(2 * STEP_S))
+    smoothing = SmoothingStage(Listening(2 * STEP_S))
     for index, present in enumerate([[1, 2], [2], [2], [2], [1, 2]]):
-        steadying.push(unsteady(index, present))
+        smoothing.push(unsteady(index, present))
     assert heard == [{1: 1, 2: 1}, {1: 0, 2: 1}, {1: 0, 2: 1}, {2: 1}, {1: 1, 2: 1}]
 
 
 def test_empty_frames_wait_like_all_others() -> None:
-    steadying = Steadying(LateSmoother(2 * STEP_S))
-    given = [entry for index in range(4) for entry in steadying.push(unsteady(index, []))]
-    assert [entry.of.frame.index for entry in given + steadying.finish()] == [0, 1, 2, 3]
+    smoothing = SmoothingStage(LateSmoother(2 * STEP_S))
+    given = [entry for index in range(4) for entry in smoothing.push(unsteady(index, []))]
+    assert [entry.of.frame.index for entry in given + smoothing.finish()] == [0, 1, 2, 3]
 
 
 def test_irregular_frames_come_out_once_each_and_in_order() -> None:
-    steadying = Steadying(LateSmoother(0.1))
+    smoothing = SmoothingStage(LateSmoother(0.1))
     times_s = [0.0, 0.01, 0.3, 0.31, 0.32, 0.9]
-    given = [entry for index, time_s in enumerate(times_s) for entry in steadying.push(unsteady(index, [1], time_s))]
-    assert [entry.of.frame.time_s for entry in given + steadying.finish()] == times_s
+    given = [entry for index, time_s in enumerate(times_s) for entry in smoothing.push(unsteady(index, [1], time_s))]
+    assert [entry.of.frame.time_s for entry in given + smoothing.finish()] == times_s
 
 
 def test_frames_behind_a_hurried_one_lie_between_the_answers_before_and_after_them() -> None:
-    steadying = Steadying(LateSmoother(0.1))
-    given = [steadying.push(unsteady(k, [1], time_s)) for k, time_s in enumerate([0.0, 0.1, 0.12, 0.14, 0.3])]
+    smoothing = SmoothingStage(LateSmoother(0.1))
+    given = [smoothing.push(unsteady(k, [1], time_s)) for k, time_s in enumerate([0.0, 0.1, 0.12, 0.14, 0.3])]
     assert [len(steady) for steady in given] == [0, 1, 0, 0, 3]
     # Asked about nothing between the frames at 0 and at 0.14 s, who move on by 3 m.
     found = [depth for _, (depth,) in depths(given[4])]
@@ -143,18 +143,18 @@ def test_frames_behind_a_hurried_one_lie_between_the_answers_before_and_after_th
 
 
 def test_the_first_frames_that_are_due_together_share_an_answer() -> None:
-    steadying = Steadying(LateSmoother(0.1))
-    given = [steadying.push(unsteady(k, [1], time_s)) for k, time_s in enumerate([0.0, 0.02, 0.4])]
+    smoothing = SmoothingStage(LateSmoother(0.1))
+    given = [smoothing.push(unsteady(k, [1], time_s)) for k, time_s in enumerate([0.0, 0.02, 0.4])]
     assert [len(steady) for steady in given] == [0, 0, 2]
     assert depths(given[2]) == [(0, [1.25]), (1, [1.25])]
 
 
 def test_after_a_reset_nothing_of_the_old_shot_is_left() -> None:
     smoother = LateSmoother(2 * STEP_S)
-    steadying = Steadying(smoother)
+    smoothing = SmoothingStage(smoother)
     for index in range(3):
-        steadying.push(unsteady(index, [1]))
-    assert len(steadying.finish()) == 2
-    steadying.reset()
+        smoothing.push(unsteady(index, [1]))
+    assert len(smoothing.finish()) == 2
+    smoothing.reset()
     assert smoother.resets == 1
-    assert steadying.push(unsteady(100, [2])) == []
+    assert smoothing.push(unsteady(100, [2])) == []

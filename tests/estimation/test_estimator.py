@@ -12,7 +12,7 @@ pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.estimation.cropper import crop_people
 from bodycast.app.estimation.estimator import MIN_SCALE, Estimator
-from bodycast.app.estimation.finite_rows import MAX_EMPTY_ANSWERS
+from bodycast.app.estimation.finite_rows import MAX_EMPTY_OUTPUTS
 from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.engines.package import TensorSpec
 from bodycast.hmr.body.body_model import BodyModel
@@ -91,7 +91,7 @@ def test_limbs_are_moved_onto_the_joints_seen(tmp_path: Path, fit: bool) -> None
     body = BodyModel.load()
     folder = hmr_package(tmp_path / "blind").folder
     blind = Estimator(folder, "onnxruntime", "cpu")
-    assert "joints seen" not in blind.describe()
+    assert "refined on the keypoints" not in blind.describe()
     plain = blind.estimate(crops, camera, WH)
     blind.close()
 
@@ -102,8 +102,10 @@ def test_limbs_are_moved_onto_the_joints_seen(tmp_path: Path, fit: bool) -> None
     sides = np.array([transform.size_px for transform in crops.transforms])[:, None]
     there = (wrist_px(plain) - centres) / sides
     hand = (float(there[0, 0]), float(there[0, 1]) - 0.06)
-    opened = Estimator(hmr_package(tmp_path / "seeing", keypoints=seen_at(hand)).folder, "onnxruntime", "cpu", fit=fit)
-    assert ("joints seen" in opened.describe()) == fit
+    opened = Estimator(
+        hmr_package(tmp_path / "seeing", keypoints=seen_at(hand)).folder, "onnxruntime", "cpu", refine_keypoints=fit
+    )
+    assert ("refined on the keypoints" in opened.describe()) == fit
     bodies = opened.estimate(crops, camera, WH)
     opened.close()
     left = (wrist_px(bodies)[0] - centres[0]) / sides[0] - hand
@@ -116,7 +118,7 @@ def test_limbs_are_moved_onto_the_joints_seen(tmp_path: Path, fit: bool) -> None
 def test_keypoints_of_another_body_are_left_alone(tmp_path: Path) -> None:
     folder = hmr_package(tmp_path / "smpl", keypoints=seen_at((0.1, 0.1)), body="smpl-neutral").folder
     opened = Estimator(folder, "onnxruntime", "cpu")
-    assert "joints seen" not in opened.describe()
+    assert "refined on the keypoints" not in opened.describe()
     opened.close()
 
 
@@ -163,7 +165,7 @@ def test_nothing_finite_for_a_while_stops_the_run_with_the_name(tmp_path: Path) 
     package = hmr_package(tmp_path / "hmr", camera=(0.9, float("nan"), 0.0))
     estimator = Estimator(package.folder, "onnxruntime", "cpu")
     crops = crops_of([[100, 100, 300, 600]])
-    for _ in range(MAX_EMPTY_ANSWERS - 1):
+    for _ in range(MAX_EMPTY_OUTPUTS - 1):
         assert len(estimator.estimate(crops, Intrinsics.default(WH), WH)) == 0
     with pytest.raises(RunError, match="output 'camera' has values that are not finite"):
         estimator.estimate(crops, Intrinsics.default(WH), WH)
@@ -185,7 +187,7 @@ def test_one_body_that_is_not_finite_is_left_out_and_counted(tmp_path: Path, mon
     assert bodies.id.tolist() == [whole.id[1]]
     np.testing.assert_array_equal(bodies.transl_m, whole.transl_m[1:])
     np.testing.assert_array_equal(bodies.pose, whole.pose[1:])
-    assert estimator.warnings == ("1 bodies were left out: the engine's answer was not finite",)
+    assert estimator.warnings == ("1 bodies were left out: the engine's output was not finite",)
 
 
 def test_lite_input(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""`--mirror`: the numpy mean is the network's own, and a mirrored crop gets the mirrored body."""
+"""`--flip-test`: the numpy mean is the network's own, and a mirrored crop gets the mirrored body."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ def _one_crop(pixels: np.ndarray) -> CropBatch:
 def test_both_images_reach_the_network(tmp_path: Path, mirror: bool) -> None:
     """The tiny network answers a camera off the middle for any crop; together with a mirror image, one in it."""
     folder = hmr_package(tmp_path / "hmr", camera=(0.8, 0.1, -0.2)).folder
-    opened = Estimator(folder, "onnxruntime", "cpu", mirror=mirror)
-    assert ("mirror" in opened.describe()) == mirror
+    opened = Estimator(folder, "onnxruntime", "cpu", flip_test=mirror)
+    assert ("flip test" in opened.describe()) == mirror
     bodies = opened.estimate(_one_crop(np.zeros((*HW, 3), np.uint8)), Intrinsics.default(WH), WH)
     opened.close()
     assert len(bodies) == 1
@@ -101,6 +101,6 @@ def test_both_images_reach_the_network(tmp_path: Path, mirror: bool) -> None:
 
 def test_a_graph_that_mirrors_by_itself_is_asked_once(tmp_path: Path) -> None:
     folder = hmr_package(tmp_path / "hmr", arguments={"mirror": True}).folder
-    opened = Estimator(folder, "onnxruntime", "cpu", mirror=True)
+    opened = Estimator(folder, "onnxruntime", "cpu", flip_test=True)
     assert "mirror" not in opened.describe()
     opened.close()

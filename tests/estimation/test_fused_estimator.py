@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
 from bodycast.app.errors import RunError, UsageError
-from bodycast.app.estimation.finite_rows import MAX_EMPTY_ANSWERS
+from bodycast.app.estimation.finite_rows import MAX_EMPTY_OUTPUTS
 from bodycast.app.estimation.fused_estimator import FusedEstimator, find_fusion
 from bodycast.app.estimation.keypoints import COCO_OF, KeypointNetwork
 from bodycast.app.records import Frame, Tracks
@@ -43,7 +43,7 @@ def scene(boxes: np.ndarray = BOX, level: int = 200) -> tuple[Frame, Tracks]:
 def opened(tmp_path: Path, keypoints: np.ndarray, fit: bool = True, **fusion: object) -> FusedEstimator:
     seen = KeypointNetwork(pose_package(tmp_path / "pose", keypoints).folder, "onnxruntime", "cpu")
     package = fusion_package(tmp_path / "fusion", facing(), **fusion)  # type: ignore[arg-type]
-    return FusedEstimator(seen, load_package(package.folder), device="cpu", fit=fit)
+    return FusedEstimator(seen, load_package(package.folder), device="cpu", refine_keypoints=fit)
 
 
 def test_the_body_stands_where_the_crops_camera_says(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_the_flip_test_is_the_mean_with_the_mirror_image(tmp_path: Path) -> None
     keypoints = np.full((17, 3), 0.5, np.float32)
     keypoints[:, 0] = 0.1
     folder = pose_package(tmp_path / "p", keypoints).folder
-    seen = KeypointNetwork(folder, "onnxruntime", "cpu", flip=True)
+    seen = KeypointNetwork(folder, "onnxruntime", "cpu", flip_test=True)
     found = seen.look(np.zeros((1, 64, 64, 3), np.uint8))[0]
     np.testing.assert_allclose(found[:, 0], (0.1 + (-0.1 - 1 / 64)) / 2, atol=1e-6)
     assert "flip test" in seen.describe()
@@ -158,7 +158,7 @@ def test_answers_that_are_no_numbers_are_left_out_and_end_the_run(tmp_path: Path
     estimator = opened(tmp_path, np.zeros((17, 3), np.float32), camera=(np.nan, 0.0, 0.0))
     frame, tracks = scene()
     crops = estimator.crop(frame, tracks)
-    for _ in range(MAX_EMPTY_ANSWERS - 1):
+    for _ in range(MAX_EMPTY_OUTPUTS - 1):
         assert len(estimator.estimate(crops, CAMERA, WH)) == 0
     assert "bodies were left out" in estimator.warnings[0]
     with pytest.raises(RunError, match="not finite"):

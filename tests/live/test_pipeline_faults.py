@@ -180,7 +180,7 @@ def test_memory_stays_bounded(live: bool) -> None:
 
     sink = MemorySink(delay_s=0.001, keep=lambda result: None)
     world = World(images=endless(), live=live, fps=500.0, sinks=[sink])  # type: ignore[arg-type]
-    pipeline = Pipeline(world.stages(), PipelineOptions(hindsight_s=0.02))  # 10 frames held
+    pipeline = Pipeline(world.stages(), PipelineOptions(backfill_s=0.02))  # 10 frames held
     tracemalloc.start()
     try:
         summary = pipeline.run()

@@ -9,6 +9,7 @@ import numpy as np
 
 from bodycast.app.pipeline.pipeline import Pipeline
 from bodycast.app.pipeline.stages import PipelineOptions
+from bodycast.app.records import FrameResult
 from tests.live.fakes import (
     FakeDetector,
     FakeEstimator,
@@ -217,3 +218,16 @@ def test_no_more_frames_than_asked_for() -> None:
     assert (summary.frames_in, summary.frames_out, summary.exit_reason) == (7, 7, "7 frames, as asked for")
     assert pipeline.progress().frame_count == 7
     assert world.sinks[0].closes == 1 and summary.hanging == ()
+
+
+def test_the_selfie_view_mirrors_the_window_and_not_the_files() -> None:
+    def columns(result: FrameResult) -> list[int]:
+        return result.overlay[0, [0, -1]].max(axis=-1).tolist()
+
+    window = FakeWindow()
+    window._keep = columns
+    sink = MemorySink(keep=columns)
+    world = World(images=walk(8), window=window, sinks=[sink])
+    assert Pipeline(world.stages(), PipelineOptions(hud=False, mirror=True)).run().failure is None
+    assert window.kept == [pair[::-1] for pair in sink.kept]
+    assert any(left != right for left, right in sink.kept)

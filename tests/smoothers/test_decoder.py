@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from bodycast.app.errors import UsageError
-from bodycast.app.pipeline.smoothing import Steadying, Unsteady
+from bodycast.app.pipeline.smoothing import SmoothingStage, Unsteady
 from bodycast.app.records import BodyEstimates, Frame, PosedBodies
 from bodycast.app.smoothers.diffusion.decoder import (
     AT_ONCE,
@@ -140,13 +140,13 @@ def waiting(time_s: float, people: list[BodyEstimates]) -> Unsteady:
 def test_every_frame_of_a_film_gets_an_answer_in_order(smoother: DecodedSmoother) -> None:
     """People come, go and stay; a film ends before the lag is over."""
     smoother.reset()
-    steadying, finished = Steadying(smoother), []
+    smoothing, finished = SmoothingStage(smoother), []
     for k in range(80):
         people = [body(k / 30, 0.05, person=1)] if k < 30 or k > 50 else []
         if k > 20:
             people.append(body(k / 30, 0.05, person=2))
-        finished += steadying.push(waiting(k / 30, people))
-    finished += steadying.finish()
+        finished += smoothing.push(waiting(k / 30, people))
+    finished += smoothing.finish()
     assert [round(30 * done.of.frame.time_s) for done in finished] == list(range(80))
     assert all(np.isfinite(done.estimates.pose).all() for done in finished)
 

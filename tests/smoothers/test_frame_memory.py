@@ -7,7 +7,7 @@ import pytest
 
 from bodycast.app.smoothers.diffusion.frame_memory import KEEP_S, FrameMemory, lagrange
 from bodycast.app.smoothers.diffusion.motion_features import SLOT_AGES_S, WIDTH
-from bodycast.app.smoothers.diffusion.trajectories import Answers, with_clean_frames
+from bodycast.app.smoothers.diffusion.trajectories import Trajectories, with_clean_frames
 
 ONE = np.array([1], np.int32)
 
@@ -116,7 +116,7 @@ def test_frames_are_believed_where_they_move_more_than_they_shake() -> None:
 
 
 def test_a_hidden_persons_answer_goes_on_from_the_last_seen_one_and_comes_back_gradually() -> None:
-    answers = Answers(np.array(SLOT_AGES_S))
+    answers = Trajectories(np.array(SLOT_AGES_S))
     at, seen = np.array([0]), np.array([True])
     answers.begin(at, 1)
     step_s = np.array([1 / 30])
@@ -134,7 +134,7 @@ def test_answers_flow_into_each_other_and_movement_passes() -> None:
     rng = np.random.default_rng(0)
 
     def shown(noise: float) -> np.ndarray:
-        answers = Answers(ages)
+        answers = Trajectories(ages)
         answers.begin(at, 1)
         found = []
         for frame in range(60):
@@ -149,7 +149,7 @@ def test_answers_flow_into_each_other_and_movement_passes() -> None:
 
 
 def test_an_answer_long_after_the_last_one_begins_anew() -> None:
-    answers = Answers(np.array(SLOT_AGES_S))
+    answers = Trajectories(np.array(SLOT_AGES_S))
     at, seen = np.array([0]), np.array([True])
     answers.begin(at, 1)
     for value, now_s in ((1.0, 0.0), (4.0, 0.5)):

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bodycast.app.records import BodyEstimates
-from bodycast.app.smoothers.interpolation import between
+from bodycast.app.smoothers.interpolation import interpolate_bodies
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.smoothers.test_diffusion import body
 
@@ -23,11 +23,11 @@ def turned(angle_rad: float, person: int) -> BodyEstimates:
 def test_joints_turn_at_a_constant_speed_and_who_is_new_is_as_he_is() -> None:
     earlier = BodyEstimates.joined([turned(9.0, 5), turned(0.0, 1)])
     later = BodyEstimates.joined([turned(1.0, 1), turned(2.0, 2)])
-    found = between(earlier, later, 0.25)
+    found = interpolate_bodies(earlier, later, 0.25)
     assert found.id.tolist() == [1, 2]
     np.testing.assert_allclose(found.pose[0], turned(0.25, 1).pose[0], atol=1e-6)
     np.testing.assert_allclose(found.transl_m[0], [0.25, 0, 3], atol=1e-6)
     np.testing.assert_allclose(found.betas[0], 0.25, atol=1e-6)
     np.testing.assert_array_equal(found.pose[1], later.pose[1])
-    np.testing.assert_array_equal(between(BodyEstimates.empty(), later, 0.5).pose, later.pose)
+    np.testing.assert_array_equal(interpolate_bodies(BodyEstimates.empty(), later, 0.5).pose, later.pose)
     assert later.transl_m[0, 0] == 1.0

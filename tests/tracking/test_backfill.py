@@ -7,8 +7,8 @@ import pytest
 
 from bodycast.app.pipeline.smoothing import Unsteady
 from bodycast.app.records import F32, BodyEstimates, Frame, PosedBodies
-from bodycast.app.tracking import backfill as hindsight
-from bodycast.app.tracking.backfill import Hindsight
+from bodycast.app.tracking import backfill
+from bodycast.app.tracking.backfill import Backfill
 from bodycast.app.tracking.followed_person import FollowOptions
 from bodycast.app.tracking.follower import Confirmed
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -78,7 +78,7 @@ def nobody() -> F32:
 
 def run(look: Looks, hold_s: float, frames: int, first: int, shown: int, ended_at: int | None = None) -> list[Unsteady]:
     """Somebody with key 7 is followed from frame `first` on and confirmed as id 1 in frame `shown`."""
-    held = Hindsight(look, FollowOptions(), hold_s)
+    held = Backfill(look, FollowOptions(), hold_s)
     released: list[Unsteady] = []
     for index in range(frames):
         gone = ended_at is not None and index >= ended_at
@@ -103,7 +103,7 @@ def test_a_late_confirmation_reaches_back_as_far_as_the_network_sees_the_person(
 
 def test_nothing_is_held_for_a_live_source() -> None:
     look = Looks(from_s=0.0)
-    held = Hindsight(look, FollowOptions(), 0.0)
+    held = Backfill(look, FollowOptions(), 0.0)
     assert len(held.push(unsteady(0, [7], at(0)), confirmed([7], [0], at(0)))) == 1
     (shown,) = held.push(unsteady(1, [7], at(2)), confirmed([7], [1], at(2)))
     assert shown.estimates.id.tolist() == [1]
@@ -121,15 +121,15 @@ def test_the_frames_in_which_an_ended_track_was_not_believed_lose_it() -> None:
 
 
 def test_pictures_are_held_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hindsight, "MAX_HELD_BYTES", 3 * WH[0] * WH[1] * 3)
-    held = Hindsight(Looks(0.0), FollowOptions(), 100.0)
+    monkeypatch.setattr(backfill, "MAX_HELD_BYTES", 3 * WH[0] * WH[1] * 3)
+    held = Backfill(Looks(0.0), FollowOptions(), 100.0)
     counts = [len(held.push(unsteady(i, [], nobody()), confirmed([], [], nobody()))) for i in range(6)]
     assert counts == [0, 0, 0, 1, 1, 1]
 
 
 @pytest.mark.parametrize("hold_s", [0.0, 0.5])
 def test_days_of_people_who_come_and_go_leave_nothing_behind(hold_s: float) -> None:
-    held = Hindsight(Looks(9999.0), FollowOptions(), hold_s)
+    held = Backfill(Looks(9999.0), FollowOptions(), hold_s)
     for index in range(400):
         # Each frame somebody new is shown, ends in the next, and a false find ends before it was ever in a frame.
         ended = {index - 1: np.inf, 10_000 + index: np.inf}
@@ -139,7 +139,7 @@ def test_days_of_people_who_come_and_go_leave_nothing_behind(hold_s: float) -> N
 
 
 def test_who_is_confirmed_only_at_the_end_is_written_in_the_frames_that_are_held() -> None:
-    held = Hindsight(Looks(0.0), FollowOptions(), 2.0)
+    held = Backfill(Looks(0.0), FollowOptions(), 2.0)
     assert not held.holds
     for index in range(2):
         assert (
@@ -166,7 +166,7 @@ class Walker:
 def walk(walker: Walker, seen: range, shown: int, ended: tuple[int, float] | None = None) -> list[Unsteady]:
     """16 frames; key 7 is followed in those of `seen` and confirmed as id 1 in frame `shown`. ended: the frame in which
     his track ends, and since when he was not believed."""
-    held = Hindsight(walker, FollowOptions(), 5.0)
+    held = Backfill(walker, FollowOptions(), 5.0)
     released: list[Unsteady] = []
     for index in range(16):
         keys = [7] if index in seen else []
@@ -207,7 +207,7 @@ def test_nobody_is_carried_who_is_not_on_his_way_over_the_border(start_px: float
 
 def test_nobody_is_carried_onto_somebody_who_is_there() -> None:
     walker = Walker(660, -20, sure=range(5, 16))
-    held = Hindsight(walker, FollowOptions(), 5.0)
+    held = Backfill(walker, FollowOptions(), 5.0)
     for index in range(11):
         # Somebody else, id 1, is where the newcomer seems to come from; then the newcomer is found.
         keys = [3] if index < 5 else [7] if index >= 8 else []

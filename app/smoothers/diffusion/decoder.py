@@ -2,10 +2,10 @@
 
 The package `motion-decoder` turns windows of 2.7 seconds of what the engine saw of somebody into motion, as joints and
 bone twists; inverse kinematics makes poses of them (hmr/networks/temporal/diffusion_decoder.py). A window that ends now
-is decoded every 0.1 seconds. How far its answer lies from the live smoother's changes slowly: mostly it is the depth of
-limbs, where engines err for long. That difference, followed smoothly, is what the live answer is corrected by, at the
-lag; so the mesh is as steady as the live smoother's. Where people are, how they are shaped, and how somebody moves who
-has only just come, is the live smoother's answer alone.
+is decoded every 0.1 seconds. How far its estimate lies from the live smoother's changes slowly: mostly it is the depth
+of limbs, where engines err for long. That difference, followed smoothly, is what the live estimate is corrected by, at
+the lag; so the mesh is as smooth as the live smoother's. Where people are, how they are shaped, and how somebody moves
+who has only just come, is the live smoother's estimate alone.
 
 `--offline` is the same with a lag of two thirds of a window.
 """
@@ -50,7 +50,7 @@ AT_ONCE = 5
 """So many people's windows are decoded after one frame; of more, those first who have waited longest."""
 
 LEAST_SEEN_S = 0.5
-"""Nobody's motion is decoded who has been seen for less; a window that begins before him repeats his first frame."""
+"""Nobody's motion is decoded who has been seen for less; a window that begins before their first frame repeats it."""
 
 FOLLOW_S, FOLLOW_AT_ONCE_S = 0.07, 0.15
 """Time constants with which the correction follows the windows, each of which is a new one; the second at lag 0, where
@@ -67,7 +67,7 @@ SHAKING_M = 0.012
 decoder's: who hardly shakes hardly errs, and the decoder, which has seen 19 minutes of motion, is off by 20 mm."""
 
 STRANGE_M = 0.16
-"""Mean distance of joints between both at which the decoder counts half: a motion unlike all that it knows. Of the test
+"""Mean distance of joints of both at which the decoder counts half: a motion unlike all that it knows. Of the test
 clips' frames nine in ten stay below 0.12."""
 
 _ROUNDING_S = 1e-3
@@ -76,21 +76,21 @@ _ROUNDING_S = 1e-3
 @dataclass(slots=True)
 class _Seen:
     """One frame of one person: time, the pose (24,3,3) that was seen, None where it was not trusted, as a motion vector
-    (133,) too once a window needs it, and the live answer about it: pose (24,3,3), betas (10,), translation (3,); until
-    that is there, one about an earlier frame."""
+    (133,) too once a window needs it, and its live estimate: pose (24,3,3), betas (10,), translation (3,); until
+    that is there (`final`), one of an earlier frame."""
 
     time_s: float
     pose: F32 | None
     live: tuple[F32, F32, F32]
     motion: F32 | None = None
-    answered: bool = False
+    final: bool = False
 
 
 @dataclass(slots=True)
 class _Person:
     """Frames that still matter, newest last; decoded windows by the time of their last frame, and how far each is
     needed; when the next is due; the turns (24,3), axis-angle in the joints' own frames, that windows ask for, and
-    those of the answer about `corrected_s`, which follow them."""
+    those of the estimate at `corrected_s`, which follow them."""
 
     next_s: float
     frames: deque[_Seen] = field(default_factory=deque[_Seen])
@@ -107,14 +107,14 @@ class _Person:
         return self.frames[0]
 
     def follow(self, time_s: float, constant_s: float) -> None:
-        """Let the correction of an answer about this time follow what is asked."""
+        """Let the correction at this time follow what the windows ask for."""
         passed_s = max(time_s - self.corrected_s, 0.0)
         self.correction += np.float32(1 - np.exp(-passed_s / constant_s)) * (self.asked - self.correction)
         self.corrected_s = time_s
 
 
 class DecodedSmoother:
-    """`Smoother` by both networks. Its answers are about `lag_s` before the frame that came in."""
+    """`Smoother` by both networks. Its output is `lag_s` behind the frame that came in."""
 
     def __init__(
         self,
@@ -153,7 +153,7 @@ class DecodedSmoother:
 
     @property
     def lag_s(self) -> float:
-        """How far behind it answers, seconds."""
+        """How far its output is behind its input, seconds."""
         return self._lag_s
 
     def describe(self) -> str:
@@ -181,8 +181,8 @@ class DecodedSmoother:
             return live
         trusted = estimates.score / TRUSTED_SCORE >= HIDDEN_TRUST
         for row, person in enumerate(ids):
-            answer = live.pose[row], live.betas[row], live.transl_m[row]
-            self._remember(person, estimates.pose[row] if trusted[row] else None, answer, time_s)
+            body = live.pose[row], live.betas[row], live.transl_m[row]
+            self._remember(person, estimates.pose[row] if trusted[row] else None, body, time_s)
         decoded = self._decode(ids, time_s)
         known = [self._people[person] for person in ids]
         frames = [one.due(time_s - self._lag_s) for one in known]
@@ -202,18 +202,18 @@ class DecodedSmoother:
         return replace(live, pose=pose, betas=betas, transl_m=transl_m)
 
     def _remember(self, person: int, pose: F32 | None, live: tuple[F32, F32, F32], time_s: float) -> None:
-        """One more frame, and the live answer that came with it."""
+        """One more frame, and the live estimate that came with it."""
         known = self._people.get(person)
         if known is None or not 0 <= time_s - known.frames[-1].time_s <= MAX_GAP_S:
             known = self._people[person] = _Person(time_s + LEAST_SEEN_S)
         known.frames.append(_Seen(time_s, pose, live))
         about_s = time_s - self._live_lag_s + _ROUNDING_S
-        # The live answer is about the newest frame that is due; others, of a hurried camera, take the next one.
+        # The live estimate belongs to the newest frame that is due; others, of a hurried camera, take the next one.
         for frame in reversed(known.frames):
-            if frame.answered:
+            if frame.final:
                 break
             if frame.time_s <= about_s:
-                frame.live, frame.answered = live, True
+                frame.live, frame.final = live, True
         oldest_s = time_s - self._window_s - self._hop_s
         while len(known.frames) > 2 and known.frames[1].time_s <= oldest_s:
             known.frames.popleft()
@@ -237,7 +237,7 @@ class DecodedSmoother:
         except EngineError as error:
             raise RunError(str(error)) from error
         if not np.isfinite(found).all():
-            raise RunError(f"{self._engine.describe()}: answers that are not finite")
+            raise RunError(f"{self._engine.describe()}: outputs that are not finite")
         turns = -(-len(ids) // AT_ONCE)
         for person, seen, window in zip(asked, windows, found, strict=True):
             known = self._people[person]
@@ -246,7 +246,7 @@ class DecodedSmoother:
         return set(asked)
 
     def _ask(self, people: list[_Person], frames: list[_Seen]) -> None:
-        """How far the joints of these people's live answers about these frames should be turned."""
+        """How far the joints of these people's live estimates of these frames should be turned."""
         pose = np.stack([frame.live[0] for frame in frames])
         calm = motion_vectors(pose)
         drawn = calm + np.stack([self._offset(*of) for of in zip(people, frames, calm, strict=True)])
@@ -256,7 +256,7 @@ class DecodedSmoother:
             one.asked = asked
 
     def _offset(self, known: _Person, frame: _Seen, calm: F32) -> F32:
-        """(133,) from the live answer's motion vector (133,) about a frame towards the decoder's: the mean of the
+        """(133,) from the live estimate's motion vector (133,) of a frame towards the decoder's: the mean of the
         windows that have it, those counting most that have it in their middle."""
         total, mass, trust = np.zeros(WIDTH, np.float32), 0.0, 0.0
         for end_s, window, shakes in known.windows:
@@ -291,7 +291,7 @@ def _shaking(window: F32) -> float:
 
 
 def _motion_at(frames: deque[_Seen], at_s: F64) -> F32:
-    """(F,133) at times (F,): linear between what was seen, the first and the last held."""
+    """(F,133) at times (F,): linearly interpolated, the first and the last held."""
     seen = [(frame.time_s, frame.motion) for frame in frames if frame.motion is not None]
     times, motion = np.array([time_s for time_s, _ in seen]), np.stack([vector for _, vector in seen])
     at = np.clip(at_s, times[0], times[-1])

@@ -1,4 +1,4 @@
-"""Late answers for people who are too new for the network: one-euro's, of the time that is asked about."""
+"""Delayed one-euro estimates for people who are too new for the network: those of the output's time."""
 
 from __future__ import annotations
 

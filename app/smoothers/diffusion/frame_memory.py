@@ -46,7 +46,7 @@ _NEIGHBOURS = ((2, (4, 3, 1, 0)), (1, (2, 0)), (0, (1, 2)))
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """What the network is asked about N people: motion (N,F,147), age_s (N,F) and weight (N,F), 0 where there is no
+    """The network's input for N people: motion (N,F,147), age_s (N,F) and weight (N,F), 0 where there is no
     frame."""
 
     motion: F32
@@ -56,7 +56,7 @@ class Window:
 
 @dataclass(frozen=True, slots=True)
 class About:
-    """The frames that the answers are about, one of each of N people: time_s (N,), motion (N,147), noise (N,3): the
+    """The frames that the outputs belong to, one of each of N people: time_s (N,), motion (N,147), noise (N,3): the
     variance of the errors of all joints together, of the direction and of the log depth, infinite where that is not
     known; hidden (N,): the person was not seen in it, nor in a later one."""
 
@@ -70,9 +70,9 @@ class FrameMemory:
     """Frames of everybody. Methods take and give rows of `add`."""
 
     def __init__(self, capacity: int, lag_s: float) -> None:
-        """capacity: F, frames that the network's window holds. lag_s: how long before now the answers are about."""
+        """capacity: F, frames that the network's window holds. lag_s: of the outputs behind the newest frame."""
         self._capacity = capacity
-        # What has two later frames when it is asked about is not compared before it has them.
+        # What has two later frames when its output is due is not compared before it has them.
         self._comparisons = _NEIGHBOURS[:1] if lag_s >= _TWO_FRAMES_S else _NEIGHBOURS
         self._people = PeopleRows()
         self._motion = np.zeros((0, capacity, WIDTH), np.float32)
@@ -131,7 +131,7 @@ class FrameMemory:
         return self._trust[at, self._newest[at]] >= HIDDEN_TRUST
 
     def window(self, at: Rows, time_s: float) -> Window:
-        """What the network is asked with."""
+        """The network's input."""
         age_s = time_s - self._time_s[at]
         recent = age_s <= KEEP_S
         weight = np.where(recent, self._trust[at] * self._stands_for[at], np.float32(0))
@@ -139,7 +139,7 @@ class FrameMemory:
 
     def about(self, at: Rows, about_s: float) -> About:
         """The newest frames that are due at a time, or the oldest where none is: those whose pictures wait for the
-        answer. They are at that time, but for frame rates of which the lag is no multiple."""
+        output. They are at that time, but for frame rates of which the lag is no multiple."""
         times = self._time_s[at]
         there = np.isfinite(times)
         due = there & (times <= about_s + _ROUNDING_S)

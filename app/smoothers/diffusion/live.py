@@ -1,8 +1,8 @@
 """The diffusion smoother, live: the package `motion-diffusion` on every person's last seconds (docs/motion.md).
 
 It keeps the frames of the last 1.4 seconds of everybody, by their times, and asks the network, in one batch for all
-people, for the motion at `lag_s` before now. The answer before is the start of the next. Shape is not the network's
-business: it is filtered slowly, by the one-euro filter, which also answers while a person is too new for the network.
+people, for the motion at `lag_s` before now. Each estimate is the start of the next. Shape is not the network's
+task: it is filtered slowly, by the one-euro filter, which also stands in while a person is too new for the network.
 """
 
 from __future__ import annotations
@@ -19,7 +19,12 @@ from bodycast.app.smoothers.diffusion.first_frames import FirstFrames
 from bodycast.app.smoothers.diffusion.foot_lock import FootLock
 from bodycast.app.smoothers.diffusion.frame_memory import FrameMemory
 from bodycast.app.smoothers.diffusion.motion_features import SLOT_AGES_S, WIDTH, bodies_of, motion_rows
-from bodycast.app.smoothers.diffusion.trajectories import CLEAN_RATIO, CLEAN_RATIO_AT_ONCE, Answers, with_clean_frames
+from bodycast.app.smoothers.diffusion.trajectories import (
+    CLEAN_RATIO,
+    CLEAN_RATIO_AT_ONCE,
+    Trajectories,
+    with_clean_frames,
+)
 from bodycast.app.smoothers.one_euro import OneEuroSmoother
 from bodycast.app.smoothers.person_memory import Flags, Rows
 from bodycast.engines.base import Engine
@@ -32,7 +37,7 @@ PACKAGE = "motion-diffusion"
 DEFAULT_LAG_S = 0.1
 LONGEST_LAG_S = 0.5
 AT_ONCE = 5
-"""So many people are asked about after every frame; of more, one half or fewer, in turn."""
+"""For so many people the network runs after every frame; of more, one half or fewer, in turn."""
 
 TRUSTED_SCORE = 0.5
 LEAST_TRUST = 0.02
@@ -55,7 +60,7 @@ _OUTPUTS: dict[str, tuple[int | str, ...]] = {
 
 
 class DiffusionSmoother:
-    """`Smoother` by a one-step diffusion model. Its answers are about `lag_s` before the frame that came in."""
+    """`Smoother` by a one-step diffusion model. Its output is `lag_s` behind the frame that came in."""
 
     def __init__(
         self, package: Path | str = PACKAGE, lag_s: float = DEFAULT_LAG_S, foot_lock: BodyModel | None = None
@@ -69,7 +74,7 @@ class DiffusionSmoother:
             raise UsageError(f"--lag {lag_s:g}: --smoother diffusion looks ahead by 0 to {LONGEST_LAG_S:g} seconds")
         opened = find_package(package, "smoother")
         self._memory = FrameMemory(_check(opened), lag_s)
-        self._answers = Answers(np.array(SLOT_AGES_S))
+        self._trajectories = Trajectories(np.array(SLOT_AGES_S))
         self._engine = open_on_one_core(opened)
         self._lag_s = lag_s
         self._clean_ratio = CLEAN_RATIO if lag_s > 0 else CLEAN_RATIO_AT_ONCE
@@ -111,33 +116,33 @@ class DiffusionSmoother:
         calm = self._one_euro.update(estimates, time_s)
         trust = np.clip(estimates.score / TRUSTED_SCORE, LEAST_TRUST, 1)
         at, fresh = self._memory.add(estimates.id, motion_rows(estimates.pose, estimates.transl_m), trust, time_s)
-        self._answers.begin(at[fresh], self._memory.rows)
+        self._trajectories.begin(at[fresh], self._memory.rows)
         known = self._memory.known(at)
         self._new = int((~known).sum())
-        # Whoever is known is so for good, and his first frames have been answered about.
+        # A person who is known stays so, and their first frames have had their output.
         first = self._first.update(calm, ~known, time_s, time_s - self._lag_s)
         pose, transl_m = first.pose, first.transl_m
         if known.any():
-            pose[known], transl_m[known] = self._answer(at[known], time_s)
+            pose[known], transl_m[known] = self._estimate(at[known], time_s)
         if self._feet is not None:
             pose = self._feet.update(estimates.id, pose, first.betas, transl_m, time_s)
         return replace(first, pose=pose, transl_m=transl_m)
 
-    def _answer(self, at: Rows, time_s: float) -> tuple[F32, F32]:
+    def _estimate(self, at: Rows, time_s: float) -> tuple[F32, F32]:
         """Poses (P,24,3,3) and translations (P,3) at the lag."""
         about = self._memory.about(at, time_s - self._lag_s)
-        _, last_s = self._answers.last(at)
-        self._ask(at[in_turn(last_s, last_s < about.time_s)], time_s)
-        rows = self._answers.about(at, about.time_s, about.hidden, self._memory.since_s(at))
+        _, last_s = self._trajectories.last(at)
+        self._run(at[in_turn(last_s, last_s < about.time_s)], time_s)
+        rows = self._trajectories.about(at, about.time_s, about.hidden, self._memory.since_s(at))
         return bodies_of(with_clean_frames(rows, about.motion, about.noise, self._clean_ratio))
 
-    def _ask(self, at: Rows, time_s: float) -> None:
-        """Ask the network about people, and keep its answers."""
+    def _run(self, at: Rows, time_s: float) -> None:
+        """Run the network for people, and keep its trajectories."""
         window = self._memory.window(at, time_s)
-        previous, last_s = self._answers.last(at)
+        previous, last_s = self._trajectories.last(at)
         warm = np.isfinite(last_s)
         try:
-            answer = self._engine.run(
+            outputs = self._engine.run(
                 {
                     "motion": window.motion,
                     "age_s": window.age_s,
@@ -150,14 +155,14 @@ class DiffusionSmoother:
             )
         except EngineError as error:
             raise RunError(str(error)) from error
-        if not np.isfinite(answer["trajectory"]).all():
-            raise RunError(f"{self._engine.describe()}: answers that are not finite")
-        self._answers.take(at, answer["trajectory"], time_s, self._memory.seen(at))
+        if not np.isfinite(outputs["trajectory"]).all():
+            raise RunError(f"{self._engine.describe()}: outputs that are not finite")
+        self._trajectories.take(at, outputs["trajectory"], time_s, self._memory.seen(at))
 
 
 def in_turn(last_s: F64, must: Flags) -> Flags:
-    """(N,) whom to ask about, of people whose last answers were given at `last_s` (N,): those who `must` be, and, of
-    more than `AT_ONCE`, an equal share of the others after every frame, those first who have waited longest."""
+    """(N,) for whom to run the network, of people last estimated at `last_s` (N,): those who `must` be,
+    and, of more than `AT_ONCE`, an equal share of the others after every frame, those first who have waited longest."""
     turns = -(-len(last_s) // AT_ONCE)
     share = -(-len(last_s) // turns)
     asked = must.copy()

@@ -56,7 +56,7 @@ def per_number(groups: F32) -> F32:
 
 
 def read(trajectory: F32, ages_s: NDArray[np.float64], at_s: F64) -> F32:
-    """Trajectories (N,K,147) at ages (N,) of 0 or more: linear between slots, held beyond the oldest -> (N,147)."""
+    """Trajectories (N,K,147) at ages (N,) of 0 or more: linear from slot to slot, held beyond the oldest -> (N,147)."""
     at = np.clip(at_s, 0, ages_s[-1])
     low = np.clip(np.searchsorted(ages_s, at, side="right") - 1, 0, len(ages_s) - 2)
     share = ((at - ages_s[low]) / (ages_s[low + 1] - ages_s[low])).astype(np.float32)[:, None]

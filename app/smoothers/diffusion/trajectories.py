@@ -1,4 +1,4 @@
-"""What the network has answered so far, per person: trajectories, read at any time, and what is done with them where
+"""The network's outputs so far, per person: trajectories, read at any time, and what is done with them where
 the person is hidden and where the frames need no smoothing."""
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ RETURN_S = 0.1
 """Time constant with which a body that was hidden comes back to what is seen of it."""
 
 FLOW_S = 0.04
-"""Time constant with which the answers follow the trajectories, each of which is a new one. In between they go on as
-the trajectory moves, so that what is taken out is the answers' disagreement, and hardly any movement: on the training
+"""Time constant with which the estimates follow the trajectories, each of which is a new one. Until the next they go on
+as the trajectory moves, so that the trajectories' disagreement is taken out and hardly any movement: on the training
 subjects 18 % of the acceleration error at a lag of 0.1 s, for 0.2 mm and 5 ms of delay; at lag 0, where trajectories
 end, 4 % for 0.4 mm."""
 
@@ -25,7 +25,7 @@ _SLOPE_S = 0.1
 CLEAN_RATIO, CLEAN_RATIO_AT_ONCE = 40.0, 80.0
 CLEAN_PLACE_RATIO = 60.0
 """So many times the variance of a frame's noise is the squared distance at which the frame is believed as much as the
-answer. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger;
+estimate. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger;
 but slow errors look like movement without noise, above all in a frame that no later one has been compared with (the
 second ratio, at lag 0): 40 there lets 10 % more of the shaking through, and leaves clean motion 7 instead of 10 mm off.
 Of the whole body, which is surer than of each joint; and of the place, which one camera sees less well."""
@@ -37,8 +37,8 @@ _SHARPNESS = 3
 _TINY = 1e-9
 
 
-class Answers:
-    """Trajectories of everybody, by the rows of `FrameMemory`; those of the last answer, and of the last one that was
+class Trajectories:
+    """Trajectories of everybody, by the rows of `FrameMemory`; the last one, and the last one that was
     given while the person was seen."""
 
     def __init__(self, ages_s: NDArray[np.float64]) -> None:
@@ -67,7 +67,7 @@ class Answers:
         return self._last[at], self._last_s[at]
 
     def take(self, at: Rows, trajectory: F32, time_s: float, seen: Flags) -> None:
-        """New answers (N,K,147)."""
+        """New trajectories (N,K,147)."""
         self._last[at], self._last_s[at] = trajectory, time_s
         self._seen[at[seen]], self._seen_s[at[seen]] = trajectory[seen], time_s
 
@@ -88,7 +88,7 @@ class Answers:
         return shown
 
     def _flowing(self, at: Rows, about_s: F64) -> F32:
-        """(N,147) the trajectories at times (N,), drawn to where the answers before were heading."""
+        """(N,147) the trajectories at times (N,), drawn to where the estimates before were heading."""
         trajectory, age_s = self._last[at], self._last_s[at] - about_s
         rows = read(trajectory, self._ages_s, age_s)
         since_s = about_s - self._flow_s[at]
@@ -101,13 +101,13 @@ class Answers:
         return rows
 
 
-def with_clean_frames(answer: F32, frame: F32, noise: F32, ratio: float = CLEAN_RATIO) -> F32:
-    """Answers (N,147), or the frames (N,147) that they are about, where the difference is too large to be noise (N,3):
-    a movement too quick for the smoother, seen without errors. In between, a mixture. ratio: see CLEAN_RATIO."""
-    off = frame - answer
+def with_clean_frames(estimate: F32, frame: F32, noise: F32, ratio: float = CLEAN_RATIO) -> F32:
+    """Estimates (N,147), or the frames (N,147) that they belong to, where the difference is too large for noise (N,3):
+    a movement too quick for the smoother, seen without errors. Otherwise a mixture. ratio: see CLEAN_RATIO."""
+    off = frame - estimate
     moved = group_squares(off)
     body = moved[:, :JOINTS].sum(1, keepdims=True) / (ratio * noise[:, :1] + _TINY)
     body /= 1 + np.square(moved[:, :1] / TURNED)
     place = np.minimum(body, moved[:, JOINTS:] / (CLEAN_PLACE_RATIO * noise[:, 1:] + _TINY))
     excess = np.minimum(np.concatenate([body.repeat(JOINTS, axis=1), place], axis=1), 1e3) ** _SHARPNESS
-    return (answer + per_number((excess / (1 + excess)).astype(np.float32)) * off).astype(np.float32)
+    return (estimate + per_number((excess / (1 + excess)).astype(np.float32)) * off).astype(np.float32)
