@@ -61,7 +61,7 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format $(SOURCES)
 
 bench: $(VENV)/.installed | libraries
-	$(BIN)/python -m evaluation stages
+	$(BIN)/python -m bodycast bench
 
 doctor: $(DEMO_VENV)/.installed | libraries
 	$(DEMO_BIN)/python -m bodycast doctor

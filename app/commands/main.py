@@ -115,6 +115,13 @@ def cameras(args: Sequence[str], prog: str) -> int:
     return main(args, prog)
 
 
+def bench(args: Sequence[str], prog: str) -> int:
+    """`bench`."""
+    from bodycast.app.commands.bench import main
+
+    return main(args, prog)
+
+
 def export(args: Sequence[str], prog: str) -> int:
     """`export`."""
     main = import_module("bodycast.export.__main__").main
@@ -144,6 +151,7 @@ COMMANDS: dict[str, Command] = {
     "convert-body": Command("convert SMPL's .pkl to the .npz that --body takes", convert_body),
     "get": Command("fetch a network once: get detector", get),
     "licences": Command("list the licences of what a run would use", licences),
+    "bench": Command("time the stages of a run, and the networks on every engine, on this machine", bench),
     "export": Command("make model packages and TensorRT plans, and measure how exact they are", export),
 }
 
