@@ -27,16 +27,9 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "smooth-prior": ("evaluation.smooth_prior", "FastHMR's motion prior on an engine's estimates: VAE and decoder"),
     "smooth-strip": ("evaluation.smooth_strip", "raw, one-euro and diffusion side by side, to look at"),
     "tune-one-euro": ("evaluation.tune_one_euro", "constants with which the one-euro filter does best on clips"),
-    "stages": ("evaluation.stage_times", "how long each stage of a run takes on this machine"),
-    "bench": ("evaluation.bench", "packages on engines and end to end: time, memory, floor, error"),
-    "operators": ("evaluation.operator_times", "where an engine's milliseconds go, operator by operator, on the CPU"),
-    "session-options": (
-        "evaluation.session_settings",
-        "what each setting of ONNX Runtime's sessions gains on a CPU",
-    ),
+    "bench": ("evaluation.bench", "forward time of every network on CPU engines against its floor, or --gpu"),
     "exports": ("evaluation.exports", "every kind of network through export: parity in each precision, TensorRT plans"),
-    "model-times": ("evaluation.model_times", "forward time of every network in torch and ONNX Runtime, and its floor"),
-    "models": ("evaluation.models", "parameters, cost and time of every encoder and decoder"),
+    "models": ("evaluation.models", "parameters and cost of every network, beside the papers' figures"),
 }
 
 

@@ -1,191 +1,178 @@
-"""`python -m evaluation bench`: packages on engines, alone and end to end, against the floor of this machine.
+"""`python -m evaluation bench`: forward time of every registered network on the CPU, against its floor.
 
-The least time says what the code costs, median and 95th percentile what the machine made of it. The floor is the
-network's multiply-accumulates over the best matrix rate, with as many threads, that this run saw on the machine.
+Each network is exported, compared with torch, and timed at batch 1 in torch and in ONNX Runtime. Its floor is the
+larger of two times that no program beats on this machine: its operations at the measured rate of large fp32 matrix
+products, and its weights, inputs and outputs at the measured memory bandwidth, with the same threads in the same run.
+With --gpu, a choice of networks is timed on an NVIDIA GPU instead, in torch and on the engines.
+
+Results and ONNX files stay in a cache folder, one of each a network, so that a run that was stopped goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
+import platform
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict
+from contextlib import suppress
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from rich.console import Console
-from rich.table import Table
+from evaluation.bench_table import TOLERANCE, Machine, Record, format_document, load_record, save_record
+from evaluation.models import select
 
-from bodycast.app.errors import BodycastError
-from bodycast.app.model_packages import find_package, installed_packages
-from bodycast.engines.errors import EngineError
-from bodycast.engines.package import load_package
-from bodycast.engines.registry import ENGINES
-from bodycast.export.command_line import Parser
-from evaluation import bench_engines, bench_pipeline
-from evaluation.bench_engines import EngineTime
-from evaluation.bench_pipeline import PipelineTime
+if TYPE_CHECKING:
+    from bodycast.hmr.networks.registry import ModelSpec
 
 
 def main(argv: Sequence[str]) -> int:
-    """Measure and print tables, or JSON; 1 where nothing could be measured, 2 where the command line is at fault."""
+    """Export, time, write the table. Returns 1 where an ONNX graph is off by more than 1e-4 or nothing ran on the GPU,
+    2 for a wrong name or a missing GPU."""
     options = parser().parse_args(argv)
-    options.batches = options.batches or ([1, 16] if options.gpu else [1, 4, 16])
-    if (
-        min(*options.batches, options.repeats, options.people, 1 if options.threads is None else options.threads) < 1
-        or options.frames < 2
-    ):
-        parser().error("--batches, --threads, --repeats and --people must be at least 1, --frames at least 2")
-    if options.gpu:
-        return gpu_main(options)
-    try:
-        folders = packages(options.packages)
-        for target in (options.json, options.picture):
-            if target is not None and not target.absolute().parent.is_dir():
-                raise EngineError(f"{target}: no folder {target.absolute().parent}; nothing was measured")
-    except (BodycastError, EngineError) as error:
-        print(f"bench: {error}", file=sys.stderr)
-        return 2
-    times = engine_times(folders, options)
-    runs = [] if options.no_pipeline else pipeline_times(folders, options)
-    if times:
-        Console().print(engine_table(times))
-    for run in runs:
-        Console().print(pipeline_table(run))
-    if options.json:
-        document = {
-            "engines": [asdict(row) | {"floor_ms": row.floor_ms} for row in times],
-            "pipeline": [asdict(row) for row in runs],
-        }
-        options.json.write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
-    if options.picture:
-        from evaluation.bench_picture import draw
-
-        try:
-            print(draw(times, options.picture))
-        except ValueError as error:
-            print(f"bench: {error}", file=sys.stderr)
-            return 1
-    return 0 if times else 1
+    if min(options.threads, options.runs, *options.batches) < 1 or options.export_limit <= 0:
+        parser().error("--threads, --runs and --batches must be at least 1, --export-limit above 0")
+    return gpu_main(options) if options.gpu else cpu_main(options)
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
-    bench = Parser(prog="python -m evaluation bench", description=__doc__)
-    bench.add_argument("packages", nargs="*", metavar="PACKAGE", help="folders or names; all installed where left out")
+    bench = argparse.ArgumentParser(prog="python -m evaluation bench", description=__doc__)
+    bench.add_argument("names", nargs="*", metavar="NAME", help="networks, with wildcards (default: all that fit)")
+    bench.add_argument("--threads", type=int, default=2, help="of torch and of ONNX Runtime (default: 2)")
+    bench.add_argument("--runs", type=int, default=7, help="timed passes a network and engine, after a warm-up")
+    bench.add_argument("--budget", type=float, default=3.0, help="seconds of timed passes a network and engine (CPU)")
+    bench.add_argument("--cache", type=Path, default=Path("runs/bench"), help="folder of results and ONNX files")
+    bench.add_argument("--out", type=Path, help="write the table to this Markdown file (default: print it)")
+    bench.add_argument("--largest", type=float, default=100.0, help="leave out networks of more million parameters")
+    bench.add_argument("--export-limit", type=float, default=240.0, help="seconds after which an export is given up")
+    bench.add_argument("--only", choices=("export", "time", "table"), help="one step instead of all three")
+    bench.add_argument("--note", help="a line for the page, about what else the machine did")
+    bench.add_argument("--again", action="store_true", help="also time what has times, and try failed exports again")
     bench.add_argument(
-        "--gpu",
-        action="store_true",
-        help="in place of packages: networks with random weights by all that a GPU can run, batch 1 and 16; PACKAGE is "
-        "then the name of a network",
+        "--gpu", action="store_true", help="some networks by all that an NVIDIA GPU can run (evaluation/bench_gpu.py)"
     )
-    bench.add_argument(
-        "--engine", nargs="+", default=["onnxruntime", "openvino"], choices=list(ENGINES), dest="engines"
-    )
-    bench.add_argument("--device", choices=("auto", "cpu", "cuda"), default="auto")
-    bench.add_argument("--batches", nargs="+", type=int, help="rows a call (1 4 16; with --gpu 1 16)")
-    bench.add_argument("--threads", type=int, help="CPU threads, also of the floor; the usable cores where left out")
-    bench.add_argument("--repeats", type=int, default=30, help="calls per figure")
-    bench.add_argument("--video", type=Path, default=bench_pipeline.DEMO, help="clip for the whole pipeline")
-    bench.add_argument("--people", type=int, default=1, help="show the clip so often side by side")
-    bench.add_argument("--frames", type=int, default=bench_pipeline.FRAMES, help="frames of the clip")
-    bench.add_argument("--no-pipeline", action="store_true", help="engines alone")
-    bench.add_argument("--json", type=Path, metavar="FILE", help="write all figures there")
-    bench.add_argument(
-        "--picture", type=Path, metavar="FILE", help="time against error, area by parameters (.png, .svg)"
-    )
+    bench.add_argument("--batches", nargs="+", type=int, default=[1, 16], help="rows a call, with --gpu")
+    bench.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="with --gpu; cpu tries the command")
+    bench.add_argument("--json", type=Path, metavar="FILE", help="with --gpu: write all figures there")
     return bench
 
 
 def gpu_main(options: argparse.Namespace) -> int:
-    """`--gpu`: all networks and methods; 1 where nothing ran, 2 where a name or the device is not there."""
+    """`--gpu`: 1 where nothing ran, 2 where a name or the device is not there."""
     from bodycast.engines.devices import cuda_devices
     from evaluation import bench_gpu
 
-    device = "cpu" if options.device == "cpu" else "cuda"
     count, driver = cuda_devices()
-    unknown = [name for name in options.packages if name not in bench_gpu.NETWORKS]
+    unknown = [name for name in options.names if name not in bench_gpu.NETWORKS]
     problem = f"no network {unknown[0]!r}; there are {', '.join(bench_gpu.NETWORKS)}" if unknown else ""
-    if device == "cuda" and count == 0:
+    if options.device == "cuda" and count == 0:
         problem = f"no GPU ({driver}); --device cpu tries the command itself"
     if problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 2
-    names = options.packages or list(bench_gpu.NETWORKS)
-    report = bench_gpu.run(names, options.batches, options.repeats, device, options.json)
+    names = options.names or list(bench_gpu.NETWORKS)
+    report = bench_gpu.run(names, options.batches, options.runs, options.device, options.json)
     print(bench_gpu.table(report))
     return 0 if report.times else 1
 
 
-def packages(given: Sequence[str]) -> list[Path]:
-    """Folders of the packages to measure. Raises UsageError, EngineError where one is not there or damaged."""
-    if not given:
-        found = [package.folder for package in installed_packages("hmr")]
-        if not found:
-            raise EngineError("no package is installed; name a package folder (bodycast export package makes one)")
-        return found
-    return [(load_package(name) if Path(name).is_dir() else find_package(name, "hmr")).folder for name in given]
+def cpu_main(options: argparse.Namespace) -> int:
+    """Every network on the CPU engines."""
+    try:
+        specs = select(options.names, None)
+    except LookupError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 2
+    records = load_or_count(specs, options.cache, options.largest)
+    specs = sorted((spec for spec in specs if spec.name in records), key=lambda spec: records[spec.name].gmacs)
+    if options.only in (None, "export"):
+        for spec in specs:
+            export_once(spec, records[spec.name], options)
+    if options.only in (None, "time"):
+        time_all(specs, records, options)
+    if options.only != "export":
+        facts = [f"Machine: {processor()}. {libraries()}.", *([options.note] if options.note else [])]
+        text = format_document(list(records.values()), options.threads, options.largest, facts)
+        if options.out is None:
+            print(text, end="")
+        else:
+            options.out.write_text(text, encoding="utf-8")
+    return 1 if any(record.parity is not None and record.parity > TOLERANCE for record in records.values()) else 0
 
 
-def engine_times(folders: Sequence[Path], options: argparse.Namespace) -> list[EngineTime]:
-    """Every package on every engine; what cannot run here is said and left out."""
-    rows: list[EngineTime] = []
-    for folder in folders:
-        for engine in options.engines:
-            try:
-                rows += bench_engines.in_own_process(
-                    folder, engine, options.device, tuple(options.batches), options.repeats, options.threads
-                )
-            except (EngineError, ValueError) as error:
-                print(f"bench: {folder.name} on {engine}: {error}", file=sys.stderr)
-    return bench_engines.with_best_rates(rows)
+def load_or_count(specs: Sequence[ModelSpec], cache: Path, largest_m: float) -> dict[str, Record]:
+    """What is known about each network, in the registry's order, without those that are too large."""
+    from evaluation.bench_forward import new_record
+
+    cache.mkdir(parents=True, exist_ok=True)
+    records: dict[str, Record] = {}
+    for spec in specs:
+        record = load_record(cache, spec.name)
+        if record is None:
+            record = new_record(spec)
+            save_record(cache, record)
+        if record.parameters_m <= largest_m:
+            records[spec.name] = record
+    return records
 
 
-def pipeline_times(folders: Sequence[Path], options: argparse.Namespace) -> list[PipelineTime]:
-    """The whole pipeline with every body-recovering package on the first engine named."""
-    rows: list[PipelineTime] = []
-    for folder in folders:
-        if load_package(folder).info.task != "hmr":
+def export_once(spec: ModelSpec, record: Record, options: argparse.Namespace) -> None:
+    """Export a network that has neither a file nor a reason against it."""
+    from evaluation.bench_forward import export_within
+
+    path: Path = options.cache / f"{spec.name}.onnx"
+    if path.is_file() or (record.not_exported is not None and not options.again):
+        return
+    export_within(spec, record, path, options.export_limit)
+    save_record(options.cache, record)
+    _say(f"{spec.name}: {record.not_exported or f'exported in {record.export_seconds} s, parity {record.parity:.1e}'}")
+
+
+def time_all(specs: Sequence[ModelSpec], records: dict[str, Record], options: argparse.Namespace) -> None:
+    """Time what has no times; the machine is measured before and after, and the better figures count."""
+    from evaluation.bench_forward import measure_machine, time_onnxruntime, time_torch
+
+    how = (options.threads, options.runs, options.budget)
+    machine = measure_machine(options.threads)
+    timed: list[Record] = []
+    for spec in specs:
+        record = records[spec.name]
+        path: Path = options.cache / f"{spec.name}.onnx"
+        wants_onnx = path.is_file() and (options.again or record.onnxruntime is None)
+        if record.torch is not None and not options.again and not wants_onnx:
             continue
-        try:
-            rows.append(
-                bench_pipeline.in_own_process(folder, options.engines[0], options.video, options.people, options.frames)
-            )
-        except (BodycastError, EngineError, ValueError, RuntimeError) as error:
-            print(f"bench: {folder.name}, whole pipeline: {error}", file=sys.stderr)
-    return rows
+        if record.torch is None or options.again:
+            record.torch = time_torch(spec, *how)
+        if wants_onnx:
+            record.onnxruntime = time_onnxruntime(path, *how)
+        record.machine = machine
+        timed.append(record)
+        save_record(options.cache, record)
+        _say(f"{spec.name}: torch {record.torch}, ONNX Runtime {record.onnxruntime}")
+    after = measure_machine(options.threads)
+    best = Machine(max(machine.gflops, after.gflops), max(machine.gbytes_s, after.gbytes_s))
+    _say(f"machine before {machine}, after {after}")
+    for record in timed:
+        record.machine = best
+        save_record(options.cache, record)
 
 
-def engine_table(rows: Sequence[EngineTime]) -> Table:
-    """One line for each package, engine and batch."""
-    table = Table(title="engines alone, milliseconds a crop")
-    table.add_column("package", no_wrap=True, min_width=12)
-    table.add_column("engine")
-    for column in ("batch", "least median 95 %", "floor", "x floor", "MB", "error"):
-        table.add_column(column, justify="right")
-    for row in rows:
-        table.add_row(
-            row.package,
-            f"{row.engine} {row.precision}" + ("" if row.device == "cpu" else f" ({row.device})"),
-            str(row.batch),
-            f"{row.least_ms:.2f} {row.median_ms:.2f} {row.p95_ms:.2f}",
-            "-" if row.floor_ms is None else f"{row.floor_ms:.2f}",
-            "-" if row.over_floor is None else f"{row.over_floor:.2f}",
-            "-" if row.memory_mb is None else f"{row.memory_mb:.0f}",
-            "-" if row.error is None else f"{row.error:.2g} {row.error_name.rpartition('_')[2]}",
-        )
-    return table
+def processor() -> str:
+    """What kind of processor this is, as it names itself."""
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or platform.machine()
 
 
-def pipeline_table(run: PipelineTime) -> Table:
-    """The stages of one run."""
-    memory = "" if run.memory_mb is None else f", {run.memory_mb:.0f} MB"
-    table = Table(
-        title=f"{run.package}: {run.fps:.1f} frames/s, {run.people} x {run.clip}, {run.frames} frames{memory}",
-        caption=run.engine,
-    )
-    for column in ("stage", "count", "median ms", "95 % ms"):
-        table.add_column(column, justify="left" if column == "stage" else "right")
-    for stage, times in run.stages.items():
-        table.add_row(stage, str(int(times["count"])), f"{times['p50_ms']:.2f}", f"{times['p95_ms']:.2f}")
-    return table
+def libraries() -> str:
+    """Versions of the two engines."""
+    import onnxruntime
+    import torch
+
+    return f"torch {torch.__version__}, ONNX Runtime {onnxruntime.__version__}"
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)

@@ -108,17 +108,18 @@ def run(
 def measure_network(name: str, batches: Sequence[int], repeats: int, device: str, report: GpuReport) -> None:
     """All methods on one network; what fails is noted and the rest goes on."""
     from bodycast.hmr.networks import registry
+    from bodycast.hmr.networks.flops import count_cost
 
     torch.manual_seed(0)
     model, arguments = NETWORKS[name]
+    with torch.device("meta"):
+        counted = registry.build(model, **arguments).eval()
+        macs = count_cost(counted, *registry.example_inputs(counted)).macs
     item = exportable(registry.build(model, **arguments).eval())
     with TemporaryDirectory() as folder:
         words = Words(name=model, architecture=model, arguments=arguments, licence="none", training_data="none")
         options = Options(precision="fp16", accept_error=True, engines=("onnxruntime",), timed_batches=())
         package, _ = export_package(item, Path(folder) / "package", words, options, checked_graph(item))
-        from evaluation.bench_floor import graph_cost
-
-        macs = graph_cost(package.model_path).macs
         for batch in batches:
             inputs = item.examples(batch)
             wanted = run_torch(item.module, inputs, item.output_names)

@@ -11,17 +11,13 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
-import statistics
 import sys
-import time
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from bodycast.hmr.networks.registry import ModelSpec
-
-WARM_UP, TIMED = 2, 7
 
 
 @dataclass(frozen=True)
@@ -30,8 +26,7 @@ class ModelRow:
 
     Attributes:
         parameters_m: millions. gmacs: 1e9 multiply-accumulates with a weight, for one item. product_gmacs: the same
-        among activations. cpu_ms: median time of one forward pass at batch 1, None where not measured.
-        paper_parameters_m, paper_gmacs: as printed. paper: source and accuracy, in words.
+        among activations. paper_parameters_m, paper_gmacs: as printed. paper: source and accuracy, in words.
     """
 
     name: str
@@ -42,11 +37,10 @@ class ModelRow:
     paper_parameters_m: float | None
     paper_gmacs: float | None
     paper: str
-    cpu_ms: float | None = None
 
 
-def measure(spec: ModelSpec, timed: bool = False) -> ModelRow:
-    """Build a network without memory and count it; with `timed` also build it in full and time it on the CPU."""
+def measure(spec: ModelSpec) -> ModelRow:
+    """Build a network without memory and count it."""
     import torch
 
     from bodycast.hmr.networks.flops import count_cost
@@ -64,26 +58,7 @@ def measure(spec: ModelSpec, timed: bool = False) -> ModelRow:
         paper_parameters_m=spec.paper.parameters_m,
         paper_gmacs=spec.paper.gmacs,
         paper="; ".join(text for text in (spec.paper.source, spec.paper.accuracy) if text),
-        cpu_ms=cpu_milliseconds(spec) if timed else None,
     )
-
-
-def cpu_milliseconds(spec: ModelSpec) -> float:
-    """Median time of one torch forward pass at batch 1, random weights."""
-    import torch
-
-    from bodycast.hmr.networks.registry import example_inputs
-
-    model = spec.build().eval()
-    inputs = example_inputs(model)
-    times: list[float] = []
-    with torch.inference_mode():
-        for i in range(WARM_UP + TIMED):
-            start = time.perf_counter()
-            model(*inputs)
-            if i >= WARM_UP:
-                times.append(1000 * (time.perf_counter() - start))
-    return statistics.median(times)
 
 
 def select(patterns: Sequence[str], kind: str | None) -> list[ModelSpec]:
@@ -111,14 +86,13 @@ def _cell(value: float | None, digits: int = 2) -> str:
 
 def format_rows(rows: Iterable[ModelRow]) -> str:
     """The table as text."""
-    head = ("network", "params M", "MACs G", "attn G", "cpu ms", "paper M", "paper G", "paper")
-    lines = [f"{head[0]:<24}" + "".join(f"{h:>10}" for h in head[1:7]) + f"  {head[7]}"]
+    head = ("network", "params M", "MACs G", "attn G", "paper M", "paper G", "paper")
+    lines = [f"{head[0]:<24}" + "".join(f"{h:>10}" for h in head[1:6]) + f"  {head[6]}"]
     for row in rows:
         cells = (
             _cell(row.parameters_m),
             _cell(row.gmacs),
             _cell(row.product_gmacs),
-            _cell(row.cpu_ms, 1),
             _cell(row.paper_parameters_m, 1),
             _cell(row.paper_gmacs, 1),
         )
@@ -131,7 +105,6 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m evaluation models", description=__doc__)
     parser.add_argument("patterns", nargs="*", metavar="NAME", help="networks to show, with wildcards (default: all)")
     parser.add_argument("--kind", choices=("hmr", "pose", "temporal", "detector"), help="only networks of this kind")
-    parser.add_argument("--time", action="store_true", help="also time one forward pass each on the CPU (slow)")
     parser.add_argument("--json", action="store_true", help="print JSON instead of a table")
     options = parser.parse_args(argv)
     try:
@@ -139,6 +112,6 @@ def main(argv: Sequence[str]) -> int:
     except LookupError as error:
         print(f"models: {error}", file=sys.stderr)
         return 2
-    rows = [measure(spec, options.time) for spec in specs]
+    rows = [measure(spec) for spec in specs]
     print(json.dumps([asdict(row) for row in rows], indent=1) if options.json else format_rows(rows))
     return 0

@@ -26,7 +26,7 @@ def test_the_command_at_toy_size_on_the_cpu(
     monkeypatch.setattr(bench_gpu, "NETWORKS", {"toy": ("swin-t-s2", TOY), "broken": ("swin-t-s2", {"stages": 9})})
     monkeypatch.setattr(bench_gpu, "WARM_UP", 1)
     out = tmp_path / "gpu.json"
-    command = ["toy", "broken", "--gpu", "--device", "cpu", "--repeats", "2", "--batches", "1", "2", "--json", str(out)]
+    command = ["toy", "broken", "--gpu", "--device", "cpu", "--runs", "2", "--batches", "1", "2", "--json", str(out)]
     assert bench.main(command) == 0
     report = json.loads(out.read_text())
     methods = {(row["method"], row["batch"]) for row in report["times"]}
