@@ -7,7 +7,7 @@ monotonic clock, stamped at the grab; for files, the presentation timestamp. Nob
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -191,14 +191,7 @@ class BodyEstimates:
 
     def followed_by(self, other: BodyEstimates) -> BodyEstimates:
         """The rows of both, this one's first."""
-        return BodyEstimates(
-            np.concatenate([self.id, other.id]),
-            np.concatenate([self.pose, other.pose]),
-            np.concatenate([self.betas, other.betas]),
-            np.concatenate([self.transl_m, other.transl_m]),
-            np.concatenate([self.score, other.score]),
-            np.concatenate([self.token, other.token]),
-        )
+        return BodyEstimates.joined([self, other])
 
 
 @dataclass(frozen=True, slots=True)
@@ -219,13 +212,25 @@ class PosedBodies:
         """The given rows."""
         return PosedBodies(self.vertices[rows], self.joints[rows], self.joints_px[rows])
 
+    def followed_by(self, other: PosedBodies) -> PosedBodies:
+        """The rows of both, this one's first."""
+        return PosedBodies(
+            np.concatenate([self.vertices, other.vertices]),
+            np.concatenate([self.joints, other.joints]),
+            np.concatenate([self.joints_px, other.joints_px]),
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class FrameResult:
-    """All that is known of one frame when it reaches the sinks. `estimates`, `bodies` and `xyxy` (N,4) have
-    the same rows. `overlay` (H,W,3) uint8 BGR is the picture with meshes, or the bare picture where nothing
-    asked for an overlay. `stage_s`: seconds spent per stage, by stage name. `dropped`: frames that the source
-    has dropped so far."""
+    """A frame and its people, from the estimator to the sinks: each stage gives a new one with what it adds.
+
+    `estimates`, `bodies` and `xyxy` (N,4) float32 px have the same rows. Up to backfill (app/tracking/backfill.py)
+    `estimates.id` are track keys and tentative tracks are among the rows; from there on they are the ids that users
+    see. The smoother replaces `estimates` and `bodies`. `overlay` (H,W,3) uint8 BGR is the frame's picture, from the
+    drawing on with meshes. `dropped`: frames that were dropped so far, known at the drawing. `stage_s`: seconds per
+    stage, by name; all records of a frame share it.
+    """
 
     frame: Frame
     estimates: BodyEstimates
@@ -242,3 +247,17 @@ class FrameResult:
             raise ValueError(
                 f"FrameResult: {len(self.estimates)} estimates but {len(self.bodies.vertices)} posed bodies"
             )
+
+    def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> FrameResult:
+        """The same frame with the given rows of its people."""
+        people = self.estimates.select(rows), self.bodies.select(rows), self.xyxy[rows]
+        return replace(self, estimates=people[0], bodies=people[1], xyxy=people[2])
+
+    def with_people(self, estimates: BodyEstimates, bodies: PosedBodies, xyxy: F32) -> FrameResult:
+        """The same frame with more people, behind those that it has."""
+        return replace(
+            self,
+            estimates=self.estimates.followed_by(estimates),
+            bodies=self.bodies.followed_by(bodies),
+            xyxy=np.concatenate([self.xyxy, xyxy]),
+        )

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import numpy as np
 
 from bodycast.app.estimation.projection import joint_pixels
-from bodycast.app.pipeline.smoothing import SmoothingStage, Steady, Unsteady
+from bodycast.app.pipeline.smoothing import SmoothingStage
 from bodycast.app.pipeline.stages import PipelineOptions, PosesBodies, Stages
 from bodycast.app.pipeline.timing import StageTimes, timed
-from bodycast.app.records import F32, BodyEstimates, Frame, PosedBodies, Tracks
+from bodycast.app.records import F32, BodyEstimates, Frame, FrameResult, PosedBodies, Tracks
 from bodycast.app.tracking.backfill import Backfill
 from bodycast.app.tracking.detection_schedule import (
     DetectAtOnce,
@@ -22,18 +21,6 @@ from bodycast.app.tracking.detection_schedule import (
 from bodycast.app.tracking.follower import Follower
 from bodycast.app.tracking.scene_cut import SceneCutDetector
 from bodycast.hmr.geometry.camera import Intrinsics
-
-
-@dataclass(frozen=True, slots=True)
-class Inferred:
-    """A frame with its people, ready to be drawn. Rows of `estimates`, `bodies` and `xyxy` agree."""
-
-    frame: Frame
-    estimates: BodyEstimates
-    bodies: PosedBodies
-    xyxy: F32
-    intrinsics: Intrinsics
-    stage_s: dict[str, float]
 
 
 class Inference:
@@ -48,16 +35,16 @@ class Inference:
         self._cuts = SceneCutDetector()
         live = stages.source.info.live
         self._backfill = Backfill(self._look_at, options.follow, 0.0 if live else options.backfill_s)
-        self._smoothing = SmoothingStage(stages.smoother)
+        self._smoothing = SmoothingStage(stages.smoother, self._pose)
         self._shot_began_s = -math.inf
         # Last, because it may start a thread.
         self._detection: DetectionRunner = (
             DetectInBackground(stages.detector) if live else DetectAtOnce(stages.detector)
         )
 
-    def process(self, frame: Frame) -> list[Inferred]:
-        """Everything known about the people in `frame`, or in the frames before it whose answers have come: files are
-        held for hindsight, and a smoother may have a lag. At a cut, all frames that still waited come first."""
+    def process(self, frame: Frame) -> list[FrameResult]:
+        """The frames whose people are final: `frame`, or earlier ones, since files are held for backfill and a
+        smoother may have a lag. At a cut, all frames that still waited come first."""
         stage_s: dict[str, float] = {}
         intrinsics = camera_of(frame, self._options)
         with timed("detect", stage_s):
@@ -65,27 +52,20 @@ class Inference:
             self._detect(frame)
         with timed("follow", stage_s):
             tracks = self._follower.boxes_for(frame)
-        raw = self._estimate(frame, tracks, intrinsics, stage_s)
+        estimates = self._estimate(frame, tracks, intrinsics, stage_s)
         with timed("body", stage_s):
-            bodies = pose_bodies(self._stages.body, raw, intrinsics)
+            bodies = self._pose(estimates, intrinsics)
         with timed("follow", stage_s):
-            confirmed = self._follower.confirm(raw, bodies, intrinsics)
-        rows = confirmed.rows
-        unsteady = Unsteady(
-            frame=frame,
-            estimates=raw.select(rows),
-            bodies=bodies.select(rows),
-            xyxy=confirmed.xyxy,
-            intrinsics=intrinsics,
-            stage_s=stage_s,
-        )
-        return before_cut + self._steady(self._backfill.push(unsteady, confirmed))
+            followed = self._follower.confirm(estimates, bodies, intrinsics)
+        rows = followed.rows
+        people = estimates.select(rows), bodies.select(rows), followed.xyxy
+        result = FrameResult(frame, *people, intrinsics, overlay=frame.image, stage_s=stage_s)
+        return before_cut + self._smooth(self._backfill.push(result, followed))
 
-    def finish(self) -> list[Inferred]:
-        """The frames that still wait for hindsight or for their smoother, at the end of the source."""
+    def finish(self) -> list[FrameResult]:
+        """The frames that still wait for backfill or for their smoother, at the end of the source."""
         late = self._follower.settle() if self._backfill.holds else {}
-        held = self._steady(self._backfill.finish(late))
-        return held + [self._pose(steady) for steady in self._smoothing.finish()]
+        return self._smooth(self._backfill.finish(late)) + self._timed(self._smoothing.finish())
 
     def reset(self) -> None:
         """Forget everybody; ids go on counting. Call `finish` first: frames that still wait are lost."""
@@ -98,7 +78,7 @@ class Inference:
         self._detection.close()
         self._stages.estimator.close()
 
-    def _look_for_cut(self, frame: Frame) -> list[Inferred]:
+    def _look_for_cut(self, frame: Frame) -> list[FrameResult]:
         """At a cut, forget everybody; gives the frames of the shot that has ended."""
         if not self._cuts.is_cut(frame.image):
             return []
@@ -108,13 +88,13 @@ class Inference:
         return finished
 
     def _detect(self, frame: Frame) -> None:
-        """Start a detection when one is due, take the answer of one that has finished."""
+        """Start a detection when one is due, take the result of one that has finished."""
         follower = self._follower
         due = self._schedule.due(frame.time_s, follower.shown, follower.last_loss_s, follower.uncertain)
         if due and self._detection.submit(frame):
             self._schedule.started(frame.time_s)
         detected = self._detection.poll()
-        # An answer about the shot before the cut says nothing about this one.
+        # Detections in the shot before the cut say nothing about this one.
         if detected is not None and detected.time_s >= self._shot_began_s:
             self._times.add("detector", detected.seconds)
             self._follower.observe(detected.detections, detected.time_s)
@@ -129,23 +109,21 @@ class Inference:
             return self._stages.estimator.estimate(crops, intrinsics, frame.image_wh)
 
     def _look_at(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
-        """The network's answer for boxes (N,4) px of one frame, outside its turn."""
+        """The network's estimates for boxes (N,4) px of one frame, outside its turn."""
         tracks = Tracks(np.arange(1, len(xyxy) + 1, dtype=np.int32), xyxy, np.zeros(len(xyxy)))
         estimates = self._estimate(frame, tracks, intrinsics, {})
-        return estimates, pose_bodies(self._stages.body, estimates, intrinsics)
+        return estimates, self._pose(estimates, intrinsics)
 
-    def _steady(self, released: list[Unsteady]) -> list[Inferred]:
-        return [self._pose(steady) for unsteady in released for steady in self._smoothing.push(unsteady)]
+    def _pose(self, estimates: BodyEstimates, intrinsics: Intrinsics) -> PosedBodies:
+        return pose_bodies(self._stages.body, estimates, intrinsics)
 
-    def _pose(self, steady: Steady) -> Inferred:
-        """Skin the smoothed people; where the smoother changed nothing, they are skinned already."""
-        unsteady, estimates = steady.of, steady.estimates
-        bodies = unsteady.bodies
-        if estimates is not unsteady.estimates:
-            with timed("body", unsteady.stage_s):
-                bodies = pose_bodies(self._stages.body, estimates, unsteady.intrinsics)
-        self._times.add_all(unsteady.stage_s)
-        return Inferred(unsteady.frame, estimates, bodies, unsteady.xyxy, unsteady.intrinsics, unsteady.stage_s)
+    def _smooth(self, released: list[FrameResult]) -> list[FrameResult]:
+        return self._timed([smoothed for result in released for smoothed in self._smoothing.push(result)])
+
+    def _timed(self, finished: list[FrameResult]) -> list[FrameResult]:
+        for result in finished:
+            self._times.add_all(result.stage_s)
+        return finished
 
 
 def camera_of(frame: Frame, options: PipelineOptions) -> Intrinsics:

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
 from bodycast.app.pipeline.display import Display
-from bodycast.app.pipeline.inference import Inference, Inferred
+from bodycast.app.pipeline.inference import Inference
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
 from bodycast.app.pipeline.timing import FrameRate, StageTimes, timed
 from bodycast.app.pipeline.workers import Failure, FirstFailure, Worker
@@ -62,7 +62,7 @@ class Pipeline:
         self._live = stages.source.info.live
         self._failures = FirstFailure(stages.source.close)
         self._when_full = WhenFull.DROP_OLDEST if self._live else WhenFull.WAIT
-        self._to_draw: Handoff[Inferred] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
+        self._to_draw: Handoff[FrameResult] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
@@ -154,14 +154,14 @@ class Pipeline:
                 self._frames_in += 1
                 with self.times.measure("frame"):
                     finished = inference.process(frame)
-                for inferred in finished:
-                    self._people = len(inferred.estimates)
-                    if not self._to_draw.put(inferred):
+                for result in finished:
+                    self._people = len(result.estimates)
+                    if not self._to_draw.put(result):
                         return
         finally:
             # Whatever ends the run: frames that were held are finished too.
-            for inferred in inference.finish():
-                self._to_draw.put(inferred)
+            for result in inference.finish():
+                self._to_draw.put(result)
 
     def _end_inference(self, inference: Inference) -> None:
         self._to_draw.end()
@@ -187,27 +187,15 @@ class Pipeline:
             if renderer is not None:
                 renderer.close()
 
-    def _draw(self, renderer: Renderer | None, inferred: Inferred) -> FrameResult:
-        frame = inferred.frame
-        overlay = frame.image
+    def _draw(self, renderer: Renderer | None, result: FrameResult) -> FrameResult:
+        overlay = result.overlay
         if renderer is not None:
-            with timed("draw", inferred.stage_s):
-                overlay = renderer.render(
-                    frame.image, inferred.bodies.vertices, inferred.estimates.id, inferred.intrinsics
-                )
-            self.times.add("draw", inferred.stage_s["draw"])
+            with timed("draw", result.stage_s):
+                overlay = renderer.render(overlay, result.bodies.vertices, result.estimates.id, result.intrinsics)
+            self.times.add("draw", result.stage_s["draw"])
         if self._live:
-            self.times.add("delay", time.monotonic() - frame.time_s)
-        return FrameResult(
-            frame=frame,
-            estimates=inferred.estimates,
-            bodies=inferred.bodies,
-            xyxy=inferred.xyxy,
-            intrinsics=inferred.intrinsics,
-            overlay=overlay,
-            dropped=self._source_dropped() + self._to_draw.dropped,
-            stage_s=inferred.stage_s,
-        )
+            self.times.add("delay", time.monotonic() - result.frame.time_s)
+        return replace(result, overlay=overlay, dropped=self._source_dropped() + self._to_draw.dropped)
 
     def _end_drawing(self) -> None:
         self._to_draw.close()

@@ -1,10 +1,10 @@
-"""Files may look back: frames are held for a moment, so that what is learnt late is written where it belongs.
+"""Backfill: frames of a file are held for a moment, so that what becomes known late is written where it belongs.
 
-A newcomer is shown once they are confirmed (app/tracking/follower.py), which takes two detections. Held frames get them
-from their first mesh on, and before that as far as the network, looking back from frame to frame, still finds them.
-When a track ends, the frames in which it was no longer to be believed lose it. Who comes or goes over the picture's
-border moves on as before in the frames in which the network sees too little of them (app/tracking/border.py). A live
-source holds nothing: there, a person is shown from their confirmation on.
+A tentative track is confirmed (app/tracking/follower.py) by two detections or more. In the held frames the person is
+written from the track's first mesh on, and before that as far as the network, run backwards from frame to frame, still
+finds them. When a track ends, the frames from which on it was no longer to be believed lose it. A person who comes or
+goes over the picture's border is extrapolated through the frames in which the network sees too little of them
+(app/tracking/border.py). A live source holds nothing: there, a person is shown from their confirmation on.
 """
 
 from __future__ import annotations
@@ -17,11 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.estimation.projection import mesh_boxes
-from bodycast.app.pipeline.smoothing import Unsteady
-from bodycast.app.records import F32, F64, BodyEstimates, Frame, PosedBodies
+from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameResult, PosedBodies
 from bodycast.app.tracking.border import ExtrapolatedTrack
 from bodycast.app.tracking.followed_person import FollowedPerson, FollowOptions, in_picture, same_body
-from bodycast.app.tracking.follower import Confirmed
+from bodycast.app.tracking.follower import Followed
 from bodycast.hmr.geometry import boxes
 from bodycast.hmr.geometry.camera import Intrinsics
 
@@ -31,18 +30,18 @@ MAX_HELD_BYTES = 256 * 2**20
 _RUN_UP = 5  # frames from which the velocity of somebody who is followed backwards is taken
 
 Look = Callable[[Frame, F32, Intrinsics], tuple[BodyEstimates, PosedBodies]]
-"""The network's answer for one box (1,4) px of a frame: one row, or none where it is no use."""
+"""The network's estimate for one box (1,4) px of a frame: one row, or none where it is not finite."""
 
 
 class Backfill:
-    """Frames with everybody who is followed in, the same frames in order with those who proved to be people out."""
+    """Frames with all tracks in, the same frames in order with the confirmed people out, under their ids."""
 
     def __init__(self, look: Look, options: FollowOptions, hold_s: float) -> None:
         """hold_s: how long a frame is held, 0 for a live source."""
         self._look = look
         self._options = options
         self._hold_s = hold_s
-        self._waiting: deque[Unsteady] = deque()
+        self._waiting: deque[FrameResult] = deque()
         self._bytes = 0
         self._id_of: dict[int, int] = {}
         self._until_s: dict[int, float] = {}
@@ -52,23 +51,23 @@ class Backfill:
         """How many tracks are remembered: those of held frames and those that go on."""
         return len(self._id_of.keys() | self._until_s.keys())
 
-    def push(self, followed: Unsteady, confirmed: Confirmed) -> list[Unsteady]:
+    def push(self, result: FrameResult, followed: Followed) -> list[FrameResult]:
         """Take a frame; gives those that have been held long enough.
 
-        followed: rows of everybody in `confirmed`; `estimates.id` are keys.
+        result: rows of everybody in `followed`; `estimates.id` are track keys.
         """
-        self._until_s.update(confirmed.ended)
-        self._waiting.append(followed)
-        self._bytes += followed.frame.image.nbytes
-        known = zip(confirmed.key.tolist(), confirmed.id.tolist(), strict=True)
+        self._until_s.update(followed.ended)
+        self._waiting.append(result)
+        self._bytes += result.frame.image.nbytes
+        known = zip(followed.key.tolist(), followed.id.tolist(), strict=True)
         newly = {key: person for key, person in known if person and key not in self._id_of}
         self._id_of.update(newly)
         for key in newly:
-            self._walk_back(key)
-        for key in confirmed.ended.keys() & self._id_of.keys():
-            self._walk_out(key)
-        released: list[Unsteady] = []
-        now_s = followed.frame.time_s
+            self._fill_before(key)
+        for key in followed.ended.keys() & self._id_of.keys():
+            self._fill_after(key)
+        released: list[FrameResult] = []
+        now_s = result.frame.time_s
         while self._waiting and self._is_due(self._waiting[0], now_s):
             released.append(self._release())
         return released
@@ -78,7 +77,7 @@ class Backfill:
         """Whether any frame is held, in which somebody confirmed now could still be written."""
         return bool(self._waiting)
 
-    def finish(self, late: Mapping[int, int] | None = None) -> list[Unsteady]:
+    def finish(self, late: Mapping[int, int] | None = None) -> list[FrameResult]:
         """All frames that are still held, at a cut or at the end of the source; forgets everybody.
 
         late: ids by key of those who are confirmed only now.
@@ -88,10 +87,10 @@ class Backfill:
         self._id_of, self._until_s = {}, {}
         return released
 
-    def _is_due(self, first: Unsteady, now_s: float) -> bool:
+    def _is_due(self, first: FrameResult, now_s: float) -> bool:
         return now_s - first.frame.time_s >= self._hold_s or self._bytes > MAX_HELD_BYTES
 
-    def _release(self) -> Unsteady:
+    def _release(self) -> FrameResult:
         first = self._waiting.popleft()
         self._bytes -= first.frame.image.nbytes
         proven = self._proven(first)
@@ -109,18 +108,18 @@ class Backfill:
             self._id_of.pop(key, None)
             del self._until_s[key]
 
-    def _proven(self, held: Unsteady) -> NDArray[np.bool_]:
-        """(N,) which rows show somebody who was confirmed, before he was not to be believed any more."""
+    def _proven(self, held: FrameResult) -> NDArray[np.bool_]:
+        """(N,) which rows show somebody who was confirmed, before their track was no longer to be believed."""
         time_s = held.frame.time_s
         keys = held.estimates.id.tolist()
         return np.array([key in self._id_of and time_s < self._until_s.get(key, np.inf) for key in keys], np.bool_)
 
-    def _walk_back(self, key: int) -> None:
-        """Follow somebody from his first mesh towards earlier held frames and add him there.
+    def _fill_before(self, key: int) -> None:
+        """Follow a person from the track's first mesh towards earlier held frames and add them there.
 
-        Ends where the network is not sure of him, where his mesh cannot be believed or lies on somebody else, where
-        he leaves the picture, and where his id is known already: he had been lost for a moment. If he came in over the
-        border, he is carried on to there.
+        Ends where the score is below `sure_score`, where the mesh cannot be believed or lies on somebody else, where
+        the person leaves the picture, and where the frame has their id already: the track had been lost for a moment.
+        If they came in over the border, the track is extrapolated to there.
         """
         frames = list(self._waiting)
         first = next((i for i, held in enumerate(frames) if key in held.estimates.id.tolist()), 0)
@@ -136,50 +135,48 @@ class Backfill:
                 return
             self._waiting[index] = added
 
-    def _walk_out(self, key: int) -> None:
-        """Somebody's track has ended: if he left over the border, carry him there from where he was last believed."""
-        with_him = [(i, held) for i, held in enumerate(self._waiting) if key in held.estimates.id.tolist()]
-        believed = [held for _, held in with_him if held.frame.time_s < self._until_s[key]]
-        doubted = [i for i, held in with_him if held.frame.time_s >= self._until_s[key]]
-        carried = self._extrapolate(key, believed, doubted)
-        if carried:
-            rest = doubted[carried:]
+    def _fill_after(self, key: int) -> None:
+        """A track has ended: if the person left over the border, extrapolate it from where it was last believed."""
+        with_key = [(i, held) for i, held in enumerate(self._waiting) if key in held.estimates.id.tolist()]
+        believed = [held for _, held in with_key if held.frame.time_s < self._until_s[key]]
+        doubted = [i for i, held in with_key if held.frame.time_s >= self._until_s[key]]
+        count = self._extrapolate(key, believed, doubted)
+        if count:
+            rest = doubted[count:]
             self._until_s[key] = self._waiting[rest[0]].frame.time_s if rest else np.inf
 
-    def _extrapolate(self, key: int, path: Sequence[Unsteady], indices: Iterable[int]) -> int:
-        """Carry somebody from the end of `path` through the held frames with these indices, while he is in the picture
-        and nobody else is there; gives in how many he is."""
-        carried = ExtrapolatedTrack.over_the_border(key, path, self._options) if path else None
-        if carried is None:
+    def _extrapolate(self, key: int, path: Sequence[FrameResult], indices: Iterable[int]) -> int:
+        """Extrapolate a track from the end of `path` through the held frames with these indices, while the person is
+        in the picture and nobody else is there; gives in how many they are."""
+        track = ExtrapolatedTrack.over_the_border(key, path, self._options) if path else None
+        if track is None:
             return 0
         count = 0
         for index in indices:
             held = self._waiting[index]
             others = held.select(held.estimates.id != key)
-            seen = carried.at(held.frame.time_s, held.intrinsics, self._options)
+            seen = track.at(held.frame.time_s, held.intrinsics, self._options)
             if seen is None or self._is_there(key, others, seen[2].astype(np.float64), seen[1]):
                 break
             self._waiting[index] = _with_row(others, *seen)
             count += 1
         return count
 
-    def _backwards(self, key: int, run_up: list[Unsteady]) -> FollowedPerson:
-        """Somebody whose time runs backwards, as he was in the frames from his first on."""
+    def _backwards(self, key: int, run_up: list[FrameResult]) -> FollowedPerson:
+        """A person whose time runs backwards, from the frames in which the track began."""
         states: list[tuple[float, F64]] = []
         for held in run_up:
             row = np.flatnonzero(held.estimates.id == key)
             if len(row):
                 states.append((-held.frame.time_s, held.xyxy[row[0]].astype(np.float64)))
         time_s, box = states[-1]
-        person = FollowedPerson(
-            key=key, id=self._id_of[key], born_s=time_s, time_s=time_s, box=box, detected_s=-np.inf, detected_box=box
-        )
+        person = FollowedPerson.at_box(key, box, time_s)
         for time_s, box in reversed(states):
             person.move_to(box, time_s, self._options)
         return person
 
-    def _seen_before(self, person: FollowedPerson, held: Unsteady) -> Unsteady | None:
-        """The frame with the person in it as well, None where he is not to be seen."""
+    def _seen_before(self, person: FollowedPerson, held: FrameResult) -> FrameResult | None:
+        """The frame with the person in it as well, None where the network does not find them."""
         frame, options = held.frame, self._options
         time_s = -frame.time_s
         box = person.predicted(time_s, options)
@@ -197,7 +194,7 @@ class Backfill:
             return None
         return _with_row(held, replace(estimates, id=np.array([person.key], np.int32)), bodies, person.box)
 
-    def _is_there(self, key: int, held: Unsteady, box: F64, bodies: PosedBodies) -> bool:
+    def _is_there(self, key: int, held: FrameResult, box: F64, bodies: PosedBodies) -> bool:
         """Whether the frame shows somebody under the id of `key` already, or whose mesh is the one of `bodies`, in
         the box (4,) px."""
         options = self._options
@@ -213,16 +210,7 @@ class Backfill:
         )
 
 
-def _with_row(held: Unsteady, estimates: BodyEstimates, bodies: PosedBodies, box: F64 | F32) -> Unsteady:
+def _with_row(held: FrameResult, estimates: BodyEstimates, bodies: PosedBodies, box: F64 | F32) -> FrameResult:
     """`held` and one more person, in the box (4,) px."""
     inside = boxes.clip(box[None].astype(np.float32), held.frame.image_wh).astype(np.float32)
-    return replace(
-        held,
-        estimates=held.estimates.followed_by(estimates),
-        bodies=PosedBodies(
-            np.concatenate([held.bodies.vertices, bodies.vertices]),
-            np.concatenate([held.bodies.joints, bodies.joints]),
-            np.concatenate([held.bodies.joints_px, bodies.joints_px]),
-        ),
-        xyxy=np.concatenate([held.xyxy, inside]),
-    )
+    return held.with_people(estimates, bodies, inside)

@@ -1,8 +1,8 @@
-"""Somebody who comes into the picture or leaves it: for some frames a hand and a foot of him are all that is seen.
+"""People who cross the picture's border: for some frames only a hand and a foot can be seen of them.
 
-The network's score is the share of a body that it sees, and there it says nothing any more. What is known is how he
-moved a moment before (or, backwards in time, a moment later): he is carried on like that across the border, in the pose
-that was last recovered, until next to nothing of him is in the picture.
+The network's score falls with the share of a body that it sees, and says nothing there. What is known is how the person
+moved a moment before (or, backwards in time, a moment later): their track is extrapolated across the border with that
+velocity, in the pose that was last recovered, until next to nothing of them is in the picture.
 """
 
 from __future__ import annotations
@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.estimation.projection import NEAR_M, joint_pixels, mesh_boxes
-from bodycast.app.pipeline.smoothing import Unsteady
-from bodycast.app.records import F32, F64, BodyEstimates, PosedBodies
+from bodycast.app.records import F32, F64, BodyEstimates, FrameResult, PosedBodies
 from bodycast.app.tracking.followed_person import FollowOptions
 from bodycast.hmr.geometry import boxes
 from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
@@ -25,18 +24,18 @@ RUN_UP_S = 0.25
 """How much of the believed path the velocity is taken from."""
 
 LONGEST_EXTRAPOLATION_S = 0.5
-"""Who would not be out of the picture by then is not on his way out: he is not carried at all."""
+"""A person who would not be out of the picture by then is not on their way out: nothing is extrapolated."""
 
 MIN_SHARE_IN_PICTURE = 0.065
-"""Share of the body's vertices below which somebody carried counts as out. Less than the 0.15 from which the training
-clips' labels count somebody: a pose that is held does not stretch a hand or a foot into the picture before him."""
+"""Share of the body's vertices below which an extrapolated person counts as out. Less than the 0.15 from which the
+training clips' labels count somebody: a pose that is held does not stretch a hand or a foot into the picture."""
 
 _MIN_RUN_UP = 3  # frames
 
 
 @dataclass(frozen=True, slots=True)
 class ExtrapolatedTrack:
-    """Somebody as he was last believed (one row), and his velocity (2,) in px/s across the border."""
+    """A person as last believed (one row of `estimates`, `bodies`), and their velocity (2,) px/s across the border."""
 
     estimates: BodyEstimates
     bodies: PosedBodies
@@ -45,11 +44,11 @@ class ExtrapolatedTrack:
     velocity_px_s: F64
 
     @classmethod
-    def over_the_border(cls, key: int, path: Sequence[Unsteady], options: FollowOptions) -> Self | None:
+    def over_the_border(cls, key: int, path: Sequence[FrameResult], options: FollowOptions) -> Self | None:
         """From the frames in which `key` was believed, in the order of going: forwards or backwards in time.
 
-        None where he is not on his way over the border: his path is too short to tell, he is wholly in the picture,
-        or going on like that would still leave him in it after `LONGEST_EXTRAPOLATION_S`.
+        None where the person is not on their way over the border: the path is too short to tell, they are wholly in
+        the picture, or would still be in it after `LONGEST_EXTRAPOLATION_S`.
         """
         last = path[-1]
         near = [held for held in path if abs(held.frame.time_s - last.frame.time_s) <= RUN_UP_S]
@@ -67,16 +66,16 @@ class ExtrapolatedTrack:
         if not outwards.any():
             return None
         share = _share_in_picture(bodies.vertices[0], last.intrinsics)
-        carried = cls(estimates, bodies, last.frame.time_s, share, np.where(outwards, velocity, 0.0))
-        leaves = carried.at(last.frame.time_s + direction * LONGEST_EXTRAPOLATION_S, last.intrinsics, options) is None
-        return carried if leaves else None
+        track = cls(estimates, bodies, last.frame.time_s, share, np.where(outwards, velocity, 0.0))
+        leaves = track.at(last.frame.time_s + direction * LONGEST_EXTRAPOLATION_S, last.intrinsics, options) is None
+        return track if leaves else None
 
     def at(
         self, time_s: float, intrinsics: Intrinsics, options: FollowOptions
     ) -> tuple[BodyEstimates, PosedBodies, F32] | None:
-        """Estimates and body of one row, and its box (4,) px within the picture; None where too little of him is in it.
+        """Estimates and body of one row, and its box (4,) px in the picture; None where too little of the body is in it.
 
-        He is moved sideways at the depth of his pelvis. The score falls with the share of him that is seen.
+        The body is moved sideways at the pelvis's depth. The score falls with the share of it in the picture.
         """
         depth = float(self.bodies.joints[0, 0, 2])
         shift_px = self.velocity_px_s * (time_s - self.time_s)
@@ -93,7 +92,7 @@ class ExtrapolatedTrack:
 
 
 def _outwards(vertices: F32, velocity_px_s: F64, intrinsics: Intrinsics) -> NDArray[np.bool_]:
-    """(2,) along which axes somebody, vertices (1,V,3) m, moves over a border that he is across already."""
+    """(2,) along which axes a body, vertices (1,V,3) m, moves over a border that it is across already."""
     low, high = np.split(mesh_boxes(vertices, intrinsics)[0], 2)
     over_low, over_high = low < 0, high > np.array(intrinsics.image_wh) - 1
     return (over_low & (velocity_px_s < 0)) | (over_high & (velocity_px_s > 0))

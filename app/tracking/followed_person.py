@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
 
@@ -89,6 +90,11 @@ class FollowedPerson:
     believed_s: float = -np.inf  # when a mesh was last believed
     joints_px: F32 | None = None
     history: deque[tuple[float, F64]] = field(default_factory=lambda: deque[tuple[float, F64]](maxlen=120))
+
+    @classmethod
+    def at_box(cls, key: int, box: F64, time_s: float) -> Self:
+        """A track that begins at `box` (4,)."""
+        return cls(key=key, id=0, born_s=time_s, time_s=time_s, box=box, detected_s=-np.inf, detected_box=box)
 
     def remember(self, time_s: float, box: F64, memory_s: float) -> None:
         """The person is at `box` at `time_s`."""

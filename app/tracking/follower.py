@@ -37,7 +37,7 @@ class NewBox:
 
 
 @dataclass(frozen=True, slots=True)
-class Confirmed:
+class Followed:
     """What `confirm` keeps: `rows` (K,) of the estimates it was given, the people's keys and boxes (K,4), and their
     `id` (K,), 0 for newcomers who are followed and must not be shown yet.
 
@@ -163,7 +163,7 @@ class Follower:
             age_s=np.array([frame.time_s - person.born_s for person in self._people], np.float64),
         )
 
-    def confirm(self, estimates: BodyEstimates, bodies: PosedBodies, intrinsics: Intrinsics) -> Confirmed:
+    def confirm(self, estimates: BodyEstimates, bodies: PosedBodies, intrinsics: Intrinsics) -> Followed:
         """Take the meshes recovered from the crops of `boxes_for`: moves the boxes, ends lost and double tracks.
 
         Rows of `estimates` and `bodies` agree; `estimates.id` are the keys that `boxes_for` gave.
@@ -185,7 +185,7 @@ class Follower:
         self._end_twins()
         return self._confirmed(estimates)
 
-    def _confirmed(self, estimates: BodyEstimates) -> Confirmed:
+    def _confirmed(self, estimates: BodyEstimates) -> Followed:
         row_of = {key: row for row, key in enumerate(estimates.id.tolist())}
         kept = [person for person in self._people if person.key in row_of]
         for person in kept:
@@ -197,7 +197,7 @@ class Follower:
             del self._id_of_track[next(iter(self._id_of_track))]
         kept.sort(key=lambda person: row_of[person.key])
         ended, self._ended = self._ended, {}
-        return Confirmed(
+        return Followed(
             rows=np.array([row_of[person.key] for person in kept], np.intp),
             key=np.array([person.key for person in kept], np.int32),
             id=np.array([person.id for person in kept], np.int32),

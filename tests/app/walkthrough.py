@@ -8,7 +8,7 @@ import numpy as np
 
 from bodycast.app.records import F32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
 from bodycast.app.tracking.followed_person import FollowOptions
-from bodycast.app.tracking.follower import Confirmed, Follower
+from bodycast.app.tracking.follower import Followed, Follower
 from bodycast.hmr.geometry.camera import Intrinsics
 from tests.live.fakes import FakeTracker
 
@@ -66,7 +66,7 @@ class Walkthrough:
     def detect(self, *people: Box, late_s: float = 0.0) -> None:
         self.follower.observe(detections(*people), self.time_s - late_s)
 
-    def see(self, *meshes: Box, score: float | Sequence[float] = 0.9, step_s: float = STEP_S) -> Confirmed:
+    def see(self, *meshes: Box, score: float | Sequence[float] = 0.9, step_s: float = STEP_S) -> Followed:
         self.tracks = self.follower.boxes_for(frame_at(self.time_s))
         assert len(self.tracks) == len(meshes), "the test gives one mesh per followed person"
         confirmed = self.follower.confirm(estimates_for(self.tracks, score), bodies_in(meshes), CAMERA)

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from bodycast.app.errors import UsageError
-from bodycast.app.pipeline.smoothing import SmoothingStage, Unsteady
-from bodycast.app.records import BodyEstimates, Frame, PosedBodies
+from bodycast.app.pipeline.smoothing import SmoothingStage
+from bodycast.app.records import BodyEstimates, Frame, FrameResult, PosedBodies
 from bodycast.app.smoothers.diffusion.decoder import (
     AT_ONCE,
     HOP_S,
@@ -123,31 +123,40 @@ def test_somebody_new_is_the_live_smoothers(smoother: DecodedSmoother) -> None:
     assert np.isfinite(got.pose).all() and not smoother._people[1].windows
 
 
-def waiting(time_s: float, people: list[BodyEstimates]) -> Unsteady:
+def unposed(estimates: BodyEstimates, intrinsics: Intrinsics) -> PosedBodies:
+    """Nobody looks at the meshes."""
+    shapes = ((len(estimates), 3, 3), (len(estimates), 24, 3), (len(estimates), 24, 2))
+    return PosedBodies(*(np.zeros(shape, np.float32) for shape in shapes))
+
+
+def waiting(time_s: float, people: list[BodyEstimates]) -> FrameResult:
     """A frame before the smoother; nobody looks at its picture and its meshes."""
     count = len(people)
-    shapes = ((count, 3, 3), (count, 24, 3), (count, 24, 2))
-    return Unsteady(
+    estimates, camera = (
+        BodyEstimates.joined(people) if people else BodyEstimates.empty(),
+        Intrinsics.from_focal(1.0, (4, 4)),
+    )
+    return FrameResult(
         frame=Frame(np.zeros((4, 4, 3), np.uint8), round(30 * time_s), time_s),
-        estimates=BodyEstimates.joined(people) if people else BodyEstimates.empty(),
-        bodies=PosedBodies(*(np.zeros(shape, np.float32) for shape in shapes)),
+        estimates=estimates,
+        bodies=unposed(estimates, camera),
         xyxy=np.zeros((count, 4), np.float32),
-        intrinsics=Intrinsics.from_focal(1.0, (4, 4)),
-        stage_s={},
+        intrinsics=camera,
+        overlay=np.zeros((4, 4, 3), np.uint8),
     )
 
 
 def test_every_frame_of_a_film_gets_an_answer_in_order(smoother: DecodedSmoother) -> None:
     """People come, go and stay; a film ends before the lag is over."""
     smoother.reset()
-    smoothing, finished = SmoothingStage(smoother), []
+    smoothing, finished = SmoothingStage(smoother, unposed), []
     for k in range(80):
         people = [body(k / 30, 0.05, person=1)] if k < 30 or k > 50 else []
         if k > 20:
             people.append(body(k / 30, 0.05, person=2))
         finished += smoothing.push(waiting(k / 30, people))
     finished += smoothing.finish()
-    assert [round(30 * done.of.frame.time_s) for done in finished] == list(range(80))
+    assert [round(30 * done.frame.time_s) for done in finished] == list(range(80))
     assert all(np.isfinite(done.estimates.pose).all() for done in finished)
 
 

@@ -5,12 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bodycast.app.pipeline.smoothing import Unsteady
-from bodycast.app.records import F32, BodyEstimates, Frame, PosedBodies
+from bodycast.app.records import F32, BodyEstimates, Frame, FrameResult, PosedBodies
 from bodycast.app.tracking import backfill
 from bodycast.app.tracking.backfill import Backfill
 from bodycast.app.tracking.followed_person import FollowOptions
-from bodycast.app.tracking.follower import Confirmed
+from bodycast.app.tracking.follower import Followed
 from bodycast.hmr.geometry.camera import Intrinsics
 
 WH = (640, 480)
@@ -44,17 +43,17 @@ def bodies(xyxy: F32) -> PosedBodies:
     return PosedBodies(lifted(np.concatenate(edges, axis=1)), lifted(middle), middle)
 
 
-def unsteady(index: int, keys: list[int], xyxy: F32) -> Unsteady:
+def result_of(index: int, keys: list[int], xyxy: F32) -> FrameResult:
     image = np.zeros((WH[1], WH[0], 3), np.uint8)
-    return Unsteady(Frame(image, index, index * STEP_S, None), estimates(keys), bodies(xyxy), xyxy, CAMERA, {})
+    return FrameResult(Frame(image, index, index * STEP_S, None), estimates(keys), bodies(xyxy), xyxy, CAMERA, image)
 
 
 def at(shift_px: float) -> F32:
     return (BOX + np.array([shift_px, 0, shift_px, 0], np.float32))[None]
 
 
-def confirmed(keys: list[int], ids: list[int], xyxy: F32, ended: dict[int, float] | None = None) -> Confirmed:
-    return Confirmed(np.arange(len(keys)), np.array(keys, np.int32), np.array(ids, np.int32), xyxy, ended or {})
+def confirmed(keys: list[int], ids: list[int], xyxy: F32, ended: dict[int, float] | None = None) -> Followed:
+    return Followed(np.arange(len(keys)), np.array(keys, np.int32), np.array(ids, np.int32), xyxy, ended or {})
 
 
 class Looks:
@@ -76,17 +75,19 @@ def nobody() -> F32:
     return np.zeros((0, 4), np.float32)
 
 
-def run(look: Looks, hold_s: float, frames: int, first: int, shown: int, ended_at: int | None = None) -> list[Unsteady]:
+def run(
+    look: Looks, hold_s: float, frames: int, first: int, shown: int, ended_at: int | None = None
+) -> list[FrameResult]:
     """Somebody with key 7 is followed from frame `first` on and confirmed as id 1 in frame `shown`."""
     held = Backfill(look, FollowOptions(), hold_s)
-    released: list[Unsteady] = []
+    released: list[FrameResult] = []
     for index in range(frames):
         gone = ended_at is not None and index >= ended_at
         keys = [] if index < first or gone else [7]
         boxes = at(2.0 * index) if keys else nobody()
         ended = {7: (ended_at - 2) * STEP_S - 1e-6} if index == ended_at and ended_at is not None else {}
         ids = [1 if index >= shown else 0 for _ in keys]
-        released += held.push(unsteady(index, keys, boxes), confirmed(keys, ids, boxes, ended))
+        released += held.push(result_of(index, keys, boxes), confirmed(keys, ids, boxes, ended))
     return released + held.finish()
 
 
@@ -104,8 +105,8 @@ def test_a_late_confirmation_reaches_back_as_far_as_the_network_sees_the_person(
 def test_nothing_is_held_for_a_live_source() -> None:
     look = Looks(from_s=0.0)
     held = Backfill(look, FollowOptions(), 0.0)
-    assert len(held.push(unsteady(0, [7], at(0)), confirmed([7], [0], at(0)))) == 1
-    (shown,) = held.push(unsteady(1, [7], at(2)), confirmed([7], [1], at(2)))
+    assert len(held.push(result_of(0, [7], at(0)), confirmed([7], [0], at(0)))) == 1
+    (shown,) = held.push(result_of(1, [7], at(2)), confirmed([7], [1], at(2)))
     assert shown.estimates.id.tolist() == [1]
     assert look.asked_s == [] and held.finish() == []
 
@@ -123,7 +124,7 @@ def test_the_frames_in_which_an_ended_track_was_not_believed_lose_it() -> None:
 def test_pictures_are_held_up_to_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "MAX_HELD_BYTES", 3 * WH[0] * WH[1] * 3)
     held = Backfill(Looks(0.0), FollowOptions(), 100.0)
-    counts = [len(held.push(unsteady(i, [], nobody()), confirmed([], [], nobody()))) for i in range(6)]
+    counts = [len(held.push(result_of(i, [], nobody()), confirmed([], [], nobody()))) for i in range(6)]
     assert counts == [0, 0, 0, 1, 1, 1]
 
 
@@ -133,7 +134,7 @@ def test_days_of_people_who_come_and_go_leave_nothing_behind(hold_s: float) -> N
     for index in range(400):
         # Each frame somebody new is shown, ends in the next, and a false find ends before it was ever in a frame.
         ended = {index - 1: np.inf, 10_000 + index: np.inf}
-        held.push(unsteady(index, [index], at(0)), confirmed([index], [index + 1], at(0), ended))
+        held.push(result_of(index, [index], at(0)), confirmed([index], [index + 1], at(0), ended))
     # One frame may still be released after the last look; whatever is held is all that may be known.
     assert held.known <= 2 * (hold_s / STEP_S + 2)
 
@@ -143,7 +144,8 @@ def test_who_is_confirmed_only_at_the_end_is_written_in_the_frames_that_are_held
     assert not held.holds
     for index in range(2):
         assert (
-            held.push(unsteady(index, [7, 8], np.concatenate([at(0), at(200)])), confirmed([7, 8], [0, 0], at(0))) == []
+            held.push(result_of(index, [7, 8], np.concatenate([at(0), at(200)])), confirmed([7, 8], [0, 0], at(0)))
+            == []
         )
     assert held.holds
     assert [frame.estimates.id.tolist() for frame in held.finish({8: 3})] == [[3], [3]]
@@ -163,17 +165,17 @@ class Walker:
         return estimates([1], 0.9 if frame.index in self.sure else 0.1), bodies(self.box(frame.index))
 
 
-def walk(walker: Walker, seen: range, shown: int, ended: tuple[int, float] | None = None) -> list[Unsteady]:
+def walk(walker: Walker, seen: range, shown: int, ended: tuple[int, float] | None = None) -> list[FrameResult]:
     """16 frames; key 7 is followed in those of `seen` and confirmed as id 1 in frame `shown`. ended: the frame in which
     his track ends, and since when he was not believed."""
     held = Backfill(walker, FollowOptions(), 5.0)
-    released: list[Unsteady] = []
+    released: list[FrameResult] = []
     for index in range(16):
         keys = [7] if index in seen else []
         box = walker.box(index) if keys else nobody()
         ends = {7: ended[1]} if ended and ended[0] == index else {}
         ids = [1 if index >= shown else 0 for _ in keys]
-        released += held.push(unsteady(index, keys, box), confirmed(keys, ids, box, ends))
+        released += held.push(result_of(index, keys, box), confirmed(keys, ids, box, ends))
     return released + held.finish()
 
 
@@ -213,6 +215,6 @@ def test_nobody_is_carried_onto_somebody_who_is_there() -> None:
         keys = [3] if index < 5 else [7] if index >= 8 else []
         box = walker.box(index) if keys else nobody()
         ids = [1 if key == 3 else 2 if index == 10 else 0 for key in keys]
-        held.push(unsteady(index, keys, box), confirmed(keys, ids, box))
+        held.push(result_of(index, keys, box), confirmed(keys, ids, box))
     shown = [frame.estimates.id.tolist() for frame in held.finish()]
     assert shown == [[1]] * 5 + [[2]] * 6
