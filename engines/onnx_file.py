@@ -66,13 +66,19 @@ def _fields(content: mmap.mmap, start: int, end: int) -> Iterator[tuple[int, int
     """Field number, wire type, and the number itself or where the bytes start and how many they are."""
     at = start
     while at < end:
+        began = at
         tag, at = _varint(content, at)
+        # Readers cut longer tags down to 32 bits, and then see another field than this one.
+        if tag > 0xFFFFFFFF or at - began > 5:
+            raise ValueError("a field number is too large")
         field, wire = tag >> 3, tag & 7
         value, size = at, 0
         if wire == _VARINT:
             value, at = _varint(content, at)
         elif wire == _LENGTH:
             size, value = _varint(content, at)
+            if size > 0x7FFFFFFF:
+                raise ValueError("a length is too large")
             at = value + size
         elif wire in (_EIGHT_BYTES, _FOUR_BYTES):
             at += 8 if wire == _EIGHT_BYTES else 4

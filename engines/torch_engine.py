@@ -15,7 +15,7 @@ from bodycast.engines.devices import cuda_devices, usable_cores
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
 from bodycast.engines.optional import require
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
-from bodycast.engines.torch_program import PROGRAM_FILE, SIGNATURE_FILE, check_program, sample_inputs
+from bodycast.engines.torch_program import PROGRAM_FILE, SIGNATURE_FILE, check_program
 
 _WARM_UP_RUNS = 3
 
@@ -58,11 +58,10 @@ class TorchEngine(Engine):
         torch = self._torch = require("torch", "export.txt")
         if self.device == "cuda" and not torch.cuda.is_available():
             raise EngineUnavailableError(f"torch {torch.__version__} sees no CUDA device: {cuda_devices()[1]}")
-        self._signature = check_program(path)
+        checked = check_program(path)
+        self._signature = {"inputs": list(checked.inputs), "outputs": list(checked.outputs)}
         try:
-            # Torch would read a refused pickle again, unsafely: ask first.
-            torch.load(io.BytesIO(sample_inputs(path)), weights_only=True)
-            program = torch.export.load(str(path), extra_files={SIGNATURE_FILE: ""})
+            program = torch.export.load(checked.archive(self._example_inputs(torch)), extra_files={SIGNATURE_FILE: ""})
         except Exception as error:  # serialisation errors of torch share no base
             raise PackageError(f"{path}: torch cannot open it: {_first_line(error)}") from error
         if self.device == "cuda":
@@ -70,6 +69,20 @@ class TorchEngine(Engine):
         # Guards are Python text from the file that torch would execute; the checks in `run` take their place.
         self._program = program.module(check_guards=False)
         return self._graph_tensors(program)
+
+    def _example_inputs(self, torch: Any) -> bytes:
+        """What the archive holds as example inputs, of the package's shapes: the file's own are pickled."""
+        specs = {spec.name: spec for spec in self.package.info.inputs}
+        unknown = [name for name in self._signature["inputs"] if name not in specs]
+        if unknown:
+            raise PackageError(f"{self.package.folder / PROGRAM_FILE}: takes {unknown[0][:80]!r}, the package does not")
+        tensors: list[Any] = []
+        for name in self._signature["inputs"]:
+            shape = tuple(2 if size == BATCH else int(size) for size in specs[name].shape)
+            tensors.append(torch.zeros(shape, dtype=getattr(torch, specs[name].dtype)))
+        written = io.BytesIO()
+        torch.save((tuple(tensors), {}), written)
+        return written.getvalue()
 
     def _graph_tensors(self, program: Any) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
         values = {node.name: node.meta.get("val") for node in program.graph.nodes}

@@ -101,3 +101,22 @@ def test_a_graph_that_ends_early_is_refused(tmp_path: Path) -> None:
         except Exception:
             with pytest.raises(PackageError):
                 check_onnx_file(path)
+
+
+def varint(value: int, least: int = 1) -> bytes:
+    """At least so many bytes, with empty ones at the end where fewer would do."""
+    parts: list[int] = []
+    while value or len(parts) < least:
+        parts.append(value & 0x7F)
+        value >>= 7
+    return bytes([part | 0x80 for part in parts[:-1]] + parts[-1:])
+
+
+@pytest.mark.parametrize("tag", [varint((7 << 3 | 2) + (1 << 33)), varint(7 << 3 | 2, least=6)], ids=["large", "long"])
+def test_fields_that_readers_number_differently_are_refused(tmp_path: Path, tag: bytes) -> None:
+    """A reader that keeps 32 bits of the number sees a second graph, whose weights lie elsewhere."""
+    hidden = branch(outside_tensor()).SerializeToString()
+    path = tmp_path / "model.onnx"
+    path.write_bytes(affine_model().SerializeToString() + tag + varint(len(hidden)) + hidden)
+    with pytest.raises(PackageError, match="not an ONNX graph"):
+        check_onnx_file(path)
