@@ -34,7 +34,7 @@ _OPERATORS = (
     "abs add and_ eq floordiv ge getitem gt invert le lshift lt mod mul ne neg not_ or_ pos pow rshift sub truediv xor"
 )
 _TARGET = re.compile(
-    r"torch\.ops\.(aten|prims)\.(?!from_file\b)[a-z]\w*(\.[A-Za-z]\w*)?"
+    r"torch\.ops\.(aten|prims)\.(?!from_file\b)_?[a-z]\w*(\.[A-Za-z]\w*)?"
     r"|torch\.ops\.higher_order\.wrap_with_(set_grad_enabled|autocast)"
     rf"|_operator\.({_OPERATORS.replace(' ', '|')})|math\.[a-z]\w*"
 )

@@ -117,6 +117,6 @@ def test_fields_that_readers_number_differently_are_refused(tmp_path: Path, tag:
     """A reader that keeps 32 bits of the number sees a second graph, whose weights lie elsewhere."""
     hidden = branch(outside_tensor()).SerializeToString()
     path = tmp_path / "model.onnx"
-    path.write_bytes(affine_model().SerializeToString() + tag + varint(len(hidden)) + hidden)
+    path.write_bytes(affine_model() + tag + varint(len(hidden)) + hidden)
     with pytest.raises(PackageError, match="not an ONNX graph"):
         check_onnx_file(path)
