@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from functools import cache
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,8 +17,15 @@ from bodycast.app.config import RunConfig
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # docs/lab/ is history: it names files and commands that have gone.
-PAGES = (*REPOSITORY.glob("*.md"), *REPOSITORY.glob("docs/*.md"), *REPOSITORY.glob("assets/**/*.md"))
+PAGES = (
+    *REPOSITORY.glob("*.md"),
+    *REPOSITORY.glob("docs/*.md"),
+    *REPOSITORY.glob("examples/*.md"),
+    *REPOSITORY.glob("assets/**/*.md"),
+)
 DOCUMENTS = sorted(PAGES)
+HISTORY = (REPOSITORY / "CHANGELOG.md", *REPOSITORY.glob("docs/lab/*.md"))
+"""Pages that name files and commands that have gone; their links are followed all the same."""
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE_PATH = re.compile(
     r"`((?:app|engines|export|hmr|training|evaluation|assets|docs|tests|requirements|scripts)/[\w./-]+)`"
@@ -29,8 +38,9 @@ MACHINE_PATHS = re.compile(
 )
 
 
-def documents() -> list[pytest.param]:  # type: ignore[valid-type]
-    return [pytest.param(path, id=path.relative_to(REPOSITORY).as_posix()) for path in DOCUMENTS]
+def documents(history: bool = False) -> list[pytest.param]:  # type: ignore[valid-type]
+    paths = {*DOCUMENTS, *HISTORY} if history else {*DOCUMENTS} - {*HISTORY}
+    return [pytest.param(path, id=path.relative_to(REPOSITORY).as_posix()) for path in sorted(paths)]
 
 
 def commands_of(text: str) -> list[list[str]]:
@@ -45,7 +55,7 @@ def commands_of(text: str) -> list[list[str]]:
     return commands
 
 
-@pytest.mark.parametrize("path", documents())
+@pytest.mark.parametrize("path", documents(history=True))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in LINK.findall(path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
@@ -75,12 +85,29 @@ def test_commands_exist(path: Path) -> None:
                     assert any(word.split("=")[0] in (flag, _negated(flag)) for flag in flags), " ".join(words)
         elif words[0] == "bodycast" and len(words) > 1:
             assert words[1] in COMMANDS or words[1].isupper() or words[1].startswith("-"), " ".join(words)
+            missing = [word for word in words[2:] if re.match(r"--[a-z]", word) and word not in help_of(*words[1:3])]
+            assert not missing, f"{' '.join(words)}: no {missing}"
+        elif words[0] == "python" and words[1].endswith(".py"):
+            assert (REPOSITORY / words[1]).is_file(), " ".join(words)
         elif words[:2] == ["python", "-m"] and len(words) > 2:
             module = REPOSITORY / words[2].replace(".", "/")
             if words[2].split(".")[0] in {entry.name for entry in REPOSITORY.iterdir()}:
                 assert module.with_suffix(".py").is_file() or (module / "__main__.py").is_file(), " ".join(words)
-        elif words[:3] == ["pip", "install", "-r"]:
-            assert (REPOSITORY / words[3]).is_file(), " ".join(words)
+        elif words[:2] == ["pip", "install"]:
+            for flag, name in pairwise(words):
+                assert flag != "-r" or (REPOSITORY / name).is_file(), " ".join(words)
+
+
+@cache
+def help_of(command: str, second: str = "") -> str:
+    """What `bodycast COMMAND --help` prints; of `get` and `export`, whose commands have commands, the second one's."""
+    words = [command, second] if command in ("get", "export") and re.fullmatch(r"[a-z]+", second) else [command]
+    done = subprocess.run(
+        [sys.executable, "-m", "bodycast", *words, "--help"],
+        cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-1000:]
+    return done.stdout
 
 
 def _negated(flag: str) -> str:
@@ -118,3 +145,32 @@ def test_the_test_command_of_the_readme_is_what_ci_runs() -> None:
     ci = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     readme = (REPOSITORY / "README.md").read_text(encoding="utf-8")
     assert "make test" in ci and "make test" in readme
+
+
+def test_every_page_is_in_the_site_and_every_page_of_the_site_exists() -> None:
+    text = (REPOSITORY / "mkdocs.yml").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^ *- (?:[^:\n]+: )?([\w/]+\.md)$", text, re.MULTILINE))
+    pages = {path.relative_to(REPOSITORY / "docs").as_posix() for path in REPOSITORY.glob("docs/*.md")}
+    assert pages <= listed, f"not in mkdocs.yml: {sorted(pages - listed)}"
+    assert all((REPOSITORY / "docs" / name).is_file() for name in listed)
+
+
+@pytest.mark.parametrize("path", sorted(REPOSITORY.glob(".github/**/*.yml")), ids=lambda path: path.name)
+def test_workflows_are_yaml_and_call_what_there_is(path: Path) -> None:
+    yaml = pytest.importorskip("yaml")
+    text = path.read_text(encoding="utf-8")
+    content = yaml.safe_load(text)
+    assert content["name"]
+    makefile = (REPOSITORY / "Makefile").read_text(encoding="utf-8")
+    for target in re.findall(r"make ([a-z-]+)$", text, re.MULTILINE):
+        assert re.search(rf"^{target}:", makefile, re.MULTILINE), f"make {target}"
+    for step in [step for job in content.get("jobs", {}).values() for step in job["steps"]]:
+        assert "uses" not in step or re.fullmatch(r"actions/[a-z-]+@v\d+", step["uses"]), step["uses"]
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    from bodycast import __version__
+
+    citation = (REPOSITORY / "CITATION.cff").read_text(encoding="utf-8")
+    assert f"\nversion: {__version__}\n" in citation
+    assert f"\n## {__version__}" in (REPOSITORY / "CHANGELOG.md").read_text(encoding="utf-8")
