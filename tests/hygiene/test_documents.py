@@ -59,7 +59,11 @@ def commands_of(text: str) -> list[list[str]]:
 def test_links_lead_somewhere(path: Path) -> None:
     for target in LINK.findall(path.read_text(encoding="utf-8")):
         if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
-            assert (path.parent / target.split("#")[0]).exists(), f"{path.name} links to {target}"
+            linked = (path.parent / target.split("#")[0]).resolve()
+            assert linked.exists(), f"{path.name} links to {target}"
+            docs = REPOSITORY / "docs"
+            if path.is_relative_to(docs):
+                assert linked.is_relative_to(docs), f"{path.name} links to {target}, which the site does not have"
 
 
 @pytest.mark.parametrize("path", documents())
