@@ -55,12 +55,22 @@ def commands_of(text: str) -> list[list[str]]:
     return commands
 
 
+def anchors_of(path: Path) -> set[str]:
+    """What a link into this page may name: its headings, as the site and code hosts spell them, and API entries."""
+    text = path.read_text(encoding="utf-8")
+    headings = re.findall(r"^#+ (.+)$", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+    slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+    return slugs | set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE))
+
+
 @pytest.mark.parametrize("path", documents(history=True))
 def test_links_lead_somewhere(path: Path) -> None:
     for target in LINK.findall(path.read_text(encoding="utf-8")):
-        if not re.match(r"[a-z]+:", target) and not target.startswith("#"):
-            linked = (path.parent / target.split("#")[0]).resolve()
+        if not re.match(r"[a-z]+:", target):
+            name, _, anchor = target.partition("#")
+            linked = (path.parent / name).resolve() if name else path
             assert linked.exists(), f"{path.name} links to {target}"
+            assert not anchor or anchor in anchors_of(linked), f"{path.name} links to {target}"
             docs = REPOSITORY / "docs"
             if path.is_relative_to(docs):
                 assert linked.is_relative_to(docs), f"{path.name} links to {target}, which the site does not have"
