@@ -18,6 +18,11 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.hmr.body.pickle_scan import UnsafePickle, check_operations
+
+MOST_DENSE_ELEMENTS = 1 << 24
+"""Numbers that all sparse matrices of a file may have together, zeros included: SMPL-X's has 0.6 million."""
+
 
 class RefusedPickle(ValueError):  # noqa: N818 - reads as what happened
     """The pickle is broken, or names something that a body file has no reason to name."""
@@ -171,23 +176,32 @@ class _StubUnpickler(pickle.Unpickler):
             ) from None
 
 
+def _loaded(data: bytes, unpickler: type[_StubUnpickler]) -> object:
+    """The stubs that the pickle makes. Raises RefusedPickle."""
+    try:
+        check_operations(data)
+        return unpickler(io.BytesIO(data), encoding="latin1").load()
+    except RefusedPickle:
+        raise
+    except UnsafePickle as error:
+        raise RefusedPickle(f"refused: {error}; nothing of it was run") from error
+    except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
+        reason = " ".join(str(error).split())[:200]
+        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error
+
+
 def load_arrays_from_pickle(data: bytes) -> dict[str, object]:
     """The dictionary stored in the pickle `data`, with every array-like value as a numpy array.
 
     Values that are no arrays (SMPL's `bs_type`, for one) are passed on as they are. Raises RefusedPickle, whose
     message names what was refused or what is broken.
     """
-    try:
-        content = _StubUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except RefusedPickle:
-        raise
-    except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
-        reason = " ".join(str(error).split())
-        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error
+    content = _loaded(data, _StubUnpickler)
     if not isinstance(content, dict):
         raise RefusedPickle(f"expected a dictionary of arrays, got {type(content).__name__}")
     entries = cast("dict[object, object]", content)
-    return {str(key): _resolve(key, value) for key, value in entries.items()}
+    budget = _Budget()
+    return {str(key): _resolve(key, value, budget) for key, value in entries.items()}
 
 
 def load_tree_from_pickle(data: bytes) -> object:
@@ -196,13 +210,7 @@ def load_tree_from_pickle(data: bytes) -> object:
     Arrays of text become numpy arrays of text, arrays of objects become lists (a single object for an array without
     axes). For label files of data sets; raises RefusedPickle as `load_arrays_from_pickle` does.
     """
-    try:
-        content = _TreeUnpickler(io.BytesIO(data), encoding="latin1").load()
-    except RefusedPickle:
-        raise
-    except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
-        reason = " ".join(str(error).split())
-        raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error
+    content = _loaded(data, _TreeUnpickler)
     try:
         return _Tree().resolve(content)
     except RefusedPickle:
@@ -234,6 +242,7 @@ class _Tree:
         # The value is kept beside its result, so that its id stays its own.
         self._done: dict[int, tuple[object, object]] = {}
         self._open: set[int] = set()
+        self._budget = _Budget()
 
     def resolve(self, value: object) -> object:
         """Raises RefusedPickle for a value that contains itself."""
@@ -262,7 +271,7 @@ class _Tree:
         if isinstance(value, _FromBuffer) and len(value.arguments) == 4:
             raw, dtype, shape, order = value.arguments
             return self._array(value, raw, dtype, shape, "F" if order == "F" else "C")
-        return _as_array(value) if isinstance(value, _Stub) else value
+        return _as_array(value, self._budget) if isinstance(value, _Stub) else value
 
     def _array(
         self, array: _Array | _FromBuffer, raw: object, dtype: object, shape: object, order: Literal["C", "F"]
@@ -285,41 +294,61 @@ class _Tree:
         return array.resolve()
 
 
-def _resolve(key: object, value: object) -> object:
+class _Budget:
+    """How many numbers the sparse matrices of a file may still become."""
+
+    def __init__(self) -> None:
+        self._left = MOST_DENSE_ELEMENTS
+
+    def spend(self, elements: int) -> None:
+        """Raises RefusedPickle where too little is left."""
+        self._left -= elements
+        if self._left < 0:
+            raise RefusedPickle("sparse matrices of absurd size")
+
+
+def _resolve(key: object, value: object, budget: _Budget) -> object:
     try:
-        return _as_array(value) if isinstance(value, _Stub) else value
+        return _as_array(value, budget) if isinstance(value, _Stub) else value
     except RefusedPickle as error:
-        raise RefusedPickle(f"{key}: {error}") from error
-    except (ValueError, TypeError, IndexError, KeyError) as error:
-        raise RefusedPickle(f"{key}: the stored array is malformed ({error})") from error
+        raise RefusedPickle(f"{str(key)[:80]}: {error}") from error
+    except RecursionError as error:
+        raise RefusedPickle(f"{str(key)[:80]}: contains itself") from error
+    except (ValueError, TypeError, IndexError, KeyError, OverflowError) as error:
+        raise RefusedPickle(f"{str(key)[:80]}: the stored array is malformed ({str(error)[:200]})") from error
 
 
-def _as_array(value: object) -> NDArray[np.generic]:
+def _as_array(value: object, budget: _Budget) -> NDArray[np.generic]:
     if isinstance(value, _Array | _Scalar | _FromBuffer):
         return value.resolve()
     if isinstance(value, _Chumpy):
         fields = value.fields()
         if "x" in fields:
-            return _as_array(fields["x"])
+            return _as_array(fields["x"], budget)
         if "a" in fields and "idxs" in fields:
-            taken = _as_array(fields["a"]).ravel()[_as_array(fields["idxs"]).astype(np.int64)]
+            taken = _as_array(fields["a"], budget).ravel()[_as_array(fields["idxs"], budget).astype(np.int64)]
             shape = fields.get("preferred_shape")
             return taken if shape is None else taken.reshape(cast("tuple[int, ...]", shape))
         raise RefusedPickle(f"a chumpy object without numbers, fields {sorted(map(str, fields))}")
     if isinstance(value, _Sparse):
-        return _dense(value)
+        return _dense(value, budget)
     raise RefusedPickle(f"expected an array, got {type(value).__name__}")
 
 
-def _dense(matrix: _Sparse) -> NDArray[np.float64]:
+def _dense(matrix: _Sparse, budget: _Budget) -> NDArray[np.float64]:
     """Compressed sparse columns (or rows) to a full matrix; duplicate entries add up, as scipy has it."""
     fields = matrix.fields()
-    shape = fields.get("_shape", fields.get("shape"))
-    if not isinstance(shape, tuple):
+    shape = _as_tuple(fields.get("_shape", fields.get("shape")))
+    sizes = [size for size in shape if isinstance(size, int) and 0 <= size < 1 << 31]
+    if len(shape) != 2 or len(sizes) != 2:
         raise RefusedPickle("a sparse matrix without a shape")
-    rows, columns = (int(size) for size in cast("tuple[int, int]", shape))
-    data, minor, starts = (_as_array(fields.get(name)) for name in ("data", "indices", "indptr"))
-    major = np.repeat(np.arange(len(starts) - 1), np.diff(starts.astype(np.int64)))
+    rows, columns = sizes
+    budget.spend(rows * columns)
+    data, minor, starts = (_as_array(fields.get(name), budget) for name in ("data", "indices", "indptr"))
+    steps = np.diff(starts.astype(np.int64))
+    if data.ndim != 1 or minor.shape != data.shape or (steps < 0).any() or int(steps.sum()) != len(data):
+        raise RefusedPickle("the parts of a sparse matrix do not fit each other")
+    major = np.repeat(np.arange(len(steps)), steps)
     places = (minor.astype(np.int64), major) if matrix.by_column else (major, minor.astype(np.int64))
     dense = np.zeros((rows, columns))
     np.add.at(dense, places, data.astype(np.float64))
