@@ -63,7 +63,6 @@ def parser() -> argparse.ArgumentParser:
         help="weights to start from, for all recipes or for one",
     )  # fmt: skip
     run.add_argument("--teacher", type=Path, default=None, help="checkpoint that recipes with needs_teacher learn from")
-    run.add_argument("--deliver", type=Path, default=None, help="also write results here, in parts of at most 15 MB")
     return p
 
 
@@ -113,7 +112,6 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
         test_crops=args.test_crops,
         photos=args.photos,
         photo_share=args.photo_share,
-        deliver=args.deliver,
         steps=args.steps,
     )
 

@@ -68,7 +68,6 @@ class Recipe:
     seed: int = 0
     paper: str = ""
     pool: int = 1  # the finished network takes crops `pool` times as large as the last phase's, and averages them
-    mirror: bool = False  # the finished network also looks at every crop's mirror image
     freeze: tuple[str, ...] = ()
     helper: bool = True  # heat maps and parts on the encoder's map, thrown away afterwards
     needs_init: bool = False  # fine-tuning: nothing good comes of random weights

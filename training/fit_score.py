@@ -129,7 +129,7 @@ def run(args: argparse.Namespace) -> None:
     if args.threads:
         torch.set_num_threads(args.threads)
     state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
-    net = finished_network(state, without=("mirror",))
+    net = finished_network(state)
     if not isinstance(net, HmrNet):
         raise ValueError(f"{args.checkpoint}: expected a network that recovers bodies")
     readout = readout_of(net)

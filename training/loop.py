@@ -35,7 +35,7 @@ class RunOptions:
     latest `pool` crops. test: folder of crops, or None to render `test_crops` from the pack. init: checkpoint for all
     recipes, or for each by its name. teacher: checkpoint of a network whose maps are learned (`training.teacher`).
     photos: labelled photographs (`training.photos.label`) that are `photo_share` of every batch.
-    deliver: folder that also gets the results in parts of at most 15 MB. steps: stop after so many, if the time allows.
+    steps: stop after so many, if the time allows.
     """
 
     train: Path | tuple[Path, ...] | None
@@ -59,7 +59,6 @@ class RunOptions:
     test_crops: int = 512
     photos: Path | None = None
     photo_share: float = 0.5
-    deliver: Path | None = None
     steps: int | None = None
 
 
@@ -234,10 +233,8 @@ class Training:
             if self.spent_s >= next_check:
                 next_check = self.spent_s + self.options.validate_every_s
                 if distributed.rank() == 0:
-                    scores = self._validate()
+                    self._publish(self._validate())
                     self._save()
-                    if self.options.deliver is not None:
-                        self._publish(scores)
 
     def _spent_fraction(self, budget: float) -> float:
         """How much of the training is over, 0..1, by time or by steps."""
@@ -349,15 +346,11 @@ class Training:
         return results
 
     def _publish(self, scores: dict[str, dict[str, float]]) -> None:
-        """Write the networks as the exporter reads them, and deliver them where that is asked for."""
+        """Write the networks as the exporter reads them."""
         for trainee in self._active():
             name = trainee.recipe.name
             save(self.options.out / f"{name}.pt", self._finished(trainee, scores[name]))
             self.log.write_scores(name, scores[name])
-        if self.options.deliver is not None:
-            from training.deliver import deliver
-
-            print(deliver(self.options.out, list(scores), self.options.deliver), flush=True)
 
     def _finished(self, trainee: Trainee, scores: dict[str, float]) -> dict[str, Any]:
         """What the exporter reads: weights in half precision, how to build the network, where it comes from."""

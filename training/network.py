@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
@@ -27,9 +27,9 @@ def build_network(model: str, image_hw: tuple[int, int], arguments: Mapping[str,
     return registry.build(model, image_hw=image_hw, **values)
 
 
-def finished_network(state: Mapping[str, Any], without: Collection[str] = ()) -> nn.Module:
-    """The network of a run's result (its checkpoint's content), with its weights, without the arguments named."""
-    arguments = {key: value for key, value in state["arguments"].items() if key not in without}
+def finished_network(state: Mapping[str, Any]) -> nn.Module:
+    """The network of a run's result (its checkpoint's content), with its weights."""
+    arguments = dict(state["arguments"])
     net = build_network(state["model"], tuple(arguments.pop("image_hw")), arguments)
     net.load_state_dict({key: value.float() for key, value in state["state_dict"].items()})
     return net.eval()

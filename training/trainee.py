@@ -190,11 +190,10 @@ class Trainee:
         }
 
     def package_arguments(self) -> dict[str, Any]:
-        """Arguments of the finished network: with the recipe's `pool` it takes larger crops and averages them, with its
-        `mirror` it looks at their mirror images too."""
+        """Arguments of the finished network: with the recipe's `pool` it takes larger crops and averages them."""
         pool = self.recipe.pool
         finished: dict[str, Any] = {**self.arguments, "image_hw": [side * pool for side in self.image_hw]}
-        return finished | ({"pool": pool} if pool > 1 else {}) | ({"mirror": True} if self.recipe.mirror else {})
+        return finished | ({"pool": pool} if pool > 1 else {})
 
     def finished(self) -> nn.Module:
         """The finished network, with the averaged weights."""

@@ -123,14 +123,12 @@ def build_hierarchical(
     score: bool = True,
     context_position: Position = "sincos",
     pool: int = 1,
-    mirror: bool = False,
 ) -> HmrNet:
     """Truncated hierarchical encoder and SMPL decoder (TH).
 
     decoder: a preset or sizes of TH's; "joint-queries", or a mapping of its sizes with queries = "joints", is ours
     (hmr/networks/decoders/joint_queries.py): it reads the second stage's map and all coarser ones.
     pool: the encoder sees the crops averaged over `pool` x `pool` pixels, at a `pool`^2-th of the cost.
-    mirror: the answer is the mean of the crop's and of its mirror image's, at twice the cost.
     """
     if pool < 1 or any(side % pool for side in image_hw):
         raise ValueError(f"pool must divide the crop's sides {image_hw}, got {pool}")
@@ -142,7 +140,7 @@ def build_hierarchical(
     else:
         encoder = hierarchical_encoder(family, size, stages, encoder_hw, drop_path, "all")
         head = JointQueryDecoder([channels for channels, _ in encoder.feature_info[1:]], score=score, **sizes)
-    return HmrNet(encoder, head, image_hw=image_hw, pool=pool, mirror=mirror)
+    return HmrNet(encoder, head, image_hw=image_hw, pool=pool)
 
 
 def build_flat(

@@ -20,7 +20,6 @@ from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor
 from bodycast.hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
 from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
 from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
-from bodycast.hmr.networks.mirroring import mean_with_mirror, mirrored_boxes_too, mirrored_too
 
 
 class HmrNet(nn.Module):
@@ -35,7 +34,6 @@ class HmrNet(nn.Module):
         taps: block counts after which a ViT's maps are taken (`ViT.forward_blocks`); the decoder then reads a list.
         image_hw: size of the crops, for a backbone that does not say it.
         pool: the backbone sees the crops averaged over `pool` x `pool` pixels (then give image_hw).
-        mirror: look at each crop's mirror image too and answer the mean (hmr/networks/mirroring.py), at twice the cost.
 
     Raises ValueError for upsampling without taps.
     """
@@ -49,7 +47,6 @@ class HmrNet(nn.Module):
         taps: Sequence[int] = (),
         image_hw: tuple[int, int] | None = None,
         pool: int = 1,
-        mirror: bool = False,
     ) -> None:
         super().__init__()
         if upsampling is not None and not taps:
@@ -60,7 +57,6 @@ class HmrNet(nn.Module):
         self.taps = tuple(taps)
         self.image_hw: tuple[int, int] = backbone.image_hw if image_hw is None else image_hw
         self.pool = pool
-        self.mirror = mirror
 
     @property
     def takes_mask(self) -> bool:
@@ -87,13 +83,6 @@ class HmrNet(nn.Module):
         """
         if mask is not None and not self.takes_mask:
             raise ValueError("this network has no token merging to guide: pass no mask")
-        if self.mirror:
-            box_info = None if box_info is None else mirrored_boxes_too(box_info)
-            mask = None if mask is None else mirrored_too(mask)
-            return mean_with_mirror(self._predict(mirrored_too(images), box_info, mask), self.image_hw[0])
-        return self._predict(images, box_info, mask)
-
-    def _predict(self, images: Tensor, box_info: Tensor | None, mask: Tensor | None) -> SmplPrediction:
         context = self.context(images, mask)
         return self.smpl_head(context) if box_info is None else self.smpl_head(context, box_info)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,6 @@ import torch
 from tests.training.toy import toy_crops, write_set
 from training.augment import AUGMENTATIONS, Augmentation, augment, disturb
 from training.crop_set import KNOWN_FILES, Arrays, Crops, as_batch
-from training.deliver import deliver, join, main, split_file
 from training.sources import BatchFeed, Pool, SetSource, StreamSource, crops_from_stream
 
 CPU = torch.device("cpu")
@@ -101,23 +99,3 @@ def test_augmentation_does_what_it_says(arrays: Arrays) -> None:
     assert (first.images - images).abs().max() > 0.1
     with pytest.raises(ValueError, match=r"there are none, colour.*full"):
         BatchFeed(SetSource.__new__(SetSource), CPU, "much", 0)
-
-
-def test_results_travel_in_parts(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    out, folder, back = tmp_path / "out", tmp_path / "parts", tmp_path / "back"
-    out.mkdir()
-    rng = np.random.default_rng(0)
-    for name in ("a", "b", "c"):
-        (out / f"{name}.pt").write_bytes(rng.bytes(30_000))
-        (out / f"{name}.json").write_text(json.dumps({"name": name}))
-    (out / "log.jsonl").write_text("{}\n")
-    words = deliver(out, ["a", "b", "c"], folder, part_bytes=20_000, most=8)
-    assert "NOT delivered, no room: c" in words and "a, b" in words
-    files = list(folder.iterdir())
-    assert len(files) <= 8 and all(path.stat().st_size <= 20_000 for path in files)
-    assert set(join(folder, back)) == {"a.pt", "a.json", "b.pt", "b.json"}
-    assert (back / "b.pt").read_bytes() == (out / "b.pt").read_bytes()
-    assert not split_file(out / "log.jsonl", folder)[1:]
-    (folder / "networks.tar.001").unlink()
-    assert main(["join", str(folder), str(back)]) == 1
-    assert "without a gap" in capsys.readouterr().err

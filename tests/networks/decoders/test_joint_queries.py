@@ -100,7 +100,7 @@ def test_other_maps_are_refused() -> None:
 @pytest.mark.parametrize("stages", [2, 3])
 def test_in_a_network(stages: int, tmp_path: Path) -> None:
     sizes = {"queries": "joints", **TINY}
-    net = build(f"swin-t-s{stages}", size=SWIN, image_hw=IMAGE_HW, decoder=sizes, pool=2, mirror=True)
+    net = build(f"swin-t-s{stages}", size=SWIN, image_hw=IMAGE_HW, decoder=sizes, pool=2)
     crops = torch.randint(0, 255, (3, *IMAGE_HW, 3), dtype=torch.uint8)
     exported = ExportedHmr(shake(net, 0.05))
     build_with_tensorrt_rtx(export_and_compare(exported, (crops,), exported.output_names, tmp_path))
