@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 REPOSITORY = Path(__file__).resolve().parents[2]
 EXAMPLES = REPOSITORY / "examples"
 NOTEBOOK = EXAMPLES / "bodycast.ipynb"
+SNIPPET = re.compile(r"```python\n(.*?)```", re.DOTALL)
 
 
 def run(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
@@ -101,3 +103,21 @@ def test_every_example_is_listed() -> None:
     listed = (EXAMPLES / "README.md").read_text(encoding="utf-8")
     for path in (*EXAMPLES.glob("*.py"), *EXAMPLES.glob("*.ipynb")):
         assert f"`{path.name}`" in listed
+
+
+@pytest.mark.parametrize("page", ["api.md", "motion_file.md"])
+def test_the_snippets_of_the_documents_run(page: str, tmp_path: Path) -> None:
+    """In a folder that holds the film and the motion that they name. The README's: tests/app/test_api.py."""
+    film = cv2.VideoCapture(str(REPOSITORY / "assets" / "demo" / "outdoors.mp4"))
+    writer = cv2.VideoWriter(str(tmp_path / "film.mp4"), cv2.VideoWriter.fourcc(*"mp4v"), 30, (1280, 720))
+    for _ in range(8):
+        writer.write(film.read()[1])
+    writer.release()
+    made = run(tmp_path, "-m", "bodycast", "run", "film.mp4", "--renderer", "none", "--no-window", "--output", "out")
+    assert made.returncode == 0, made.stderr
+    snippets = SNIPPET.findall((REPOSITORY / "docs" / page).read_text(encoding="utf-8"))
+    assert snippets
+    for snippet in snippets:
+        done = run(tmp_path, "-c", snippet)
+        assert done.returncode == 0, f"{snippet}\n{done.stderr}"
+        assert done.stdout, "a snippet shows something"
