@@ -10,8 +10,9 @@ import io
 import pickletools
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
+_OPERATIONS: dict[str, Any] = {operation.code: operation for operation in pickletools.opcodes}
 MOST_OPERATIONS = 20_000_000
 MOST_DEPTH = 60
 """Containers and objects within each other; chumpy's expressions and label files have under twenty."""
@@ -68,7 +69,7 @@ def _operations(data: bytes) -> Iterator[tuple[str, Any]]:
         code = stream.read(1)
         if not code:
             raise ValueError("it ends too early")
-        operation: Any = cast("dict[str, Any]", pickletools.code2op)[code.decode("latin-1")]  # pyright: ignore[reportUnknownMemberType]
+        operation = _OPERATIONS[code.decode("latin-1")]
         argument: Any = None
         if operation.name in _LINES:
             lines = [stream.readline() for _ in range(_LINES[operation.name])]
@@ -138,7 +139,7 @@ class _Scan:
         elif name in ("POP", "POP_MARK", "DUP"):
             self._shuffle(name)
         elif name == "FRAME" and int(argument) > self._size:
-            raise UnsafePickle("a frame is longer than the file")
+            raise ValueError("a frame is longer than the file")
         elif name not in _NOTHING:
             raise UnsafePickle(f"the operation {name} is not used by files of arrays")
 

@@ -184,7 +184,7 @@ def _loaded(data: bytes, unpickler: type[_StubUnpickler]) -> object:
     except RefusedPickle:
         raise
     except UnsafePickle as error:
-        raise RefusedPickle(f"refused: {error}; nothing of it was run") from error
+        raise RefusedPickle(f"{error}; nothing of it was run") from error
     except Exception as error:  # a damaged pickle may raise anything at all: say so in one way
         reason = " ".join(str(error).split())[:200]
         raise RefusedPickle(f"not a readable pickle ({type(error).__name__}: {reason})") from error

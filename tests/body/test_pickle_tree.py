@@ -55,7 +55,7 @@ def test_what_would_run_or_never_end_is_refused() -> None:
     ):
         with pytest.raises(RefusedPickle, match=said):
             load_tree_from_pickle(pickle.dumps(content))
-    with pytest.raises(RefusedPickle, match="a frame is longer than the file"):
+    with pytest.raises(RefusedPickle, match="not a readable pickle"):
         load_tree_from_pickle(pickle.dumps({"a": np.eye(3)})[:-30])
 
 
