@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.app.errors import UsageError
 from bodycast.app.files.motion_file import Motion
 from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations
@@ -15,6 +16,9 @@ Floats = NDArray[np.float64]
 
 WORLD_FROM_CAMERA: Floats = np.diag([1.0, -1.0, -1.0])
 """Half a turn about x: the camera frame (y down, z forward) becomes y up, right-handed, the camera looking along -z."""
+
+MOST_FRAMES = 1_000_000
+"""Nine hours at 30 frames a second: formats without time stamps hold no more."""
 
 UNIFORM_TOLERANCE = 0.1
 """Time stamps that are off the steady grid by less than this share of a frame count as being on it."""
@@ -54,7 +58,13 @@ class PersonMotion:
         interpolated linearly and rotations along the shortest arc.
         """
         elapsed = self.time_s - self.time_s[0]
-        count = round(float(elapsed[-1]) * fps) + 1
+        count = float(elapsed[-1]) * fps + 1
+        if not count <= MOST_FRAMES:
+            raise UsageError(
+                f"person {self.person_id}: {float(elapsed[-1]):.3g} s at {fps:.3g} frames/s are more than "
+                f"{MOST_FRAMES} frames: the motion's times or its rate are wrong"
+            )
+        count = round(count)
         grid = np.arange(count) / fps
         if count == len(self) and np.abs(elapsed - grid).max() * fps < UNIFORM_TOLERANCE:
             return self

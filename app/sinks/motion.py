@@ -12,11 +12,15 @@ from bodycast.app.errors import RunError
 from bodycast.app.files.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
 from bodycast.app.files.output_file import check_target
 from bodycast.app.records import FrameResult
+from bodycast.app.sources.frame_rate import measured_rate
 from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
 
 CHECKPOINT_S = 5.0
 CHECKPOINT_SHARE = 0.05
 """Largest share of the time that checkpoints may take: long recordings are written less often."""
+
+MOST_STEPS = 10_000
+"""Of so many frames the rate is measured, and no more times are kept."""
 
 FALLBACK_FPS = 30.0
 """Stated for clips of a single frame from a source that does not know its rate."""
@@ -38,7 +42,7 @@ class MotionSink:
         overwrite: bool = False,
         checkpoint_s: float = CHECKPOINT_S,
     ) -> None:
-        """`fps`: nominal rate of the source; measured from the time stamps where None.
+        """`fps`: rate that the source states; the time stamps decide where they do not bear it out.
 
         Raises: UsageError where `path` exists and `overwrite` is not set, or its folder does not exist.
         """
@@ -51,7 +55,7 @@ class MotionSink:
         self._rows: NDArray[np.void] = np.empty(64, ROW)
         self._row_count = 0
         self._frame_count = 0
-        self._first_time_s = 0.0
+        self._steps_s: list[float] = []
         self._last_time_s = 0.0
         self._focal_px = 0.0
         self._image_wh = (0, 0)
@@ -70,9 +74,10 @@ class MotionSink:
     def write(self, result: FrameResult) -> None:
         """Take one frame. Raises RunError where the file cannot be written."""
         if self._frame_count == 0:
-            self._first_time_s = result.frame.time_s
             self._focal_px = result.intrinsics.focal_px
             self._image_wh = result.frame.image_wh
+        elif len(self._steps_s) < MOST_STEPS:
+            self._steps_s.append(result.frame.time_s - self._last_time_s)
         self._last_time_s = result.frame.time_s
         self._frame_count += 1
         self._append(result)
@@ -136,7 +141,4 @@ class MotionSink:
             ) from error
 
     def _measured_fps(self) -> float:
-        if self._fps is not None:
-            return self._fps
-        span_s = self._last_time_s - self._first_time_s
-        return (self._frame_count - 1) / span_s if span_s > 0 else FALLBACK_FPS
+        return measured_rate(self._steps_s, self._fps, FALLBACK_FPS)

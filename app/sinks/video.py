@@ -15,6 +15,7 @@ import numpy as np
 from bodycast.app.errors import RunError, require
 from bodycast.app.files.output_file import check_target
 from bodycast.app.records import U8, FrameResult
+from bodycast.app.sources.frame_rate import stated_rate
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -28,6 +29,7 @@ FALLBACK_FPS = 30.0
 KEY_FRAME_S = 2.0
 """Time between key frames, which is also the most that a killed run can lose."""
 
+_MOST_BETWEEN_KEYS = 600
 BT601, SRGB_TRANSFER, LIMITED_RANGE = 6, 1, 1
 """FFmpeg's codes for what OpenCV's conversion to YUV does; players assume otherwise for HD unless told."""
 
@@ -61,12 +63,13 @@ class VideoSink:
         check_target(path, overwrite)
         require("av", "live.txt")
         self._path = path
-        self._fps = fps or FALLBACK_FPS
+        self._fps = stated_rate(fps) or FALLBACK_FPS
         self._image_wh = image_wh
         self._options = {"preset": preset, "crf": str(crf)}
         self._output: tuple[OutputContainer, VideoStream] | None = None
         self._first_time_s = 0.0
         self._last_pts = -1
+        self._next_key_pts = 0
         self._frame_count = 0
         self._failed = False
         self.warnings: list[str] = []
@@ -87,6 +90,7 @@ class VideoSink:
         import av
         import av.error
         import cv2
+        from av.video.frame import PictureType
 
         if self._failed:
             return
@@ -101,6 +105,9 @@ class VideoSink:
             picture = av.VideoFrame.from_ndarray(np.asarray(yuv, np.uint8), format="yuv420p")
             picture.pts = self._next_pts(result.frame.time_s)
             picture.time_base = TIME_BASE
+            if picture.pts >= self._next_key_pts:  # by time: a wrong rate would make them years apart
+                picture.pict_type = PictureType.I
+                self._next_key_pts = picture.pts + round(KEY_FRAME_S / TIME_BASE)
             _encode(self._output, picture)
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from error
@@ -138,7 +145,7 @@ class VideoSink:
         stream.pix_fmt = "yuv420p"
         codec = stream.codec_context
         codec.time_base = TIME_BASE
-        codec.gop_size = max(1, round(KEY_FRAME_S * self._fps))
+        codec.gop_size = _MOST_BETWEEN_KEYS
         codec.colorspace, codec.color_trc, codec.color_range = BT601, SRGB_TRANSFER, LIMITED_RANGE
         return container, stream
 

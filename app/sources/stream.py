@@ -17,6 +17,7 @@ import numpy as np
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.records import U8, Frame
 from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.frame_rate import stated_rate
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 from bodycast.app.sources.urls import public_url
 from bodycast.app.sources.video_file import open_video_file
@@ -80,8 +81,7 @@ class _Connection:
 
     @property
     def fps(self) -> float | None:
-        rate = self._stream.average_rate or self._stream.guessed_rate
-        return float(rate) if rate else None
+        return stated_rate(self._stream.average_rate, self._stream.guessed_rate)
 
     @property
     def is_recorded(self) -> bool:

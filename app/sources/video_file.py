@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,6 +12,7 @@ import numpy as np
 from bodycast.app.errors import UsageError
 from bodycast.app.records import U8, Frame
 from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.frame_rate import stated_rate
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 from bodycast.app.sources.urls import public_url
 
@@ -163,8 +163,7 @@ def _to_bgr(picture: VideoFrame, stream: VideoStream) -> U8:
 
 
 def _nominal_fps(stream: VideoStream) -> float | None:
-    rate: Fraction | None = stream.average_rate or stream.guessed_rate
-    return float(rate) if rate else None
+    return stated_rate(stream.average_rate, stream.guessed_rate)
 
 
 def _frame_count(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
