@@ -12,9 +12,9 @@ PIP := -m pip --disable-pip-version-check install --quiet
 LIVE := requirements/live.txt
 PARTS := base cpu openvino export
 ALL := requirements.txt requirements/train.txt requirements/dev.txt
-SOURCES := bodycast app engines hmr export training evaluation scripts tests run_webcam.py
+SOURCES := bodycast app engines hmr export training evaluation scripts examples tests run_webcam.py
 
-.PHONY: help demo test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
+.PHONY: help demo docs types test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
 
 help:
 	@echo "make demo       run the embedded demo clip and write $(DEMO_OUTPUT)"
@@ -23,6 +23,7 @@ help:
 	@echo "make test-wheel build the wheel and try it in an empty environment"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make lint       ruff and pyright"
+	@echo "make docs       build the documentation into site/"
 	@echo "make bench      time the stages on this machine"
 	@echo "make doctor     say what can run here and why the rest cannot"
 	@echo "make clean      remove caches and results;  make distclean: the environments too"
@@ -52,9 +53,17 @@ test-slow: $(VENV)/.installed | libraries
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(SOURCES)
 	$(BIN)/ruff format --check $(SOURCES)
+	@$(MAKE) --no-print-directory types
+	$(BIN)/pyright
+
+# Links in the shape of the installed package, for tools that read the code without running it.
+types:
 	@mkdir -p build/types/bodycast
 	@for part in app engines hmr export bodycast/__init__.py; do ln -sfn ../../../$$part build/types/bodycast/$${part##*/}; done
-	$(BIN)/pyright
+
+docs: $(VENV)/.installed types
+	$(BIN)/python $(PIP) -r requirements/docs.txt
+	$(BIN)/zensical build --strict
 
 format: $(VENV)/.installed
 	$(BIN)/ruff check --fix $(SOURCES)
