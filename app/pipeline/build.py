@@ -23,7 +23,7 @@ from bodycast.app.sinks.base import Sink
 from bodycast.app.smoothers.base import Smoother
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.urls import public_url
-from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics

@@ -13,7 +13,7 @@ from bodycast.app.sinks.base import Sink
 from bodycast.app.smoothers.base import Smoother
 from bodycast.app.sources.base import Source
 from bodycast.app.tracking.base import Tracker
-from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.body.body_model import BodyOutput
 from bodycast.hmr.geometry.camera import Intrinsics
 

@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from bodycast.app.estimation.projection import mesh_boxes
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameResult, PosedBodies
 from bodycast.app.tracking.border import ExtrapolatedTrack
-from bodycast.app.tracking.followed_person import FollowedPerson, FollowOptions, in_picture, same_body
+from bodycast.app.tracking.box_motion import BoxMotion, in_picture, same_body
 from bodycast.app.tracking.follower import Followed
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.geometry import boxes
 from bodycast.hmr.geometry.camera import Intrinsics
 
@@ -125,9 +126,9 @@ class Backfill:
         first = next((i for i, held in enumerate(frames) if key in held.estimates.id.tolist()), 0)
         if first == 0:
             return
-        person = self._backwards(key, frames[first : first + _RUN_UP])
+        motion = self._backwards(key, frames[first : first + _RUN_UP])
         for index in range(first - 1, -1, -1):
-            added = self._seen_before(person, frames[index])
+            added = self._seen_before(key, motion, frames[index])
             if added is None:
                 backwards = list(self._waiting)[:index:-1]
                 path = [held for held in backwards if key in held.estimates.id.tolist()]
@@ -162,37 +163,36 @@ class Backfill:
             count += 1
         return count
 
-    def _backwards(self, key: int, run_up: list[FrameResult]) -> FollowedPerson:
-        """A person whose time runs backwards, from the frames in which the track began."""
+    def _backwards(self, key: int, run_up: list[FrameResult]) -> BoxMotion:
+        """The motion, with time running backwards, in the frames in which the track began."""
         states: list[tuple[float, F64]] = []
         for held in run_up:
             row = np.flatnonzero(held.estimates.id == key)
             if len(row):
                 states.append((-held.frame.time_s, held.xyxy[row[0]].astype(np.float64)))
         time_s, box = states[-1]
-        person = FollowedPerson.at_box(key, box, time_s)
+        motion = BoxMotion(time_s, box, detected_s=-np.inf, detected_box=box)
         for time_s, box in reversed(states):
-            person.move_to(box, time_s, self._options)
-        return person
+            motion.move_to(box, time_s, self._options)
+        return motion
 
-    def _seen_before(self, person: FollowedPerson, held: FrameResult) -> FrameResult | None:
+    def _seen_before(self, key: int, motion: BoxMotion, held: FrameResult) -> FrameResult | None:
         """The frame with the person in it as well, None where the network does not find them."""
         frame, options = held.frame, self._options
         time_s = -frame.time_s
-        box = person.predicted(time_s, options)
+        box = motion.predicted(time_s, options)
         if not in_picture(box, frame.image_wh, options.min_size_px):
             return None
-        person.remember(time_s, box, options.memory_s)
+        motion.remember(time_s, box, options.memory_s)
         estimates, bodies = self._look(frame, box[None].astype(np.float32), held.intrinsics)
         if len(estimates) == 0 or float(estimates.score[0]) < options.sure_score:
             return None
         mesh = mesh_boxes(bodies.vertices, held.intrinsics)[0].astype(np.float64)
-        person.move_to_mesh(mesh, time_s, frame.image_wh, options)
-        if person.doubt_since_s is not None:
+        if not motion.move_to_mesh(mesh, time_s, frame.image_wh, options):
             return None
-        if self._is_there(person.key, held, person.box, bodies):
+        if self._is_there(key, held, motion.box, bodies):
             return None
-        return _with_row(held, replace(estimates, id=np.array([person.key], np.int32)), bodies, person.box)
+        return _with_row(held, replace(estimates, id=np.array([key], np.int32)), bodies, motion.box)
 
     def _is_there(self, key: int, held: FrameResult, box: F64, bodies: PosedBodies) -> bool:
         """Whether the frame shows somebody under the id of `key` already, or whose mesh is the one of `bodies`, in

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bodycast.app.estimation.projection import NEAR_M, joint_pixels, mesh_boxes
 from bodycast.app.records import F32, F64, BodyEstimates, FrameResult, PosedBodies
-from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.geometry import boxes
 from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
 
@@ -73,7 +73,7 @@ class ExtrapolatedTrack:
     def at(
         self, time_s: float, intrinsics: Intrinsics, options: FollowOptions
     ) -> tuple[BodyEstimates, PosedBodies, F32] | None:
-        """Estimates and body of one row, and its box (4,) px in the picture; None where too little of the body is in it.
+        """Estimates and body of one row, and its box (4,) px; None where too little of the body is in the picture.
 
         The body is moved sideways at the pelvis's depth. The score falls with the share of it in the picture.
         """

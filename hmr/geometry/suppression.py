@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.hmr.geometry.arrays import F32, FloatArray
 from bodycast.hmr.geometry.boxes import area, iou_matrix
-
-F32 = NDArray[np.float32]
 
 
 def non_maximum_suppression(xyxy: F32, score: F32, iou_limit: float) -> NDArray[np.intp]:
@@ -24,9 +23,9 @@ def non_maximum_suppression(xyxy: F32, score: F32, iou_limit: float) -> NDArray[
     return np.array(keep, np.intp)
 
 
-def covered_share(boxes: F32, by: F32) -> F32:
+def covered_share(boxes: FloatArray, by: FloatArray) -> FloatArray:
     """Share of each box's area that lies inside each of the others: (N,4), (M,4) -> (N,M) in 0..1."""
     low = np.maximum(boxes[:, None, :2], by[None, :, :2])
     high = np.minimum(boxes[:, None, 2:], by[None, :, 2:])
     inside = np.prod(np.maximum(high - low, 0), axis=-1)
-    return (inside / np.maximum(area(boxes), 1e-9)[:, None]).astype(np.float32)
+    return inside / np.maximum(area(boxes), 1e-9)[:, None]

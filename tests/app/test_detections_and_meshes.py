@@ -102,3 +102,13 @@ def test_a_mesh_that_has_grown_without_measure_is_pulled_back_by_a_detection_ins
     confirmed = walk.see(box, MAN, score=[0.6, 0.9])
     assert confirmed.id.tolist() == [1]
     np.testing.assert_allclose(confirmed.xyxy[0], padded(MAN), atol=0.1)
+
+
+def test_the_place_of_a_track_that_a_rival_took_over_is_told_as_ended() -> None:
+    walk = Walkthrough()
+    box = drifted(walk)
+    key = int(walk.tracks.id[0])
+    walk.detect(moved(MAN, -2))
+    followed = walk.see(box, MAN, score=[0.5, 0.9])
+    assert followed.ended == {key: np.inf}, "believed to the last: its id goes on"
+    assert walk.follower.last_loss_s is None

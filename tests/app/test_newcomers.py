@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from bodycast.app.records import Detections
-from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.options import FollowOptions
 from tests.app.walkthrough import (
     MAN,
     WOMAN,

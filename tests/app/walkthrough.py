@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from bodycast.app.records import F32, BodyEstimates, Detections, Frame, PosedBodies, Tracks
-from bodycast.app.tracking.followed_person import FollowOptions
 from bodycast.app.tracking.follower import Followed, Follower
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.geometry.camera import Intrinsics
 from tests.live.fakes import FakeTracker
 

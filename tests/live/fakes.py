@@ -17,7 +17,7 @@ from bodycast.app.errors import RunError
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
 from bodycast.app.records import F32, I32, U8, BodyEstimates, CropBatch, Detections, Frame, FrameResult, Tracks
 from bodycast.app.sources.array_source import open_array_source
-from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.body.body_model import BodyOutput
 from bodycast.hmr.geometry import boxes
 from bodycast.hmr.geometry.camera import Intrinsics

@@ -8,8 +8,8 @@ import pytest
 from bodycast.app.records import F32, BodyEstimates, Frame, FrameResult, PosedBodies
 from bodycast.app.tracking import backfill
 from bodycast.app.tracking.backfill import Backfill
-from bodycast.app.tracking.followed_person import FollowOptions
 from bodycast.app.tracking.follower import Followed
+from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.geometry.camera import Intrinsics
 
 WH = (640, 480)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bodycast.app.records import Tracks
-from bodycast.app.tracking.followed_person import FollowOptions
+from bodycast.app.tracking.options import FollowOptions
 from tests.app.walkthrough import (
     CAMERA,
     MAN,
