@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from bodycast.app.errors import UsageError
@@ -13,10 +14,15 @@ REPORT_FILE = "run.json"
 FILES = (OVERLAY_FILE, MOTION_FILE, REPORT_FILE)
 
 
-def check_output_folder(folder: Path, overwrite: bool) -> None:
-    """Raise UsageError unless a run may write into `folder`; touches nothing."""
+def check_output_folder(folder: Path, overwrite: bool, reads: Iterable[str | Path] = ()) -> None:
+    """Raise UsageError unless a run may write into `folder`; touches nothing. `reads`: what the run reads, files or
+    not; none of its results may be one of them, `overwrite` or not."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder}: is a file, expected a folder; give another name")
+    for path in map(Path, reads):
+        for name in FILES:
+            if _same_file(path, folder / name):
+                raise UsageError(f"--output {folder}: {name} there is what the run reads; give another folder")
     there = [name for name in FILES if (folder / name).exists()]
     if there and not overwrite:
         raise UsageError(
@@ -25,6 +31,13 @@ def check_output_folder(folder: Path, overwrite: bool) -> None:
         )
     if reason := why_unwritable(folder):
         raise UsageError(f"--output {folder}: {reason}")
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    try:
+        return one.samefile(other)
+    except (OSError, ValueError):  # not there, or no path at all: a camera, an address
+        return False
 
 
 def make_output_folder(folder: Path) -> None:

@@ -178,3 +178,16 @@ def test_a_system_that_refuses_the_folder_late_is_the_command_lines_fault(
     ) as caught:
         make_output_folder(tmp_path / "out")
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_what_a_run_reads_is_never_replaced(tmp_path: Path, overwrite: bool) -> None:
+    film = tmp_path / "out" / "overlay.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film")
+    link = tmp_path / "link.mp4"
+    link.symlink_to(film)
+    for source in (film, link, f"{tmp_path}/out/../out/overlay.mp4"):
+        with pytest.raises(UsageError, match=r"overlay.mp4 there is what the run reads"):
+            check_output_folder(film.parent, overwrite, (source, "0", "rtsp://camera/x", "a\0b"))
+    check_output_folder(film.parent, True, ("other.mp4",))
