@@ -7,16 +7,15 @@ import json
 import sys
 from pathlib import Path
 
-Entry = dict[str, float | str]
+from training.core import Entry, JsonLog
 
 
-class Logbook:
+class Logbook(JsonLog):
     """Entries of a run, old ones included when it goes on."""
 
     def __init__(self, folder: Path, *, tensorboard: bool = True) -> None:
+        super().__init__(folder / "log.jsonl")
         self.folder = folder
-        self.path = folder / "log.jsonl"
-        self.entries: list[Entry] = []
         self._board = None
         if tensorboard and importlib.util.find_spec("tensorboard") is None:
             print("no TensorBoard log: tensorboard is not installed (requirements/train.txt)", file=sys.stderr)
@@ -25,30 +24,9 @@ class Logbook:
 
             self._board = SummaryWriter(str(folder / "tensorboard"))
 
-    def load(self, minutes: float) -> None:
-        """Read what an earlier run wrote up to `minutes` of training, and forget the rest: it went on after its last
-        checkpoint, and that part is done again."""
-        if not self.path.is_file():
-            return
-        entries: list[Entry] = []
-        for line in self.path.read_text().splitlines():
-            try:
-                entries.append(json.loads(line))
-            except json.JSONDecodeError:  # the line at which the run was killed
-                break
-        self.entries = [entry for entry in entries if float(entry["minutes"]) <= minutes + 1e-6]
-        self.path.write_text("".join(json.dumps(entry) + "\n" for entry in self.entries))
-
-    def clear(self) -> None:
-        """Forget an earlier run."""
-        self.entries = []
-        self.path.unlink(missing_ok=True)
-
     def add(self, entry: Entry) -> None:
         """Write one entry, with `recipe`, `minutes` and `step`, at once."""
-        self.entries.append(entry)
-        with self.path.open("a") as log:
-            log.write(json.dumps(entry) + "\n")
+        super().add(entry)
         if self._board is not None:
             for name, value in entry.items():
                 if isinstance(value, float):

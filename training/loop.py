@@ -15,15 +15,16 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from training import distributed
 from training.batch import Batch
 from training.config import Phase, Recipe
+from training.core import Clock, Entry, Timer, load_checkpoint, save_checkpoint, train
 from training.crop_set import Crops, CropSet, mean_parameters
 from training.initialise import helper_from, weights_from
-from training.logbook import Entry, Logbook
+from training.logbook import Logbook
 from training.losses import Truth
 from training.photos.photo_source import PhotoCrops, WithPhotos
 from training.running_means import RunningMeans
 from training.sources import BatchFeed, SetSource, Source, StreamSource, crops_from_stream
 from training.teacher import load_teacher
-from training.trainee import Trainee, save
+from training.trainee import Trainee
 from training.validate import good_batches
 
 
@@ -84,7 +85,10 @@ class Training:
         self.recipes = recipes
         self.device = distributed.start(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
-        self.spent_s, self.fraction = 0.0, 0.0
+        self.fraction = 0.0
+        self.clock = Clock(
+            options.minutes, steps=options.steps, agree=lambda seconds: distributed.from_first(seconds, self.device)
+        )
         self.failures: dict[str, str] = {}
         self.means = {recipe.name: RunningMeans() for recipe in recipes}
         self.source, self.test = self._open_data()
@@ -98,7 +102,7 @@ class Training:
             if options.resume and self._checkpoint.is_file():
                 self._restore()
                 if first:
-                    self.log.load(self.spent_s / 60)
+                    self.log.load(self.clock.minutes)
             elif first:
                 self.log.clear()
         except BaseException:
@@ -168,7 +172,7 @@ class Training:
         return self.options.out / "last.pt"
 
     def _restore(self) -> None:
-        state = torch.load(self._checkpoint, map_location="cpu", weights_only=True)
+        state = load_checkpoint(self._checkpoint)
         stored = {part["recipe"]: part for part in state["trainees"]}
         if set(stored) != {recipe.name for recipe in self.recipes}:
             raise ValueError(
@@ -178,15 +182,18 @@ class Training:
         for trainee in self.trainees:
             trainee.restore(stored[trainee.recipe.name])
             self.means[trainee.recipe.name].restore(state.get("means", {}).get(trainee.recipe.name, {}))
-        self.spent_s = float(state["spent_s"])
+        self.clock.spent_s = float(state["spent_s"])
         steps = max(trainee.steps for trainee in self.trainees)
-        print(f"resuming after {self.spent_s / 60:.1f} of {self.options.minutes:g} minutes, step {steps}", flush=True)
+        print(
+            f"resuming after {self.clock.minutes:.1f} of {self.options.minutes:g} minutes, step {steps}",
+            flush=True,
+        )
 
     def _save(self) -> None:
         means = {name: mean.read() for name, mean in self.means.items()}
-        save(
+        save_checkpoint(
             self._checkpoint,
-            {"spent_s": self.spent_s, "means": means, "trainees": [t.state() for t in self.trainees]},
+            {"spent_s": self.clock.spent_s, "means": means, "trainees": [t.state() for t in self.trainees]},
         )
 
     def run(self) -> dict[str, dict[str, float]]:
@@ -198,8 +205,8 @@ class Training:
         columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())
         try:
             with Progress(*columns, disable=not sys.stderr.isatty() or distributed.rank() > 0) as progress:
-                bar = progress.add_task("training", total=budget, completed=self.spent_s)
-                self._loop(budget, lambda text: progress.update(bar, completed=self.spent_s, description=text))
+                bar = progress.add_task("training", total=budget, completed=self.clock.spent_s)
+                self._loop(lambda text: progress.update(bar, completed=self.clock.spent_s, description=text))
         finally:
             self.source.close()
         if distributed.rank() > 0:
@@ -207,40 +214,35 @@ class Training:
         self._save()
         return self._finish()
 
-    def _loop(self, budget: float, report: Callable[[str], None]) -> None:
-        next_check = self.spent_s + self.options.validate_every_s
-        next_look = next_entry = 0.0
+    def _loop(self, report: Callable[[str], None]) -> None:
         phases: dict[str, Phase] = {}
-        began = time.monotonic() - self.spent_s
-        while True:
-            # Process 0 keeps the time, so that all change phases, and stop, at the same step.
-            self.spent_s = distributed.from_first(time.monotonic() - began, self.device)
-            self.fraction = self._spent_fraction(budget)
-            if self.fraction >= 1:
-                return
-            for trainee in self._active():
-                phase, _ = phase_at(trainee.recipe, self.fraction)
-                if phases.get(trainee.recipe.name) is not phase:
-                    phases[trainee.recipe.name] = phase
-                    self._guarded(trainee, lambda t=trainee, p=phase: t.enter(p, lambda: self._calibration(t, p)))
-            self._step(phases)
-            if self.spent_s >= next_look:
-                next_look = self.spent_s + 2
-                self._look(report)
-                if self.spent_s >= next_entry:
-                    next_entry = self.spent_s + max(5.0, budget / 100)
-                    self._note_losses()
-            if self.spent_s >= next_check:
-                next_check = self.spent_s + self.options.validate_every_s
-                if distributed.rank() == 0:
-                    self._publish(self._validate())
-                    self._save()
 
-    def _spent_fraction(self, budget: float) -> float:
-        """How much of the training is over, 0..1, by time or by steps."""
-        steps = max(trainee.steps for trainee in self.trainees)
-        by_steps = 0.0 if self.options.steps is None else steps / self.options.steps
-        return max(self.spent_s / budget, by_steps)
+        def step(fraction: float) -> None:
+            self.fraction = fraction
+            self._enter_phases(phases)
+            self._step(phases)
+
+        every_s = self.options.validate_every_s
+        timers = (
+            Timer(lambda: self._look(report), 2.0),
+            Timer(self._note_losses, max(5.0, 60 * self.options.minutes / 100)),
+            Timer(self._check, every_s, self.clock.spent_s + every_s),
+        )
+        # Process 0 keeps the time, so that all change phases, and stop, at the same step.
+        train(self.clock, step, lambda: max(trainee.steps for trainee in self.trainees), timers)
+
+    def _enter_phases(self, phases: dict[str, Phase]) -> None:
+        """Enter the phases that begin now; `phases`: each network's, brought up to date."""
+        for trainee in self._active():
+            phase, _ = phase_at(trainee.recipe, self.fraction)
+            if phases.get(trainee.recipe.name) is not phase:
+                phases[trainee.recipe.name] = phase
+                self._guarded(trainee, lambda t=trainee, p=phase: t.enter(p, lambda: self._calibration(t, p)))
+
+    def _check(self) -> None:
+        if distributed.rank() == 0:
+            self._publish(self._validate())
+            self._save()
 
     def _active(self) -> list[Trainee]:
         return [trainee for trainee in self.trainees if trainee.recipe.name not in self.failures]
@@ -275,7 +277,7 @@ class Training:
             if distributed.world() > 1 or not self._active():
                 raise
             entry: Entry = {
-                "recipe": name, "minutes": self.spent_s / 60, "step": trainee.steps, "failed": self.failures[name],
+                "recipe": name, "minutes": self.clock.minutes, "step": trainee.steps, "failed": self.failures[name],
             }  # fmt: skip
             self.log.add(entry)
             print(f"{name} FAILED at step {trainee.steps} and is left out: {error}", file=sys.stderr, flush=True)
@@ -299,7 +301,7 @@ class Training:
     def _entry(self, trainee: Trainee) -> Entry:
         """Where a network is, and its losses."""
         return {
-            "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "step": trainee.steps,
+            "recipe": trainee.recipe.name, "minutes": self.clock.minutes, "step": trainee.steps,
             "crops": self.source.seen, "height": trainee.image_hw[0], "lr": trainee.rate,
             **self.means[trainee.recipe.name].read(),
         }  # fmt: skip
@@ -349,7 +351,7 @@ class Training:
         """Write the networks as the exporter reads them."""
         for trainee in self._active():
             name = trainee.recipe.name
-            save(self.options.out / f"{name}.pt", self._finished(trainee, scores[name]))
+            save_checkpoint(self.options.out / f"{name}.pt", self._finished(trainee, scores[name]))
             self.log.write_scores(name, scores[name])
 
     def _finished(self, trainee: Trainee, scores: dict[str, float]) -> dict[str, Any]:
@@ -365,7 +367,7 @@ class Training:
             "state_dict": {k: v.half() if k in learned else v.clone() for k, v in weights.items()},
             "metrics": scores,
             "training": {
-                "recipe": trainee.recipe.name, "minutes": self.spent_s / 60, "steps": trainee.steps,
+                "recipe": trainee.recipe.name, "minutes": self.clock.minutes, "steps": trainee.steps,
                 "crops": self.source.seen, "device": self.options.device,
             },
         }  # fmt: skip

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import copy
-import math
 import sys
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +14,7 @@ from bodycast.hmr.networks.decoders.smpl_transformer import MeanParameters
 from bodycast.hmr.networks.hmr_net import HmrNet
 from training.batch import Batch
 from training.config import Phase, Recipe
+from training.core import WeightAverage, cosine, rising_keep, warmed
 from training.distributed import average
 from training.initialise import convolution_like
 from training.losses import Truth
@@ -80,12 +79,7 @@ class Trainee:
             raise ValueError(f"recipe {self.recipe.name}: everything is frozen")
         self.gradients = FlatGradients(parameters)
         self.optimiser = self._optimiser()
-        own = dict(net.named_parameters())
-        pairs = [(mean, own[name]) for name, mean in ema.named_parameters() if own[name].requires_grad]
-        self._averaged = [a for a, _ in pairs], [b for _, b in pairs]
-        buffers = list(zip(ema.buffers(), net.buffers(), strict=True))
-        # Tables of shapes never change; running statistics do.
-        self._copied = [(a, b) for a, b in buffers if a.is_floating_point() and a.numel()]
+        self._average = WeightAverage(net, self.ema)
         self._predict = torch.compile(self.task.predict) if self.compiled else self.task.predict
 
     def _optimiser(self) -> Optimiser:
@@ -142,8 +136,7 @@ class Trainee:
         self.net.train()
         for name in self.recipe.freeze:
             self.net.get_submodule(name).eval()
-        rate = phase.lr_end + (phase.lr - phase.lr_end) * 0.5 * (1 + math.cos(math.pi * min(progress, 1.0)))
-        self.rate = rate * min(1.0, (self.steps + 1) / self.recipe.warmup_steps)
+        self.rate = warmed(cosine(phase.lr, phase.lr_end, progress), self.steps + 1, self.recipe.warmup_steps)
         self.optimiser.set_rate(self.rate)
         truth = self.task.truth(batch) if truth is None else truth
         with autocast(self.device):
@@ -156,7 +149,7 @@ class Trainee:
         self.streak = torch.where(finite, torch.zeros_like(self.streak), self.streak + 1)
         self.optimiser.step()
         self.steps += 1
-        self._average()
+        self._average.follow(rising_keep(self.steps, self.recipe.ema))
         return {"total": total.detach()} | terms | {"gradient": norm}
 
     def check(self) -> None:
@@ -166,13 +159,6 @@ class Trainee:
                 f"{self.recipe.name}: no finite gradient for {MOST_SKIPPED} steps before step {self.steps}; "
                 "lower the recipe's lr"
             )
-
-    @torch.no_grad()
-    def _average(self) -> None:
-        keep = min(self.recipe.ema, (1 + self.steps) / (10 + self.steps))
-        torch._foreach_lerp_(*self._averaged, 1 - keep)
-        for mean, value in self._copied:
-            mean.copy_(value)
 
     def state(self) -> dict[str, Any]:
         """All that resuming needs: tensors, numbers and strings only."""
@@ -224,10 +210,3 @@ def set_mean_parameters(net: nn.Module, mean: dict[str, Tensor]) -> None:
         if isinstance(module, MeanParameters):
             for name, value in mean.items():
                 getattr(module, name).copy_(value)
-
-
-def save(path: Path, state: dict[str, Any]) -> None:
-    """Write atomically: a killed run leaves the old checkpoint or the new one."""
-    part = path.with_suffix(".part")
-    torch.save(state, part)
-    part.replace(path)

@@ -145,7 +145,7 @@ def test_a_run_learns_two_networks_from_one_stream_and_resumes(folder: Path, tmp
     with (tmp_path / "log.jsonl").open("a") as log:  # it had gone on after the checkpoint, and died while it wrote
         log.write('{"recipe": "tiny", "minutes": 9.0, "step": 77, "total": 1.0}\n{"recipe": "ti')
     again = Training(recipes, options(folder, tmp_path, 8, validate_every_s=0.0))
-    assert [t.steps for t in again.trainees] == [3, 3] and again.spent_s > 0
+    assert [t.steps for t in again.trainees] == [3, 3] and again.clock.spent_s > 0
     assert again.means["tiny"].read() == pytest.approx(first.means["tiny"].read())
     assert again.trainees[0].image_hw == (96, 72)
     again.run()

@@ -11,11 +11,7 @@ One process, which stops when its minutes are over and writes `person-detector.p
 from __future__ import annotations
 
 import argparse
-import copy
-import json
-import math
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,13 +21,25 @@ import cv2
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from bodycast.hmr.checkpoints.loading import CheckpointMismatch
 from bodycast.hmr.networks.encoders.csp_net import CspNet
 from bodycast.hmr.networks.encoders.mobile_net_v2 import MobileNetV2
 from bodycast.hmr.networks.person_detector import STRIDE, PersonDetector
+from training.core import (
+    Clock,
+    JsonLog,
+    Timer,
+    WeightAverage,
+    cosine,
+    load_checkpoint,
+    save_checkpoint,
+    set_rate,
+    train,
+    warmed,
+)
 from training.crop_set import jitter_colours
 from training.detector.pictures import PICTURE_HW
 from training.detector.scoring import LEAST_HEIGHT, SCORES, calibrate, hold_back, normalised, score
@@ -140,7 +148,7 @@ def network(args: argparse.Namespace) -> PersonDetector:
     """The network that a run begins with. Raises: ValueError, CheckpointMismatch."""
     net = detector(args.backbone, args.start, PICTURE_HW)
     if args.init is not None:
-        net.load_state_dict(torch.load(args.init, map_location="cpu", weights_only=True)["state_dict"])
+        net.load_state_dict(load_checkpoint(args.init)["state_dict"])
     return net.to(args.device, memory_format=torch.channels_last)
 
 
@@ -162,34 +170,37 @@ def optimiser_of(net: PersonDetector, args: argparse.Namespace) -> torch.optim.A
 
 
 class Run:
-    """A run's state: weights, their moving average, the optimiser, steps and minutes."""
+    """A run's state: weights, their moving average, the optimiser, steps and the clock."""
 
     def __init__(self, args: argparse.Namespace) -> None:
         self.args = args
         self.net = network(args)
-        self.mean = copy.deepcopy(self.net).eval()
+        self.following = WeightAverage(self.net, buffers=True)
+        self.mean = cast(PersonDetector, self.following.mean)
         self.optimiser = optimiser_of(self.net, args)
-        self.steps, self.minutes = 0, 0.0
+        self.steps, self.clock = 0, Clock(None if args.steps else args.minutes, steps=args.steps)
         self.file = args.out / "run.pt"
+        self.log = JsonLog(args.out / "log.jsonl")
+        self.losses = np.zeros(3)
         if args.resume:
-            if not self.file.is_file():
-                raise ValueError(f"{self.file} is missing: there is no run to resume")
-            state = torch.load(self.file, map_location=args.device, weights_only=True)
-            factors = [group["factor"] for group in self.optimiser.param_groups]
-            for part in ("net", "mean", "optimiser"):
-                getattr(self, part).load_state_dict(state[part])
-            for group, factor in zip(self.optimiser.param_groups, factors, strict=True):
-                group["factor"] = factor  # as this command line says, not the one before
-            self.steps, self.minutes = int(state["steps"]), float(state["minutes"])
-        self.begin = time.monotonic() - 60 * self.minutes
+            self._restore()
+        self.log.open(self.clock.minutes if args.resume else None)
 
-    def step(self, images: Tensor, wanted: Targets) -> tuple[float, float]:
-        """One step; gives the losses of centres and boxes."""
+    def _restore(self) -> None:
+        if not self.file.is_file():
+            raise ValueError(f"{self.file} is missing: there is no run to resume")
+        state = load_checkpoint(self.file, self.args.device)
+        factors = [group["factor"] for group in self.optimiser.param_groups]
+        for part in ("net", "mean", "optimiser"):
+            getattr(self, part).load_state_dict(state[part])
+        for group, factor in zip(self.optimiser.param_groups, factors, strict=True):
+            group["factor"] = factor  # as this command line says, not the one before
+        self.steps, self.clock.spent_s = int(state["steps"]), 60 * float(state["minutes"])
+
+    def step(self, images: Tensor, wanted: Targets, fraction: float) -> None:
+        """One step; `fraction` of the run is over. Adds the losses of centres and boxes to `losses`, and 1."""
         args, device = self.args, self.args.device
-        rate = args.lr * min(1.0, (self.steps + 1) / args.warm_up)
-        rate *= 0.01 + 0.99 * 0.5 * (1 + math.cos(math.pi * self.done()))
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
+        set_rate(self.optimiser, warmed(cosine(args.lr, 0.01 * args.lr, fraction), self.steps + 1, args.warm_up))
         images = images.to(device, non_blocking=True).contiguous(memory_format=torch.channels_last)
         with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=args.bf16):
             maps = self.net(images)
@@ -199,20 +210,23 @@ class Run:
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
         self.optimiser.step()
         self.steps += 1
-        follow(self.mean, self.net, 1 - 1 / min(self.steps, MEAN_STEPS))
-        return float(centre.detach()), float(box.detach())
+        self.following.follow(1 - 1 / min(self.steps, MEAN_STEPS))
+        self.losses += [float(centre.detach()), float(box.detach()), 1]
 
-    def done(self) -> float:
-        """How much of the run is over, 0..1."""
-        self.minutes = (time.monotonic() - self.begin) / 60
-        spent = self.minutes / self.args.minutes if self.args.steps is None else self.steps / self.args.steps
-        return min(spent, 1.0)
+    def report(self, found: dict[str, float], pictures: int) -> None:
+        """Log the mean losses since the last report beside `found`, and save."""
+        centre, box = self.losses[:2] / max(self.losses[2], 1)
+        entry = {"minutes": self.clock.minutes, "steps": self.steps, "centre": centre, "box": box, **found}
+        self.log.add(dict(entry))
+        print({key: round(value, 2) for key, value in entry.items() if "@0.2" not in key}, flush=True)
+        self.save({key: value for key, value in entry.items() if "@" in key}, pictures)
+        self.losses[:] = 0
 
     def save(self, metrics: dict[str, float], pictures: int) -> None:
         """Write `person-detector.pt` and what `--resume` needs."""
         args = self.args
         training = {
-            "pictures": pictures, "minutes": self.minutes, "steps": self.steps, "device": args.device,
+            "pictures": pictures, "minutes": self.clock.minutes, "steps": self.steps, "device": args.device,
             "began as": ORIGINS[args.backbone] if args.start else "random numbers",
         }  # fmt: skip
         state = {
@@ -223,19 +237,9 @@ class Run:
             "metrics": metrics, "training": str(training),
             "state_dict": {k: v.cpu().contiguous() for k, v in self.mean.state_dict().items()},
         }  # fmt: skip
-        torch.save(state, args.out / "person-detector.pt")
+        save_checkpoint(args.out / "person-detector.pt", state)
         run = {part: getattr(self, part).state_dict() for part in ("net", "mean", "optimiser")}
-        torch.save(run | {"steps": self.steps, "minutes": self.minutes}, self.file)
-
-
-@torch.no_grad()
-def follow(mean: nn.Module, net: nn.Module, keep: float) -> None:
-    """Move the average `mean` towards the weights of `net`."""
-    for a, b in zip(mean.state_dict().values(), net.state_dict().values(), strict=True):
-        if a.dtype.is_floating_point:
-            a.lerp_(b, 1 - keep)
-        else:
-            a.copy_(b)
+        save_checkpoint(self.file, run | {"steps": self.steps, "minutes": self.clock.minutes})
 
 
 def scores(net: PersonDetector, material: Material, count: int | None) -> dict[str, float]:
@@ -257,7 +261,7 @@ def stream(args: argparse.Namespace, material: Material, hw: tuple[int, int], st
     return iter(loader)
 
 
-def train(args: argparse.Namespace) -> dict[str, float]:
+def learn(args: argparse.Namespace) -> dict[str, float]:
     """The whole run; gives the final figures. Raises: ValueError."""
     torch.set_num_threads(args.threads)
     torch.manual_seed(args.seed)
@@ -266,26 +270,22 @@ def train(args: argparse.Namespace) -> dict[str, float]:
     hw = cast("tuple[int, int]", tuple(run.net.image_hw))
     material = gather(args, hw)
     pictures = sum(map(len, material.sources))
-    run.begin = time.monotonic() - 60 * run.minutes
-    small = run.done() < args.small
-    batches = stream(args, material, SMALL_HW if small else hw, run.steps)
-    shown, sums = run.minutes, np.zeros(3)
-    with (args.out / "log.jsonl").open("a" if args.resume else "w") as log:
-        while True:
-            sums += [*run.step(*next(batches)), 1]
-            done = run.done()
-            if small and done >= args.small:
-                small, batches = False, stream(args, material, hw, run.steps)
-            if run.minutes - shown < args.report_every and done < 1:
-                continue
-            entry = {"minutes": run.minutes, "steps": run.steps, "centre": sums[0] / sums[2], "box": sums[1] / sums[2]}
-            entry |= scores(run.mean, material, args.check)
-            print(json.dumps(entry), file=log, flush=True)
-            print({key: round(value, 2) for key, value in entry.items() if "@0.2" not in key}, flush=True)
-            run.save({key: value for key, value in entry.items() if "@" in key}, pictures)
-            shown, sums = run.minutes, np.zeros(3)
-            if done >= 1:
-                break
+    batches: dict[bool, Iterator[Any]] = {}  # of small pictures (True), and then of whole ones
+
+    def step(fraction: float) -> None:
+        small = fraction < args.small
+        if small not in batches:
+            batches.clear()
+            batches[small] = stream(args, material, SMALL_HW if small else hw, run.steps)
+        run.step(*next(batches[small]), fraction)
+
+    def report() -> None:
+        run.report(scores(run.mean, material, args.check), pictures)
+
+    every_s = 60 * args.report_every
+    train(run.clock, step, lambda: run.steps, [Timer(report, every_s, run.clock.spent_s + every_s)])
+    if run.losses[2]:
+        report()
     calibrate(run.mean, material.calibration, args.calibrate)
     if material.nobody is not None:
         hold_back(run.mean, material.nobody)
@@ -328,7 +328,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args(argv)
     try:
-        final = train(args)
+        final = learn(args)
     except (ValueError, CheckpointMismatch, OSError) as error:
         print(f"training.detector.train: {error}", file=sys.stderr)
         return 1

@@ -8,12 +8,10 @@ at the end keypoint-fusion.pt (averaged weights). Every tenth chunk of the rende
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import math
-import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -22,6 +20,19 @@ from torch.nn import functional as F
 
 from bodycast.hmr.geometry.procrustes import fit_similarity
 from bodycast.hmr.networks.keypoint_fusion import KeypointFusion
+from training.core import (
+    Clock,
+    Entry,
+    JsonLog,
+    Timer,
+    WeightAverage,
+    cosine,
+    load_checkpoint,
+    save_checkpoint,
+    set_rate,
+    train,
+    warmed,
+)
 from training.fusion.loss import fusion_loss
 from training.fusion.sets import Rendered, load_rendered
 from training.fusion.simulate import CocoBody, People, Simulation, error_rows
@@ -29,6 +40,8 @@ from training.synthetic.chunk import CHUNK
 
 HELD_OUT_ONE_IN = 10
 """Of the rendered set's chunks."""
+REPORT_EVERY_S, SAVE_EVERY_S = 60.0, 120.0
+WARM_UP = 200
 WITHOUT_BODY = 0.25
 """Share of the rendered people whose engine's body is left out."""
 
@@ -79,33 +92,36 @@ class FusionTraining:
             "body": run.bodies is not None, "width": run.width, "depth": run.depth, "dropout": run.dropout,
         }  # fmt: skip
         self.net = KeypointFusion(**self.arguments)
-        self.average = copy.deepcopy(self.net).eval()
+        self.following = WeightAverage(self.net)
+        self.average = cast("KeypointFusion", self.following.mean)
         self.optimiser = torch.optim.AdamW(self.net.parameters(), run.rate, (0.9, 0.98), weight_decay=run.decay)
-        self.spent_s, self.steps, self.skipped = 0.0, 0, 0
+        self.clock, self.steps, self.skipped = Clock(run.minutes), 0, 0
+        self.losses: dict[str, float] = {}
+        self.log = JsonLog(run.out / "log.jsonl")
         self._resume()
 
     def _resume(self) -> None:
         path, init = self.run_options.out / "last.pt", self.run_options.init
         if init is not None and not path.is_file():
-            weights = torch.load(init, weights_only=True)["state_dict"]
+            weights = load_checkpoint(init)["state_dict"]
             # A fusion without an engine's body may grow one.
             self.net.load_state_dict(weights, strict=self.net.enter_body is None)
             self.average.load_state_dict(self.net.state_dict())
         if path.is_file():
-            state = torch.load(path, weights_only=True)
+            state = load_checkpoint(path)
             self.net.load_state_dict(state["net"])
             self.average.load_state_dict(state["average"])
             self.optimiser.load_state_dict(state["optimiser"])
-            self.spent_s, self.steps = state["spent_s"], state["steps"]
+            self.clock.spent_s, self.steps = state["spent_s"], state["steps"]
+        if not self.run_options.score_only:
+            self.log.open(self.clock.minutes if path.is_file() else None)
 
     def _save(self) -> None:
         state = {
             "net": self.net.state_dict(), "average": self.average.state_dict(),
-            "optimiser": self.optimiser.state_dict(), "spent_s": self.spent_s, "steps": self.steps,
+            "optimiser": self.optimiser.state_dict(), "spent_s": self.clock.spent_s, "steps": self.steps,
         }  # fmt: skip
-        partial = self.run_options.out / "last.part"
-        torch.save(state, partial)
-        partial.rename(self.run_options.out / "last.pt")
+        save_checkpoint(self.run_options.out / "last.pt", state)
 
     def _batch(self) -> tuple[People, Tensor, Tensor | None]:
         run = self.run_options
@@ -139,48 +155,38 @@ class FusionTraining:
 
     def train(self) -> None:
         """Until the minutes are spent."""
-        run = self.run_options
-        began = time.monotonic() - self.spent_s
-        budget_s = run.minutes * 60
-        shown_s = saved_s = self.spent_s
-        while self.spent_s < budget_s:
-            share = self.spent_s / budget_s
-            rate = run.rate * min(1.0, self.steps / 200) * 0.5 * (1 + math.cos(math.pi * share)) + 1e-6
-            for group in self.optimiser.param_groups:
-                group["lr"] = rate
-            people, score, bodies = self._batch()
-            predicted = self.net(people.keypoints, people.geometry, bodies)
-            loss, parts = fusion_loss(predicted, people, score, self.body)
-            self.optimiser.zero_grad()
-            loss.backward()
-            length = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
-            self.steps += 1
-            if not torch.isfinite(length):
-                self.skipped += 1
-                continue
-            self.optimiser.step()
-            keep = min(0.999, self.steps / (self.steps + 20))
-            with torch.no_grad():
-                for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                    mean.lerp_(now, 1 - keep)
-            self.spent_s = time.monotonic() - began
-            if self.spent_s - shown_s > 60 or self.spent_s >= budget_s:
-                shown_s = self.spent_s
-                line = {
-                    "minute": round(self.spent_s / 60, 1),
-                    "step": self.steps,
-                    "skipped": self.skipped,
-                    "loss": float(loss.detach()),
-                }
-                line |= parts | self.measure()
-                print(json.dumps({k: round(v, 4) for k, v in line.items()}), flush=True)
-                with (run.out / "log.jsonl").open("a") as log:
-                    log.write(json.dumps(line) + "\n")
-            if self.spent_s - saved_s > 120:
-                saved_s = self.spent_s
-                self._save()
+        now_s = self.clock.spent_s
+        timers = (
+            Timer(self._report, REPORT_EVERY_S, now_s + REPORT_EVERY_S),
+            Timer(self._save, SAVE_EVERY_S, now_s + SAVE_EVERY_S),
+        )
+        train(self.clock, self.step, lambda: self.steps, timers)
+        self._report()
         self._save()
         self._publish()
+
+    def step(self, fraction: float) -> None:
+        """One step; `fraction` of the budget is spent."""
+        set_rate(self.optimiser, warmed(cosine(self.run_options.rate, 0.0, fraction), self.steps, WARM_UP) + 1e-6)
+        people, score, bodies = self._batch()
+        predicted = self.net(people.keypoints, people.geometry, bodies)
+        loss, parts = fusion_loss(predicted, people, score, self.body)
+        self.optimiser.zero_grad()
+        loss.backward()
+        length = torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
+        self.steps += 1
+        if not torch.isfinite(length):
+            self.skipped += 1
+            return
+        self.optimiser.step()
+        self.following.follow(min(0.999, self.steps / (self.steps + 20)))
+        self.losses = {"loss": float(loss.detach()), **parts}
+
+    def _report(self) -> None:
+        line: Entry = {"minutes": self.clock.minutes, "step": self.steps, "skipped": self.skipped}
+        line |= {**self.losses, **self.measure()}
+        print(json.dumps({name: round(float(value), 4) for name, value in line.items()}), flush=True)
+        self.log.add(line)
 
     def measure(self) -> dict[str, float]:
         """On held-out rendered people: MPJPE and PA-MPJPE, mm."""
@@ -199,12 +205,12 @@ class FusionTraining:
             f"poses of motion capture (CMU, DeepMimic, MakeHuman) and gestures with simulated keypoints, and rendered "
             f"people seen by MoveNet {' and '.join(run.networks)}; score fitted on crops of nobody too"
         )
-        torch.save(
+        save_checkpoint(
+            run.out / "keypoint-fusion.pt",
             {
                 "model": "keypoint-fusion", "arguments": self.arguments, "state_dict": self.average.state_dict(),
                 "metrics": self.measure(), "training": training,
             },
-            run.out / "keypoint-fusion.pt",
         )  # fmt: skip
 
 

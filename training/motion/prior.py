@@ -10,10 +10,8 @@ Writes NAME.pt (a checkpoint that `bodycast export package` takes), and log.json
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import sys
-import time
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -30,6 +28,7 @@ from bodycast.hmr.networks.temporal.diffusion_decoder import Denoiser, Diffusion
 from bodycast.hmr.networks.temporal.motion_vae import JOINTS, MOTION_FEATURES, MotionVae, motion_vae_loss
 from bodycast.hmr.networks.temporal.noise_schedule import velocity_and_noise_loss
 from bodycast.hmr.networks.temporal.skip_transformer import LearnedPosition, SkipTransformer
+from training.core import Clock, Entry, JsonLog, Timer, load_checkpoint, save_checkpoint, train, warmed
 from training.motion.error_model import ERROR_MODEL, ErrorModel
 from training.motion.pair_motions import PairMotions
 from training.motion.recipe import RECIPES, closed
@@ -40,6 +39,7 @@ RATE_HZ = 30.0
 STRENGTH = (0.2, 1.3)
 FIRST_LOG_VARIANCE = -5.0
 CHECK_EVERY_S = 60.0
+WARM_UP = 30
 TOKEN_SCALE = 0.3
 PACE_WEIGHT = 0.3
 REST_RATE = 0.4
@@ -164,7 +164,7 @@ class PriorTraining:
 
     def start_from(self, path: Path) -> None:
         """Take the weights and the normalisation of a checkpoint. Raises ValueError where they are of other sizes."""
-        state = torch.load(path, map_location=self.device, weights_only=True)
+        state = load_checkpoint(path, self.device)
         if state.get("arguments") != self.checkpoint()["arguments"]:
             raise ValueError(f"{path}: expected a checkpoint of this recipe's sizes")
         self.net.load_state_dict(state["state_dict"])
@@ -200,19 +200,17 @@ class PriorTraining:
         """Change `part` to lower `loss` for so many seconds of its own work, the learning rate falling to a fiftieth;
         or for so many steps. `check` is called now and then, and at the end."""
         optimiser = PriorOptimiser(part, self.recipe.optimiser == "muon")
-        parameters = list(part.parameters())
-        spent, next_check, done = 0.0, CHECK_EVERY_S, 0
-        while spent < seconds if steps is None else done < steps:
-            began, own = time.monotonic(), time.process_time()
-            done += 1
-            rate = self.recipe.lr * (1 - 0.98 * spent / seconds) * min(1.0, done / 30)
-            optimiser.step(loss(), rate, parameters)
+        parameters, first = list(part.parameters()), self.steps
+
+        def step(fraction: float) -> None:
             self.steps += 1
-            # Not the time in which others had the processor.
-            spent += min(time.monotonic() - began, time.process_time() - own)
-            if check is not None and spent >= next_check:
-                check()
-                next_check = spent + CHECK_EVERY_S
+            rate = warmed(self.recipe.lr * (1 - 0.98 * fraction), self.steps - first, WARM_UP)
+            optimiser.step(loss(), rate, parameters)
+
+        # Not the time in which others had the processor.
+        clock = Clock(seconds / 60 if steps is None else None, steps=steps, own_work=True)
+        timers = () if check is None else (Timer(check, CHECK_EVERY_S, CHECK_EVERY_S),)
+        train(clock, step, lambda: self.steps - first, timers)
         if check is not None:
             check()
 
@@ -320,6 +318,7 @@ def main(argv: list[str] | None = None) -> int:
         return 2
     out = args.out or Path("work") / recipe.name
     out.mkdir(parents=True, exist_ok=True)
+    log = JsonLog(out / "log.jsonl")
     phases = (
         ("vae", training.net.vae, training.vae_loss, recipe.vae_share),
         ("denoiser", training.net.denoiser, training.denoiser_loss, 1 - recipe.vae_share - recipe.answer_share),
@@ -330,11 +329,10 @@ def main(argv: list[str] | None = None) -> int:
             continue
 
         def check(name: str = name) -> None:
-            entry = {"phase": name, "steps": training.steps, **training.score(test, held_out)}
-            with (out / "log.jsonl").open("a", encoding="utf-8") as log:
-                log.write(json.dumps(entry) + "\n")
+            entry: Entry = {"phase": name, "steps": training.steps, **training.score(test, held_out)}
+            log.add(entry)
             print(entry, flush=True)
-            torch.save(training.checkpoint(), out / f"{recipe.name}.pt")
+            save_checkpoint(out / f"{recipe.name}.pt", training.checkpoint())
 
         training.train(part, loss, args.minutes * 60 * share, check=check)
     return 0

@@ -7,13 +7,11 @@ errors on simulated clips of the held-out subjects: acceleration and position, o
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-import math
 import sys
-import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
@@ -21,6 +19,19 @@ from torch import Tensor
 
 from bodycast.hmr.networks.temporal.motion_window import REFERENCE, SLOT_AGES_S
 from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother
+from training.core import (
+    Clock,
+    JsonLog,
+    Timer,
+    WeightAverage,
+    cosine,
+    load_checkpoint,
+    rising_keep,
+    save_checkpoint,
+    set_rate,
+    train,
+    warmed,
+)
 from training.motion.error_model import ERROR_MODEL, ErrorModel
 from training.motion.pair_windows import PairWindows
 from training.motion.recipe import MotionRecipe, load_motion_recipe
@@ -58,7 +69,7 @@ class MotionTraining:
         run.out.mkdir(parents=True, exist_ok=True)
         errors = ErrorModel.load(run.errors)
         ages = np.array(recipe.arguments.get("ages_s", SLOT_AGES_S), np.float64)
-        self.train = MotionWindows.load(
+        self.windows = MotionWindows.load(
             run.mocap, "train", errors, ages, recipe.rates_hz, recipe.fast_share, recipe.own_share
         )
         test = MotionWindows.load(run.mocap, "test", errors, ages, (30.0,))
@@ -74,10 +85,15 @@ class MotionTraining:
         self.optimiser = torch.optim.AdamW(
             self.net.parameters(), lr=recipe.lr, betas=(0.9, 0.98), weight_decay=recipe.weight_decay
         )
-        self.average = copy.deepcopy(self.net).requires_grad_(False)
-        self.steps, self.spent_s = 0, 0.0
-        if run.resume and self._checkpoint.is_file():
+        self.following = WeightAverage(self.net)
+        self.average = cast("WindowSmoother", self.following.mean)
+        # Not the time in which others had the processor: the schedule is the same on a busy machine.
+        self.steps, self.clock = 0, Clock(run.minutes, own_work=True)
+        self.log = JsonLog(run.out / "log.jsonl")
+        resumed = run.resume and self._checkpoint.is_file()
+        if resumed:
             self._restore()
+        self.log.open(self.clock.minutes if resumed else None)
 
     @property
     def _checkpoint(self) -> Path:
@@ -85,27 +101,25 @@ class MotionTraining:
 
     def _draw(self, step: int, rows: int) -> WindowBatch:
         rng = np.random.default_rng([self.recipe.seed, step])
-        drawn = self.train.batch(rng, rows, self.recipe.steps_per_rollout, self.recipe.strength)
+        drawn = self.windows.batch(rng, rows, self.recipe.steps_per_rollout, self.recipe.strength)
         if self.pairs is not None and self.recipe.pair_rows:
             drawn = joined(drawn, self.pairs.batch(rng, self.recipe.pair_rows, self.recipe.steps_per_rollout))
         return drawn.to(self.run_options.device)
 
     def _restore(self) -> None:
-        state = torch.load(self._checkpoint, map_location=self.run_options.device, weights_only=True)
+        state = load_checkpoint(self._checkpoint, self.run_options.device)
         self.net.load_state_dict(state["net"])
         self.average.load_state_dict(state["average"])
         self.optimiser.load_state_dict(state["optimiser"])
-        self.steps, self.spent_s = state["steps"], state["spent_s"]
-        print(f"resuming after {self.spent_s / 60:.1f} of {self.run_options.minutes:g} minutes, step {self.steps}")
+        self.steps, self.clock.spent_s = state["steps"], state["spent_s"]
+        print(f"resuming after {self.clock.minutes:.1f} of {self.run_options.minutes:g} minutes, step {self.steps}")
 
     def _save(self) -> None:
         state = {
             "net": self.net.state_dict(), "average": self.average.state_dict(), "steps": self.steps,
-            "optimiser": self.optimiser.state_dict(), "spent_s": self.spent_s,
+            "optimiser": self.optimiser.state_dict(), "spent_s": self.clock.spent_s,
         }  # fmt: skip
-        staged = self._checkpoint.with_suffix(".part")
-        torch.save(state, staged)
-        staged.replace(self._checkpoint)
+        save_checkpoint(self._checkpoint, state)
         self._write_result()
 
     def _write_result(self) -> None:
@@ -114,55 +128,41 @@ class MotionTraining:
             "arguments": dict(self.recipe.arguments),
             "state_dict": self.average.state_dict(),
             "training": f"recipe {self.recipe.name}, {self.steps} steps of {self.recipe.batch} motions, "
-            f"{self.spent_s / 60:.0f} minutes on {self.run_options.device}",
+            f"{self.clock.minutes:.0f} minutes on {self.run_options.device}",
             "recipe": json.dumps(asdict(self.recipe)),
         }
-        torch.save(result, self.run_options.out / f"{self.recipe.name}.pt")
+        save_checkpoint(self.run_options.out / f"{self.recipe.name}.pt", result)
 
     def run(self) -> None:
         """Train until the budget is spent."""
-        budget = self.run_options.minutes * 60
-        next_save, next_check = self.spent_s + SAVE_EVERY_S, self.spent_s
-        while self.spent_s < budget:
-            if self.spent_s >= next_check:
-                self._check()
-                next_check = self.spent_s + self.run_options.check_every_s
-            began, own = time.monotonic(), time.process_time()
-            self.step(self.spent_s / budget)
-            # Not the time in which others had the processor: the schedule is the same on a busy machine.
-            self.spent_s += min(time.monotonic() - began, time.process_time() - own)
-            if self.spent_s >= next_save:
-                self._save()
-                next_save = self.spent_s + SAVE_EVERY_S
+        now_s, check_every_s = self.clock.spent_s, self.run_options.check_every_s
+        self._check()
+        timers = (
+            Timer(self._check, check_every_s, now_s + check_every_s),
+            Timer(self._save, SAVE_EVERY_S, now_s + SAVE_EVERY_S),
+        )
+        train(self.clock, self.step, lambda: self.steps, timers)
         self._check()
         self._save()
 
-    def step(self, fraction: float) -> dict[str, float]:
+    def step(self, fraction: float) -> None:
         """One step; `fraction` of the budget is spent."""
         recipe = self.recipe
         self.steps += 1
-        fall = 0.5 * (1 + math.cos(math.pi * min(fraction, 1)))
-        rate = (recipe.lr_end + (recipe.lr - recipe.lr_end) * fall) * min(1, self.steps / recipe.warmup_steps)
-        for group in self.optimiser.param_groups:
-            group["lr"] = rate
+        set_rate(self.optimiser, warmed(cosine(recipe.lr, recipe.lr_end, fraction), self.steps, recipe.warmup_steps))
         terms = smoother_loss(self.net, self._draw(self.steps, recipe.batch), recipe.weights, NOISE_SHARE)
         self.optimiser.zero_grad(set_to_none=True)
         terms["total"].backward()
         torch.nn.utils.clip_grad_norm_(self.net.parameters(), 1.0)
         self.optimiser.step()
-        keep = min(recipe.ema, (1 + self.steps) / (10 + self.steps))
-        with torch.no_grad():
-            for mean, now in zip(self.average.parameters(), self.net.parameters(), strict=True):
-                mean.lerp_(now, 1 - keep)
-        return {name: float(value.detach()) for name, value in terms.items()}
+        self.following.follow(rising_keep(self.steps, recipe.ema))
 
     def _check(self) -> None:
-        entry: dict[str, float] = {"minutes": self.spent_s / 60, "steps": self.steps}
+        entry: dict[str, float] = {"minutes": self.clock.minutes, "steps": self.steps}
         for name, test in self.tests.items():
             scores = score(self.average.eval(), test.to(self.run_options.device))
             entry |= {name + figure: value for figure, value in scores.items()}
-        with (self.run_options.out / "log.jsonl").open("a", encoding="utf-8") as log:
-            log.write(json.dumps(entry) + "\n")
+        self.log.add(dict(entry))
         print(" ".join(f"{name} {value:.2f}" for name, value in entry.items()), flush=True)
 
 

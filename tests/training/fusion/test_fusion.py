@@ -124,7 +124,7 @@ def test_a_short_run_learns_and_goes_on_where_it_was(bank: Path, tmp_path: Path)
     state = torch.load(tmp_path / "out" / "keypoint-fusion.pt", weights_only=True)
     assert state["model"] == "keypoint-fusion" and state["metrics"]["mpjpe_mm"] > 0
     again = FusionTraining(run)
-    assert again.steps > 0 and again.spent_s > 0.03 * 60
+    assert again.steps > 0 and again.clock.spent_s > 0.03 * 60
     KeypointFusion(**state["arguments"]).load_state_dict(state["state_dict"])
 
 

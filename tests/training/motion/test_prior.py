@@ -56,7 +56,7 @@ def test_the_denoiser_leaves_the_vae_alone_and_its_checkpoint_fits_the_registry(
 
 def test_in_the_end_the_decoder_learns_the_motion_itself(training: PriorTraining) -> None:
     before = training.score(training.windows, rows=8)["decoded_mm"]
-    training.train(training.net, training.answer_loss, 1e9, steps=60)
+    training.train(training.net, training.answer_loss, 1e9, steps=150)
     assert training.score(training.windows, rows=8)["decoded_mm"] < 0.9 * before
     assert load_prior_recipe("motion-prior-small-answers").answer_share == 1
 
