@@ -35,7 +35,7 @@ demo: $(DEMO_VENV)/.installed | libraries
 # Tests that measure time run alone, after the others.
 PARALLEL ?= 2
 TIMED := tests/live tests/sources tests/hygiene/test_nothing_leaves.py
-LAB := tests/training tests/evaluation tests/mocap tests/networks tests/checkpoints tests/parity
+LAB := tests/training tests/evaluation tests/mocap tests/networks tests/checkpoints tests/parity tests/export
 
 test: $(VENV)/.installed | libraries
 	$(BIN)/python -m pytest -n $(PARALLEL) --dist loadfile tests $(addprefix --ignore=,$(TIMED) $(LAB))
