@@ -82,7 +82,7 @@ def test_other_graphs_are_refused(tmp_path: Path, changes: dict[str, object]) ->
 
 def test_auto_takes_an_installed_package_else_hog(no_packages: Path) -> None:
     opened = open_detector("auto")
-    assert isinstance(opened, HogDetector) and "get-detector" in opened.describe()
+    assert isinstance(opened, HogDetector) and "get detector" in opened.describe()
     detector_package(no_packages / "mine", [[0, 0, 9, 9]], [0.5])
     hmr_package(no_packages / "another")
     opened = open_detector("auto", device="cpu")
@@ -98,7 +98,7 @@ def test_a_damaged_package_is_not_passed_over(no_packages: Path) -> None:
 
 
 def test_missing_files_say_what_to_do(no_packages: Path, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=r"no weight file yolo11n\.pt; .*get-detector --model yolo11n\.pt"):
+    with pytest.raises(UsageError, match=r"no weight file yolo11n\.pt; .*get detector --model yolo11n\.pt"):
         open_detector("yolo11n.pt")
     with pytest.raises(UsageError, match="no model package 'yolo11n' for detector"):
         open_detector("yolo11n")

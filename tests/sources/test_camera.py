@@ -68,7 +68,7 @@ def test_a_camera_that_falls_silent_is_a_run_error() -> None:
 def test_a_camera_that_hangs_while_opening_is_given_up_and_released() -> None:
     capture = FakeCapture(hang_after=0)
     start = time.monotonic()
-    with pytest.raises(UsageError, match="did not answer"):
+    with pytest.raises(UsageError, match="did not respond"):
         opened(capture, open_timeout_s=0.2)
     assert time.monotonic() - start < 2.0
 
