@@ -10,8 +10,6 @@ SMPL's 24, all aligned at the pelvis.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -90,11 +88,6 @@ def acceleration_error_mm(
     return error[seen[:-2] & seen[1:-1] & seen[2:]]
 
 
-def acceleration_error_m_s2(predicted: ArrayLike, truth: ArrayLike, fps: float) -> FloatArray:
-    """The same in m/s^2: the error per frame^2 times fps^2. Comparable across frame rates, unlike mm/frame^2."""
-    return acceleration_error_mm(predicted, truth) / MM * fps**2
-
-
 def jitter_m_s3(points: ArrayLike, fps: float) -> FloatArray:
     """Mean norm of the jerk, |x[t] - 3 x[t+1] + 3 x[t+2] - x[t+3]| fps^3: (..., F >= 4, K, 3) m -> (...) m/s^3.
 
@@ -105,21 +98,3 @@ def jitter_m_s3(points: ArrayLike, fps: float) -> FloatArray:
         raise ValueError(f"jitter needs (..., F >= 4, K, 3), got {x.shape}")
     third = np.diff(x, n=3, axis=-3)
     return np.sqrt(np.sum(third * third, axis=-1)).mean(axis=(-1, -2)) * fps**3
-
-
-def pck(
-    predicted: ArrayLike,
-    truth: ArrayLike,
-    threshold: ArrayLike,
-    visible: NDArray[np.bool_] | None = None,
-) -> NDArray[np.floating[Any]]:
-    """Share of points within `threshold` of the truth, 0..1: (..., K, D) -> (...).
-
-    threshold is in the points' own unit (px for 2D, m for 3D), scalar or (...): PCKh gives half the head's length,
-    PCK@0.2 a fifth of the box. visible (..., K) picks the points that count; a set without any gives nan.
-    """
-    distance = _distances(predicted, truth)
-    hit = distance <= np.asarray(threshold)[..., None]
-    counts = np.ones_like(hit) if visible is None else np.broadcast_to(visible, hit.shape)
-    total = counts.sum(axis=-1)
-    return np.where(total > 0, (hit & counts).sum(axis=-1) / np.maximum(total, 1), np.nan)

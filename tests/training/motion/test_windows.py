@@ -10,8 +10,9 @@ import torch
 
 from bodycast.app.smoothers.diffusion.motion_features import SLOT_AGES_S as SLOTS_OF_THE_PROGRAM
 from bodycast.app.smoothers.diffusion.motion_features import motion_rows as rows_of_the_program
+from bodycast.app.smoothers.diffusion.motion_features import read
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
-from bodycast.hmr.networks.temporal.motion_window import SLOT_AGES_S
+from bodycast.hmr.networks.temporal.motion_window import SLOT_AGES_S, MotionWindow
 from tests.training.motion.test_motion_data import swinging
 from training.motion.error_model import ErrorModel
 from training.motion.windows import MotionWindows, fast_moments_s, motion_rows
@@ -50,8 +51,14 @@ def test_both_sides_write_a_frame_the_same_way() -> None:
     np.testing.assert_allclose(motion_rows(clip.pose, transl), rows_of_the_program(clip.pose, transl), atol=1e-6)
 
 
-def test_both_sides_have_the_same_slots() -> None:
-    assert SLOTS_OF_THE_PROGRAM == SLOT_AGES_S
+def test_the_program_reads_a_trajectory_as_it_was_taught() -> None:
+    """A trajectory of a motion at the training's slots, read by both sides between them and beyond."""
+    window = MotionWindow()
+    taught = torch.sin(3 * window.ages_s)[None, :, None].expand(1, -1, 147).float()
+    for about_s in (0.0, 0.1, 0.317, 0.65, 1.2, 2.0):
+        ours = (window.between(torch.tensor([[about_s]])) @ taught)[:, 0]
+        theirs = read(taught.numpy(), np.array(SLOTS_OF_THE_PROGRAM), np.array([about_s]))
+        np.testing.assert_allclose(theirs, ours.numpy(), atol=1e-5)
 
 
 def test_some_windows_are_put_where_something_moves_fast() -> None:
