@@ -8,7 +8,7 @@ from pathlib import Path
 
 from bodycast.app.errors import UsageError
 from bodycast.engines.errors import PackageError
-from bodycast.engines.package import METADATA_FILE, ModelPackage, load_package
+from bodycast.engines.package import METADATA_FILE, ModelPackage, load_package, read_metadata
 
 REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "assets" / "models"
 
@@ -30,18 +30,33 @@ def model_folders() -> tuple[Path, ...]:
     return (bodycast_home() / "models", REPOSITORY_MODELS)
 
 
-def installed_packages(task: str) -> list[ModelPackage]:
-    """All packages for a task ("hmr", "detector", ...), the user's own first, by name.
+def package_folders(task: str) -> list[Path]:
+    """Folders of all packages for a task ("hmr", "detector", ...), the user's own first, by name. Reads their
+    `package.json` alone: nothing is hashed.
 
-    Raises: UsageError for a package that is damaged: using another one quietly would hide it.
+    Raises: UsageError for one that cannot be read: using another one quietly would hide it.
     """
-    found: list[ModelPackage] = []
-    for folder in model_folders():
-        for path in sorted(folder.glob(f"*/{METADATA_FILE}")):
-            package = _load(path.parent)
-            if package.info.task == task:
-                found.append(package)
-    return found
+    folders = [path.parent for home in model_folders() for path in sorted(home.glob(f"*/{METADATA_FILE}"))]
+    try:
+        return [folder for folder in folders if read_metadata(folder)[0].task == task]
+    except PackageError as error:
+        raise UsageError(str(error)) from error
+
+
+def installed_packages(task: str) -> list[ModelPackage]:
+    """All packages for a task, in the order of `package_folders`, each one checked.
+
+    Raises: UsageError for a package that is damaged.
+    """
+    return [_load(folder) for folder in package_folders(task)]
+
+
+def first_package(task: str) -> ModelPackage | None:
+    """The package that a task takes by default: the first of `package_folders`, checked. None: there is none.
+
+    Raises: UsageError where it is damaged.
+    """
+    return next((_load(folder) for folder in package_folders(task)), None)
 
 
 def find_package(spec: str | Path, task: str) -> ModelPackage:
@@ -51,7 +66,7 @@ def find_package(spec: str | Path, task: str) -> ModelPackage:
     """
     folder = _folder_of(spec)
     if folder is None:
-        names = [package.info.name for package in installed_packages(task)]
+        names = [folder.name for folder in package_folders(task)]
         raise UsageError(
             f"no model package {str(spec)!r} for {task}: expected a folder with {METADATA_FILE}, or one of "
             f"{', '.join(names) or 'the installed ones (there are none)'}"

@@ -80,9 +80,14 @@ class Engine(ABC):
         """Between `open` and `close`."""
         return self._is_open
 
+    @property
+    def label(self) -> str:
+        """Package, engine and device."""
+        return f"{self.package.info.name} on {self.name} ({self.device})"
+
     def describe(self) -> str:
-        """One line for people: engine, device, why."""
-        return f"{self.package.info.name} on {self.name} ({self.device}): {self.reason}"
+        """One line for people: package, engine, device, why."""
+        return f"{self.label}: {self.reason}"
 
     @final
     def open(self) -> Self:

@@ -26,6 +26,8 @@ Tensors: TypeAlias = dict[str, Tensor]
 
 SCHEMA_VERSION = 1
 MODEL_FILE = "model.onnx"
+DATA_FILE = "model.onnx.data"
+"""Weights of a graph that is too large for one protobuf (2 GB); absent otherwise."""
 METADATA_FILE = "package.json"
 GOLDEN_FILE = "golden.npz"
 
@@ -143,8 +145,10 @@ class ModelPackage:
 
     @property
     def sha256(self) -> str:
-        """Hash of the graph: what run reports and plan caches key on."""
-        return self.files[MODEL_FILE]
+        """Hash of the graph and its weights: what run reports and plan caches key on."""
+        if DATA_FILE not in self.files:
+            return self.files[MODEL_FILE]
+        return hashlib.sha256(f"{self.files[MODEL_FILE]} {self.files[DATA_FILE]}".encode()).hexdigest()
 
     def golden(self) -> tuple[Tensors, Tensors]:
         """The recorded inputs and the outputs that the reference gave for them, by name.
@@ -172,16 +176,15 @@ class ModelPackage:
         return inputs, outputs
 
 
-def load_package(folder: Path | str) -> ModelPackage:
-    """Read and check a package folder.
+def read_metadata(folder: Path | str) -> tuple[PackageInfo, dict[str, str]]:
+    """What `package.json` of a folder says, and the files' SHA-256 by name; no other file is opened.
 
-    Raises: PackageError naming what is missing, unknown, of the wrong type, or changed since it was written; also for
-    golden tensors that are not what the metadata says, and a graph with weights in other files.
+    Raises: PackageError naming what is missing, unknown or of the wrong type.
     """
     folder = Path(folder)
     if folder.is_file():
         raise PackageError(
-            f"{folder}: a file; a model package is a folder with {MODEL_FILE} and {METADATA_FILE}, made by python -m "
+            f"{folder}: a file; a model package is a folder with {MODEL_FILE} and {METADATA_FILE}, made by bodycast "
             "export package"
         )
     if not folder.is_dir():
@@ -195,10 +198,20 @@ def load_package(folder: Path | str) -> ModelPackage:
         raise PackageError(f"{path}: cannot be read ({error.strerror})") from error
     except (ValueError, RecursionError) as error:
         raise PackageError(f"{path}: not valid JSON ({error})") from error
-    info, files = parse_metadata(document, str(path))
+    return parse_metadata(document, str(path))
+
+
+def load_package(folder: Path | str) -> ModelPackage:
+    """Read and check a package folder.
+
+    Raises: PackageError naming what is missing, unknown, of the wrong type, or changed since it was written; also for
+    golden tensors that are not what the metadata says, and a graph with weights in other files than `DATA_FILE`.
+    """
+    folder = Path(folder)
+    info, files = read_metadata(folder)
     for name, expected in files.items():
         _check_hash(folder / name, expected)
-    check_onnx_file(folder / MODEL_FILE)
+    check_onnx_file(folder / MODEL_FILE, DATA_FILE if DATA_FILE in files else None)
     package = ModelPackage(folder, info, files)
     package.golden()
     return package

@@ -79,12 +79,15 @@ def open_engine(
     if engine != "auto" and "cuda" not in ENGINES[engine].devices:
         return _open_on_cpu(loaded, engine, threads, f"{engine} runs on the CPU")
     count, driver = cuda_devices()
-    if count == 0:
-        return _open_on_cpu(loaded, engine, threads, driver)
-    try:
-        return _open_on_cuda(loaded, engine, threads)
-    except EngineUnavailableError as error:
-        return _open_on_cpu(loaded, engine, threads, f"CUDA does not work: {error}")
+    why = driver
+    if count > 0:
+        try:
+            return _open_on_cuda(loaded, engine, threads)
+        except EngineUnavailableError as error:
+            why = f"CUDA does not work: {error}"
+    if engine != "auto" and "cpu" not in ENGINES[engine].devices:
+        raise EngineUnavailableError(f"{engine} runs on an NVIDIA GPU only: {why}")
+    return _open_on_cpu(loaded, engine, threads, why)
 
 
 def _open_on_cuda(package: ModelPackage, engine: str, threads: int | None) -> Engine:
@@ -98,8 +101,6 @@ def _open_on_cuda(package: ModelPackage, engine: str, threads: int | None) -> En
 def _open_on_cpu(package: ModelPackage, engine: str, threads: int | None, why: str) -> Engine:
     if engine == "auto":
         return _open_fastest(package, "cpu", threads, why)
-    if "cpu" not in ENGINES[engine].devices and not why.startswith("asked"):
-        raise EngineUnavailableError(f"{engine} runs on an NVIDIA GPU only: {why}")
     _check_runs_on(engine, "cpu")
     return _open_named(package, engine, "cpu", threads, why)
 
@@ -153,8 +154,7 @@ def _race(
             # Not here; or it cannot open this graph, which another one may.
             if not isinstance(error, EngineUnavailableError):
                 refused = refused or error
-            said = str(error)
-            failures.append(said if said.startswith(name) else f"{name}: {said}")
+            failures.append(f"{name}: {error}")
             continue
         times_ms[name] = _time_ms(candidate) if len(names) > 1 else 0.0
         if best is None or times_ms[name] < times_ms[best.name]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -61,10 +60,10 @@ def get_detector(
     if out.exists() and not overwrite:
         raise UsageError(f"{out} exists; pass --overwrite to replace it")
     weights = Path(model) if Path(model).is_file() else fetch(model)
-    # Imported by name: nothing of `export` belongs to a live run, only this command needs it.
-    export: Any = import_module("bodycast.export.detector_package")
+    from bodycast.export.detector_package import export_detector_package
+
     try:
-        export.export_detector_package(weights, out, name=name, input_hw=input_hw, overwrite=overwrite)
+        export_detector_package(weights, out, name=name, input_hw=input_hw, overwrite=overwrite)
     except (ValueError, PackageError) as error:
         raise UsageError(str(error)) from error
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bodycast.app.detectors.base import Detector
-from bodycast.app.model_packages import installed_packages
+from bodycast.app.model_packages import first_package
 
 
 def open_detector(
@@ -27,8 +27,8 @@ def open_detector(
 
     if spec != "auto":
         return PackageDetector(spec, engine, device, threads=threads)
-    packages = installed_packages("detector")
-    return PackageDetector(packages[0], engine, device, threads=threads) if packages else _hog()
+    package = first_package("detector")
+    return PackageDetector(package, engine, device, threads=threads) if package else _hog()
 
 
 def _hog() -> Detector:

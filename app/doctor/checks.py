@@ -166,9 +166,7 @@ def check_display() -> Iterator[Finding]:
 
     problem = display_problem()
     if problem:
-        # "what is wrong: what to do"
-        detail, _, mend = problem.partition(": ")
-        yield Finding("window", "note", detail, mend or "run with --no-window, or give --output to keep the result")
+        yield Finding("window", "note", problem.what, problem.way_out)
     else:
         yield Finding("window", "ok", "can be opened")
 

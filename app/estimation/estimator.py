@@ -94,6 +94,11 @@ class Estimator:
         """The engine in use; its `describe()` says which, where and why."""
         return self._engine
 
+    @property
+    def label(self) -> str:
+        """Package, engine and device, for the HUD."""
+        return self._engine.label
+
     def describe(self) -> str:
         """One line for people."""
         flip_test = ", flip test" if self._flip_test else ""

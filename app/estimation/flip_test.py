@@ -1,6 +1,6 @@
 """Flip test-time augmentation (`--flip-test`): each crop and its mirror image, at about twice the engine's time.
 
-The numpy counterpart of hmr/networks/mirroring.py, for packages whose graph looks at the crop alone.
+For packages whose graph looks at the crop alone.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from bodycast.app.errors import RunError, UsageError
 from bodycast.app.estimation.estimator import Estimator
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.keypoints import KeypointNetwork
-from bodycast.app.model_packages import find_package, installed_packages
+from bodycast.app.model_packages import find_package, first_package
 from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
@@ -86,6 +86,11 @@ class FusedEstimator:
     def token_width(self) -> int:
         """Bodies come without a token."""
         return 0
+
+    @property
+    def label(self) -> str:
+        """The keypoint network's package, engine and device, for the HUD."""
+        return self._keypoints.label
 
     def describe(self) -> str:
         """One line for people."""
@@ -182,10 +187,10 @@ def find_fusion(spec: str | Path = "auto") -> ModelPackage:
     """
     if spec != "auto":
         return find_package(spec, "fusion")
-    packages = installed_packages("fusion")
-    if not packages:
+    package = first_package("fusion")
+    if package is None:
         raise UsageError("no fusion package is installed; --keypoints none goes without keypoints")
-    return packages[0]
+    return package
 
 
 def _f32(array: Tensor) -> F32:

@@ -72,6 +72,11 @@ class KeypointNetwork:
         """The engine in use."""
         return self._engine
 
+    @property
+    def label(self) -> str:
+        """Package, engine and device, for the HUD."""
+        return self._engine.label
+
     def describe(self) -> str:
         """One line for people."""
         return self._engine.describe() + (", flip test" if self._flip_test else "")

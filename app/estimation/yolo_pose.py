@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from pathlib import Path
-from typing import Any
 
 from bodycast.app.errors import UsageError, require
 from bodycast.engines.errors import PackageError
@@ -22,8 +20,9 @@ def yolo_pose_package(weights: Path) -> Path:
         raise UsageError(f"--keypoints {weights}: no such file")
     for module in ("torch", "ultralytics", "onnx"):
         require(module, "export.txt")
-    export: Any = import_module("bodycast.export.keypoint_package")
+    from bodycast.export import keypoint_package
+
     try:
-        return Path(export.yolo_pose_package(weights, cache_folder() / FOLDER))
+        return keypoint_package.yolo_pose_package(weights, cache_folder() / FOLDER)
     except (ValueError, PackageError, OSError) as error:
         raise UsageError(f"--keypoints: {error}") from error

@@ -71,6 +71,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         motion = config.motion
         name = motion.chosen_smoother
         smoother = open_smoother(name, motion.lag, motion.offline, body if motion.foot_lock else None)
+        opened.callback(smoother.close)
         # --engine is about the network; a detector package runs on whatever is quickest on the same device.
         detector = open_detector(config.people.detector, device=config.network.device)
         opened.callback(detector.close)
@@ -142,7 +143,7 @@ def resolve_output(config: RunConfig) -> Path | None:
             raise UsageError("nothing would be shown or kept: there is no window, so add --output DIR")
         output = DEMO_OUTPUT
     if output is not None:
-        check_output_folder(output, config.results.overwrite)
+        check_output_folder(output, config.results.overwrite, (config.source, config.network.body))
     return output
 
 
@@ -183,6 +184,11 @@ class PoseOnly:
         """The estimates with zero betas."""
         estimates = self._estimator.estimate(crops, intrinsics, image_wh)
         return replace(estimates, betas=np.zeros_like(estimates.betas))
+
+    @property
+    def label(self) -> str:
+        """The estimator's own."""
+        return self._estimator.label
 
     def describe(self) -> str:
         """What the estimator says, and that shapes are left out."""
@@ -251,7 +257,7 @@ def _check_display() -> None:
 
     problem = display_problem()
     if problem is not None:
-        raise UsageError(problem)
+        raise UsageError(str(problem))
 
 
 def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer]:

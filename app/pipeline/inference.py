@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from contextlib import ExitStack
 
 import numpy as np
 
@@ -60,7 +61,9 @@ class Inference:
         rows = followed.rows
         people = estimates.select(rows), bodies.select(rows), followed.xyxy
         result = FrameResult(frame, *people, intrinsics, overlay=frame.image, stage_s=stage_s)
-        return before_cut + self._smooth(self._backfill.push(result, followed))
+        with timed("backfill", stage_s):
+            released = self._backfill.push(result, followed)
+        return before_cut + self._smooth(released)
 
     def finish(self) -> list[FrameResult]:
         """The frames that still wait for backfill or for their smoother, at the end of the source."""
@@ -74,9 +77,10 @@ class Inference:
         self._schedule.reset()
 
     def close(self) -> None:
-        """End the detector and the engine. May be called twice."""
-        self._detection.close()
-        self._stages.estimator.close()
+        """End the detector, the engine and the smoother. May be called twice."""
+        with ExitStack() as closing:
+            for stage in (self._stages.smoother, self._stages.estimator, self._detection):
+                closing.callback(stage.close)
 
     def _look_for_cut(self, frame: Frame) -> list[FrameResult]:
         """At a cut, forget everybody; gives the frames of the shot that has ended."""
@@ -109,7 +113,7 @@ class Inference:
             return self._stages.estimator.estimate(crops, intrinsics, frame.image_wh)
 
     def _look_at(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
-        """The network's estimates for boxes (N,4) px of one frame, outside its turn."""
+        """The network's estimates for boxes (N,4) px of one frame, outside its turn; timed as backfill."""
         tracks = Tracks(np.arange(1, len(xyxy) + 1, dtype=np.int32), xyxy, np.zeros(len(xyxy)))
         estimates = self._estimate(frame, tracks, intrinsics, {})
         return estimates, self._pose(estimates, intrinsics)

@@ -247,7 +247,7 @@ class Pipeline:
             people=len(result.estimates),
             dropped=result.dropped,
             detector=self._stages.detector.name,
-            engine=self._stages.estimator.describe().partition(": ")[0],  # why it was chosen has been said at the start
+            engine=self._stages.estimator.label,
             smoother=self._stages.smoother.describe(),
             renderer=self._renderer_name,
             notes=tuple(self._stages.warnings())[-2:],
@@ -277,6 +277,7 @@ class Pipeline:
         if not any(worker.name == "inference" for worker in workers):  # that thread closes them, once it has begun
             self._stages.detector.close()
             self._stages.estimator.close()
+            self._stages.smoother.close()
         return hanging
 
     def _exit_reason(self) -> str:

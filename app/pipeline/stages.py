@@ -34,8 +34,13 @@ class EstimatesBodies(Protocol):
         """One body per crop, in their order and with their ids; a crop whose output is not finite has no row."""
         ...
 
+    @property
+    def label(self) -> str:
+        """The first package, engine and device, for the HUD."""
+        ...
+
     def describe(self) -> str:
-        """Package, engine and device, one line."""
+        """Packages, engines, devices and why they were chosen, one line."""
         ...
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import Protocol
 
@@ -143,22 +144,33 @@ def _start_size(image: U8) -> tuple[int, int]:
     return round(width * scale), round(height * scale)
 
 
-def display_problem() -> str | None:
-    """Why no window can be opened here, one line for the user, or None where it can.
+@dataclass(frozen=True, slots=True)
+class DisplayProblem:
+    """Why no window can be opened, and what to do about it."""
+
+    what: str
+    way_out: str = "run with --no-window, or give --output to keep the result"
+
+    def __str__(self) -> str:
+        return f"{self.what}: {self.way_out}"
+
+
+def display_problem() -> DisplayProblem | None:
+    """Why no window can be opened here, or None where it can.
 
     Tried in a process of its own (0.3 s), because Qt aborts the whole program where it cannot reach the display.
     """
-    way_out = "run with --no-window, or give --output to keep the result"
     if sys.platform.startswith("linux") and not os.environ.get("DISPLAY"):
-        return f"there is no display (DISPLAY is not set): {way_out}"
+        return DisplayProblem("there is no display (DISPLAY is not set)")
     probe = "import cv2; cv2.namedWindow('probe'); cv2.waitKey(1); cv2.destroyAllWindows()"
     run = partial(subprocess.run, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         done = run([sys.executable, "-c", probe], timeout=PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
-        return f"the display does not respond: {way_out}"
+        return DisplayProblem("the display does not respond")
     if done.returncode == 0:
         return None
     if "not implemented" in done.stderr:
-        return "this OpenCV has no windows: pip uninstall opencv-python-headless, then install requirements/live.txt"
-    return f"no window can be opened on display {os.environ.get('DISPLAY', '(default)')}: {way_out}"
+        way_out = "pip uninstall opencv-python-headless, then install requirements/live.txt"
+        return DisplayProblem("this OpenCV has no windows", way_out)
+    return DisplayProblem(f"no window can be opened on display {os.environ.get('DISPLAY', '(default)')}")

@@ -32,3 +32,7 @@ class Smoother(Protocol):
     def reset(self) -> None:
         """Forget everybody (a cut in the film)."""
         ...
+
+    def close(self) -> None:
+        """Release its engines. May be called twice."""
+        ...

@@ -28,3 +28,6 @@ class NoSmoother:
 
     def reset(self) -> None:
         """Nothing to forget."""
+
+    def close(self) -> None:
+        """Nothing to release."""

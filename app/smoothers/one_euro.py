@@ -157,6 +157,9 @@ class OneEuroSmoother:
         """See `Smoother.reset`."""
         self._state = None
 
+    def close(self) -> None:
+        """Nothing to release."""
+
     def _recall(self, now: _State, time_s: float) -> tuple[_State, _State | None]:
         """What is known of the people of `now`, row by row (`now` itself for a new id), and of those who are away."""
         state = self._state

@@ -11,6 +11,7 @@ from bodycast.app.errors import UsageError
 from bodycast.app.records import BodyEstimates
 from bodycast.app.smoothers import SMOOTHER_NAMES, open_smoother
 from bodycast.app.smoothers.base import Smoother
+from bodycast.engines.base import Engine
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
 
 
@@ -109,3 +110,25 @@ def test_wrong_names_and_useless_lags_are_refused() -> None:
         open_smoother("one-euro", lag_s=0.2)
     with pytest.raises(UsageError, match="--lag"):
         open_smoother("none", lag_s=-1.0)
+
+
+def test_it_can_be_closed_and_closed_again(opened: Callable[[], Smoother], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever engines it opened are released."""
+    left: set[Engine] = set()
+    open_it, close_it = Engine.open, Engine.close
+
+    def opening(engine: Engine) -> Engine:
+        left.add(engine)
+        return open_it(engine)
+
+    def closing(engine: Engine) -> None:
+        left.discard(engine)
+        close_it(engine)
+
+    monkeypatch.setattr(Engine, "open", opening)
+    monkeypatch.setattr(Engine, "close", closing)
+    smoother = opened()
+    assert bool(left) == (smoother.name == "diffusion")
+    for _ in range(2):
+        smoother.close()
+        assert not left

@@ -84,10 +84,10 @@ def test_software_opengl_beside_a_gpu_is_not_well(monkeypatch: pytest.MonkeyPatc
 def test_a_missing_display_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
     from bodycast.app.sinks import window
 
-    for problem in ("there is no display (DISPLAY is not set): run with --no-window", "OpenCV has no windows"):
+    for problem in (window.DisplayProblem("there is no display"), window.DisplayProblem("no windows", "install them")):
         monkeypatch.setattr(window, "display_problem", lambda problem=problem: problem)
         (finding,) = findings_of("display")
-        assert finding.state == "note" and "--no-window" in finding.mend and problem.startswith(finding.detail)
+        assert (finding.state, finding.detail, finding.mend) == ("note", problem.what, problem.way_out)
 
 
 def test_cameras_are_listed_by_name_with_what_mends_them(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -240,7 +240,7 @@ def test_wrong_task_and_no_package(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     opened = Estimator("mine", "onnxruntime", "cpu")
     assert opened.package.folder == named.folder
     opened.close()
-    with pytest.raises(UsageError, match=r"one of .*tiny-hmr"):
+    with pytest.raises(UsageError, match=r"one of .*mine"):
         Estimator("other")
 
 

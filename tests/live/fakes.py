@@ -155,8 +155,10 @@ class FakeEstimator:
         # As the real estimator does where the engine's answer is not finite.
         return BodyEstimates.empty() if call == self._silent_at else estimates
 
+    label = "fake estimator"
+
     def describe(self) -> str:
-        return "fake estimator"
+        return self.label
 
     def close(self) -> None:
         self.closed = True
@@ -180,6 +182,7 @@ class FakeSmoother:
 
     def __init__(self) -> None:
         self.resets = 0
+        self.closed = False
 
     def describe(self) -> str:
         return self.name
@@ -189,6 +192,9 @@ class FakeSmoother:
 
     def reset(self) -> None:
         self.resets += 1
+
+    def close(self) -> None:
+        self.closed = True
 
 
 class FakeRenderer:

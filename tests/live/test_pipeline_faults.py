@@ -46,7 +46,7 @@ def test_a_source_that_dies_ends_the_run_and_what_came_before_is_finished(live: 
     assert sink.closes == 1
     if not live:
         assert [entry[0] for entry in sink.kept] == list(range(10))
-    assert world.estimator.closed
+    assert world.estimator.closed and world.smoother.closed
     assert world.detector.closed
 
 
@@ -58,7 +58,7 @@ def test_an_engine_that_raises(live: bool) -> None:
     assert isinstance(summary.failure.error, RunError)
     assert "the engine stopped" in summary.exit_reason
     assert world.sinks[0].closes == 1
-    assert world.estimator.closed
+    assert world.estimator.closed and world.smoother.closed
 
 
 @pytest.mark.parametrize("live", [False, True])
@@ -90,7 +90,7 @@ def test_a_renderer_that_cannot_be_made_stops_before_any_sink_exists() -> None:
     with pytest.raises(UsageError, match="no OpenGL"):
         Pipeline(stages).run()
     assert made == []
-    assert world.estimator.closed
+    assert world.estimator.closed and world.smoother.closed
 
 
 def test_sinks_that_cannot_be_made_stop_before_the_first_frame() -> None:
@@ -207,7 +207,7 @@ def test_a_second_signal_throws_away_what_waits_and_still_closes_everything() ->
         pipeline.run(interrupt)
     assert time.monotonic() - start_s < 5.0
     assert slow.closes == 1
-    assert world.estimator.closed
+    assert world.estimator.closed and world.smoother.closed
     assert world.detector.closed
 
 

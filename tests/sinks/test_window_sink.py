@@ -126,6 +126,6 @@ def test_no_display_is_known_before_anything_opens(monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("DISPLAY", raising=False)
     problem = display_problem()
     assert problem is not None
-    assert "--no-window" in problem
+    assert "--no-window" in str(problem)
     monkeypatch.setenv("DISPLAY", ":987")  # set, but nobody answers there
     assert display_problem() is not None
