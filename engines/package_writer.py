@@ -35,14 +35,14 @@ def write_package(
     golden_inputs: Mapping[str, Tensor],
     golden_outputs: Mapping[str, Tensor],
     *,
-    further_files: Mapping[str, bytes] | None = None,
+    further_files: Mapping[str, bytes | Path] | None = None,
     overwrite: bool = False,
 ) -> ModelPackage:
     """Write the folder `out` and read it back.
 
-    model: the serialised ONNX graph, or a file to copy; weights must be inside (no external data).
-    golden_*: one example, tensors by name. further_files: what else belongs to the package, by plain file name; hashed
-    like the rest. The folder appears complete or not at all.
+    model: the serialised ONNX graph, or a file to copy; weights are inside, or in the further file `DATA_FILE`.
+    golden_*: one example, tensors by name. further_files: what else belongs to the package, by plain file name, as
+    content or as a file to copy; hashed like the rest. The folder appears complete or not at all.
 
     Raises: PackageError where `out` exists and `overwrite` is false or it is no package, or where `info` would not be
     read back.
@@ -66,7 +66,10 @@ def write_package(
         for name, content in further.items():
             if Path(name).name != name or name in (MODEL_FILE, GOLDEN_FILE, METADATA_FILE):
                 raise PackageError(f"{name}: a further file needs a plain name of its own")
-            (staging / name).write_bytes(content)
+            if isinstance(content, Path):
+                shutil.copyfile(content, staging / name)
+            else:
+                (staging / name).write_bytes(content)
         files = {name: sha256_of(staging / name) for name in (MODEL_FILE, GOLDEN_FILE, *further)}
         document = _document(info, files)
         parse_metadata(json.loads(json.dumps(document)), str(out / METADATA_FILE))
