@@ -6,8 +6,10 @@
 
 from __future__ import annotations
 
-from importlib import import_module
 from types import ModuleType
+
+from bodycast.engines import optional
+from bodycast.engines.errors import EngineUnavailableError
 
 
 class BodycastError(Exception):
@@ -32,10 +34,6 @@ def require(module: str, requirements: str) -> ModuleType:
     Raises: UsageError with the command that installs it.
     """
     try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name is None or not module.startswith(error.name):
-            raise
-        raise UsageError(
-            f"the package {error.name!r} is not installed: pip install -r requirements/{requirements}"
-        ) from error
+        return optional.require(module, requirements)
+    except EngineUnavailableError as error:
+        raise UsageError(str(error)) from error

@@ -12,13 +12,9 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.hmr.geometry.arrays import F32, F64, I32, U8
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.crop import CropTransform
-
-F32 = NDArray[np.float32]
-F64 = NDArray[np.float64]
-I32 = NDArray[np.int32]
-U8 = NDArray[np.uint8]
 
 
 def check_array(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type) -> None:

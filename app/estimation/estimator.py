@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from bodycast.app.errors import RunError, UsageError
+from bodycast.app.estimation.crop_cameras import CropCameras
 from bodycast.app.estimation.cropper import crop_people
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.flip_test import mean_with_mirror, with_mirror_images
@@ -17,10 +18,8 @@ from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
 from bodycast.engines.registry import open_engine
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from bodycast.hmr.body.keypoint_refinement import SMPL_REFINEMENT, Seen, refine
-from bodycast.hmr.geometry.camera import Intrinsics, cam_crop_to_full
-from bodycast.hmr.geometry.crop import stack_crops
-from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.hmr.body.keypoint_refinement import SMPL_REFINEMENT, refine
+from bodycast.hmr.geometry.camera import Intrinsics
 
 MIN_SCALE = 0.05
 """Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
@@ -125,28 +124,22 @@ class Estimator:
             return BodyEstimates.empty(self.token_width)
         if crops.pixels.shape[1:3] != self._input_hw:
             raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
-        centre_px, size_px = stack_crops(crops.transforms)
-        focal_px, principal_px = intrinsics.focal_px, np.array([intrinsics.cx, intrinsics.cy])
-        box_info = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / focal_px
-        outputs = self.raw(crops, box_info.astype(np.float32))
+        cameras = CropCameras.of(crops, intrinsics, image_wh)
+        outputs = self.raw(crops, cameras.box_info())
         finite = self._finite.of(outputs, self.describe())
         person_id = crops.id[finite]
         if len(person_id) < len(crops):
             outputs = {name: array[finite] for name, array in outputs.items()}
-            centre_px, size_px = centre_px[finite], size_px[finite]
+            cameras = cameras.select(finite)
         camera, score = _believable(_f32(outputs["camera"]), _f32(outputs["score"]))
-        transl_m = cam_crop_to_full(camera, centre_px, size_px, image_wh, focal_px, principal_px)
+        transl_m = cameras.translation_m(camera)
         pose = _f32(outputs["pose"])
         if self.package.info.orientation_frame == "crop-ray":
-            pose = pose.copy()
-            pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
+            pose = cameras.root_turned(pose)
         betas = _f32(outputs["betas"])
         if self._skeleton is not None:
-            seen = _f32(outputs["keypoints"])
-            seen_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
-            rest = self._skeleton.joints(betas)
-            shown = Seen(seen_px, seen[..., 2], _f32(centre_px), _f32(size_px))
-            pose, transl_m = refine(pose, rest, _f32(transl_m), None, shown, intrinsics, SMPL_REFINEMENT)
+            seen, rest = cameras.seen(_f32(outputs["keypoints"])), self._skeleton.joints(betas)
+            pose, transl_m = refine(pose, rest, transl_m, None, seen, intrinsics, SMPL_REFINEMENT)
         return BodyEstimates(
             id=person_id,
             pose=pose,

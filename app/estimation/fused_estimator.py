@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from bodycast.app.errors import RunError, UsageError
+from bodycast.app.estimation.crop_cameras import CropCameras
 from bodycast.app.estimation.estimator import Estimator
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.keypoints import KeypointNetwork
@@ -18,10 +19,9 @@ from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
 from bodycast.engines.registry import open_engine
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.coco_joints import coco_offsets
-from bodycast.hmr.body.keypoint_refinement import COCO_REFINEMENT, Seen, refine
-from bodycast.hmr.geometry.camera import Intrinsics, cam_crop_to_full
+from bodycast.hmr.body.keypoint_refinement import COCO_REFINEMENT, refine
+from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.crop import stack_crops
-from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
 
 MIN_SCALE = 0.02
 """Smallest believable camera scale of a padded crop."""
@@ -121,29 +121,23 @@ class FusedEstimator:
         if crops.pixels.shape[1:3] != self.input_hw:
             raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
         seen = self._keypoints.look(crops.pixels)
-        centre_px, size_px = stack_crops(crops.transforms)
-        principal_px = np.array([intrinsics.cx, intrinsics.cy])
-        geometry = np.concatenate([centre_px - principal_px, size_px[:, None]], axis=1) / intrinsics.focal_px
-        outputs = self._fuse(seen, geometry.astype(np.float32), crops)
+        cameras = CropCameras.of(crops, intrinsics, image_wh)
+        outputs = self._fuse(seen, cameras.box_info(), crops)
         finite = self._finite.of({**outputs, "keypoints": seen}, self.describe())
         if not finite.all():
             outputs = {name: array[finite] for name, array in outputs.items()}
-            seen = seen[finite]
-            centre_px, size_px = centre_px[finite], size_px[finite]
+            seen, cameras = seen[finite], cameras.select(finite)
         camera = _f32(outputs["camera"]).copy()
         score = np.where(camera[:, 0] < MIN_SCALE, 0, np.clip(_f32(outputs["score"]), 0, 1)).astype(np.float32)
         camera[:, 0] = np.maximum(camera[:, 0], MIN_SCALE)
-        focal_px = intrinsics.focal_px
-        transl_m = _f32(cam_crop_to_full(camera, centre_px, size_px, image_wh, focal_px, principal_px))
-        pose, betas = _f32(outputs["pose"]).copy(), _f32(outputs["betas"])
-        pose[:, 0] = crop_ray_rotation(centre_px, focal_px, principal_px) @ pose[:, 0]
+        transl_m = cameras.translation_m(camera)
+        pose, betas = cameras.root_turned(_f32(outputs["pose"])), _f32(outputs["betas"])
         # The camera is the pelvis's; a body's translation is that of its rest pose's origin.
         rest = self._body.joints(betas)
         transl_m = transl_m - rest[:, 0]
         if self._refines and len(pose):
-            at_px = _f32(centre_px[:, None] + seen[..., :2] * size_px[:, None, None])
-            shown = Seen(at_px, seen[..., 2], _f32(centre_px), _f32(size_px))
-            pose, transl_m = refine(pose, rest, transl_m, self._offsets, shown, intrinsics, COCO_REFINEMENT)
+            at = cameras.seen(seen)
+            pose, transl_m = refine(pose, rest, transl_m, self._offsets, at, intrinsics, COCO_REFINEMENT)
         token = np.zeros((len(pose), 0), np.float32)
         return BodyEstimates(crops.id[finite], pose, betas, _f32(transl_m), score, token)
 

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32, F64, I32, BodyEstimates
+from bodycast.app.smoothers.rays import off_ray, on_ray
 from bodycast.hmr.body.joints import ARM_JOINTS, Joint
 from bodycast.hmr.geometry.rotations import matrix_to_quaternion, quaternion_to_matrix
 
@@ -58,7 +59,7 @@ class OneEuroOptions:
 _LEGS = frozenset((1, 2, 4, 5, 7, 8, 10, 11))
 
 # The Euclidean quantities in one vector: columns of each group.
-_DIRECTION, _DEPTH, _SHAPE = slice(0, 2), slice(2, 3), slice(3, 13)
+_DIRECTION, _DEPTH, _PLACE, _SHAPE = slice(0, 2), slice(2, 3), slice(0, 3), slice(3, 13)
 
 
 @dataclass(slots=True)
@@ -79,9 +80,8 @@ class _State:
         """Everybody at rest at their present pose and place."""
         quaternion = matrix_to_quaternion(estimates.pose).astype(np.float32)
         # A person at or behind the lens has no direction; the guard keeps the arithmetic finite.
-        z = np.maximum(estimates.transl_m[:, 2:], np.float32(1e-3))
-        parts = [estimates.transl_m[:, :2] / z, np.log(z), estimates.betas]
-        vector = np.concatenate(parts, axis=1).astype(np.float32)
+        place = on_ray(estimates.transl_m, nearest_m=1e-3)
+        vector = np.concatenate([place, estimates.betas], axis=1).astype(np.float32)
         return _State(
             id=estimates.id,
             time_s=np.full(len(estimates), time_s),
@@ -143,12 +143,11 @@ class OneEuroSmoother:
         self._smooth_vector(now, before, dt)
         self._state = now if others is None else now.followed_by(others)
         vector = now.smooth_vector
-        z = np.exp(vector[:, _DEPTH])
         return BodyEstimates(
             id=estimates.id,
             pose=quaternion_to_matrix(now.smooth_quaternion).astype(np.float32),
             betas=vector[:, _SHAPE].copy(),
-            transl_m=np.concatenate([vector[:, _DIRECTION] * z, z], axis=1),
+            transl_m=off_ray(vector[:, _PLACE]),
             score=estimates.score,
             token=estimates.token,
         )

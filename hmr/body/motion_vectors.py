@@ -8,13 +8,12 @@ from __future__ import annotations
 from functools import cache
 
 import numpy as np
-from numpy.typing import NDArray
 
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.inverse_kinematics import bone_twists, forward_kinematics, inverse_kinematics
 from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.geometry.arrays import F32
 
-F32 = NDArray[np.float32]
 POINTS, TWISTS = 29, 23
 WIDTH = 3 * POINTS + 2 * TWISTS
 

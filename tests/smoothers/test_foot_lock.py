@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bodycast.app.smoothers.diffusion.foot_lock import FootLock, off_ray, on_ray
+from bodycast.app.smoothers.diffusion.foot_lock import FootLock
 from bodycast.app.smoothers.diffusion.leg_ik import ANKLES, HIPS, KNEES, legs_of, reach
+from bodycast.app.smoothers.rays import off_ray, on_ray
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 

@@ -9,12 +9,12 @@ from bodycast.app.smoothers.diffusion.motion_features import (
     WIDTH,
     bodies_of,
     continued,
-    from_place,
     group_squares,
     motion_rows,
     per_number,
     read,
 )
+from bodycast.app.smoothers.rays import off_ray
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 
 AGES = np.array(SLOT_AGES_S)
@@ -38,7 +38,7 @@ def test_bodies_go_and_come_back() -> None:
         1,
         0,
     ]
-    np.testing.assert_allclose(from_place(rows[:, 144:]), transl, rtol=1e-5)
+    np.testing.assert_allclose(off_ray(rows[:, 144:]), transl, rtol=1e-5)
     back, place = bodies_of(rows)
     np.testing.assert_allclose(back, pose, atol=1e-5)
     np.testing.assert_allclose(place, transl, rtol=1e-5)

@@ -14,6 +14,7 @@ import numpy as np
 from bodycast.app.records import F32, I32
 from bodycast.app.smoothers.diffusion.leg_ik import Legs, legs_of, reach
 from bodycast.app.smoothers.person_memory import PeopleRows, Rows, with_room
+from bodycast.app.smoothers.rays import off_ray, on_ray
 from bodycast.hmr.body.body_model import BodyModel
 
 STANDS_M_S = 0.4
@@ -119,18 +120,6 @@ class FootLock:
         size = np.sqrt(np.square(left).sum(-1, keepdims=True))
         short = np.minimum(1, MOST_REACH_M / np.maximum(size, 1e-6))
         return (self._level[at][..., None] * left * short).astype(np.float32)
-
-
-def on_ray(points_m: F32) -> F32:
-    """(...,3) metres -> x/z, y/z, log z."""
-    z = np.maximum(points_m[..., 2:], np.float32(0.05))
-    return np.concatenate([points_m[..., :2] / z, np.log(z)], -1).astype(np.float32)
-
-
-def off_ray(places: F32) -> F32:
-    """Inverse of `on_ray`."""
-    z = np.exp(places[..., 2:])
-    return np.concatenate([places[..., :2] * z, z], -1)
 
 
 def _share(step_s: F32, constant_s: float | F32) -> F32:

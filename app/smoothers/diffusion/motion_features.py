@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32, F64
+from bodycast.app.smoothers.rays import off_ray, on_ray
 from bodycast.hmr.geometry.rotations import rotation_6d_to_matrix
 
 WIDTH = 147
@@ -29,20 +30,13 @@ _CONTINUES_S = np.where(np.arange(WIDTH) < PLACE.start, 0.05, 0.3).astype(np.flo
 def motion_rows(pose: F32, transl_m: F32) -> F32:
     """Poses (N,24,3,3) and translations (N,3) in metres -> (N,147)."""
     columns = pose[..., :2].swapaxes(-1, -2).reshape(len(pose), PLACE.start)
-    z = np.maximum(transl_m[:, 2:], np.float32(0.05))
-    return np.concatenate([columns, transl_m[:, :2] / z, np.log(z)], axis=1).astype(np.float32)
+    return np.concatenate([columns, on_ray(transl_m)], axis=1).astype(np.float32)
 
 
 def bodies_of(rows: F32) -> tuple[F32, F32]:
     """(N,147) -> poses (N,24,3,3), rotations again where they were mixed, and translations (N,3) in metres."""
     pose = rotation_6d_to_matrix(rows[:, : PLACE.start].reshape(len(rows), JOINTS, 6))
-    return pose.astype(np.float32), from_place(rows[:, PLACE])
-
-
-def from_place(place: F32) -> F32:
-    """x/z, y/z, log z (N,3) -> metres (N,3)."""
-    z = np.exp(place[:, 2:])
-    return np.concatenate([place[:, :2] * z, z], axis=1).astype(np.float32)
+    return pose.astype(np.float32), off_ray(rows[:, PLACE])
 
 
 def group_squares(rows: F32) -> F32:
