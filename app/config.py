@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from bodycast.app.commands.command_line import LEFT_OUT
+from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
 from bodycast.app.sources.factory import SourceOptions
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
-from bodycast.app.commands.command_line import LEFT_OUT, parse
+from bodycast.app.command_line import LEFT_OUT, parse
 from bodycast.app.config import PresetName
 from bodycast.app.errors import UsageError
 from bodycast.app.presets import PRESETS

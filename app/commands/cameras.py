@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 
 import tyro
 
-from bodycast.app.commands.command_line import parse
+from bodycast.app.command_line import parse
 
 
 @dataclass(frozen=True)

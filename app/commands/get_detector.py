@@ -14,7 +14,7 @@ from typing import Annotated, Any
 
 import tyro
 
-from bodycast.app.commands.command_line import LEFT_OUT, parse
+from bodycast.app.command_line import LEFT_OUT, parse
 from bodycast.app.errors import RunError, UsageError, require
 from bodycast.app.model_packages import bodycast_home
 from bodycast.engines.errors import PackageError

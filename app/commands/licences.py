@@ -4,17 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.util import find_spec
 
-from bodycast.app.commands.command_line import parse
-from bodycast.app.model_packages import installed_packages
-from bodycast.engines.package import TASKS
-
-FIXED = (
-    ("code", "Bodycast", "Apache-2.0"),
-    ("body", "bodycast-adult (embedded)", "CC0-1.0"),
-    ("detector", "OpenCV HOG and faces (--detector hog)", "Apache-2.0"),
-)
+from bodycast.app.command_line import parse
+from bodycast.app.doctor.terms import FIXED, library_rows, package_rows
 
 
 @dataclass(frozen=True)
@@ -29,19 +21,3 @@ def main(args: Sequence[str], prog: str) -> int:
         print("{:<10} {:<40} {}".format(*row))
     print("\nA body file or a package of your own stands under its own terms. docs/licences.md says more.")
     return 0
-
-
-def package_rows() -> list[tuple[str, str, str]]:
-    """Task, name, and licence with training data, of every installed package."""
-    return [
-        (task, package.info.name, f"{package.info.licence}; trained on: {package.info.training_data}")
-        for task in TASKS
-        for package in installed_packages(task)
-    ]
-
-
-def library_rows() -> list[tuple[str, str, str]]:
-    """Installed libraries whose terms reach further than most; imports none of them."""
-    if find_spec("ultralytics") is None:
-        return []
-    return [("detector", "ultralytics (--detector NAME.pt)", "AGPL-3.0, used only where you ask for it")]

@@ -12,8 +12,8 @@ from typing import Annotated
 import tyro
 
 from bodycast import __version__
+from bodycast.app.command_line import LEFT_OUT, parse
 from bodycast.app.commands import run
-from bodycast.app.commands.command_line import LEFT_OUT, parse
 
 PROG = "bodycast"
 

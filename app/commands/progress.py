@@ -10,8 +10,8 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bodycast.app.files.output_folder import FILES
-from bodycast.app.files.run_report import PartsReport
 from bodycast.app.pipeline.pipeline import Progress, RunSummary
+from bodycast.app.pipeline.run_report import PartsReport
 from bodycast.app.pipeline.timing import StageSummary
 
 STAGE_NOTES = {

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
-from bodycast.app.commands.command_line import parse
+from bodycast.app.command_line import parse
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, RunError
 from bodycast.app.presets import PRESETS, preset_defaults
@@ -68,7 +68,7 @@ def parse_run(arguments: Sequence[str], prog: str) -> RunConfig:
 
 def run(config: RunConfig) -> int:
     """One whole run; gives the exit code. Raises: BodycastError, UsageError before anything was written."""
-    from bodycast.app.files.run_report import jsonable
+    from bodycast.app.pipeline.run_report import jsonable
 
     if config.print_config:
         print(json.dumps(jsonable(config), indent=2))

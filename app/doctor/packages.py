@@ -140,7 +140,7 @@ def check_detector() -> Iterator[Finding]:
 
 def check_licences() -> Iterator[Finding]:
     """The terms that a run here is under; `bodycast licences` lists them one by one."""
-    from bodycast.app.commands.licences import FIXED, library_rows, package_rows
+    from bodycast.app.doctor.terms import FIXED, library_rows, package_rows
     from bodycast.app.errors import UsageError
 
     try:

@@ -14,7 +14,7 @@ from bodycast.app.config import RunConfig
 from bodycast.app.detectors.base import Detector
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
-from bodycast.app.files.run_report import PartsReport, ReportFile, jsonable
+from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
 from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
 from bodycast.app.presets import networks_of
 from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from bodycast.app.commands.command_line import LEFT_OUT
+from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
 
 if TYPE_CHECKING:

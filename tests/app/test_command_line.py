@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from bodycast.app.command_line import flags_of
 from bodycast.app.commands import main as tools
 from bodycast.app.commands import run as cli
-from bodycast.app.commands.command_line import flags_of
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.model_packages import REPOSITORY_MODELS

@@ -12,9 +12,9 @@ import pytest
 from bodycast.app.config import ResultsConfig, RunConfig
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.files.output_folder import FILES, check_output_folder, make_output_folder
-from bodycast.app.files.run_report import PartsReport, ReportFile, jsonable, versions
 from bodycast.app.pipeline.build import DEMO_OUTPUT, load_body, resolve_output
 from bodycast.app.pipeline.pipeline import RunSummary
+from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable, versions
 from bodycast.app.pipeline.timing import StageTimes, timed
 
 PARTS = PartsReport(

@@ -217,7 +217,7 @@ def test_plans_are_listed_with_whether_they_run_here(monkeypatch: pytest.MonkeyP
 
 def test_terms_in_force_are_summed_up(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "bodycast.app.commands.licences.package_rows", lambda: [("hmr", "mine", "CC-BY-NC-4.0; trained on: x")]
+        "bodycast.app.doctor.terms.package_rows", lambda: [("hmr", "mine", "CC-BY-NC-4.0; trained on: x")]
     )
     (finding,) = findings_of("licences")
     assert "CC-BY-NC-4.0: mine" in finding.detail and "Apache-2.0: Bodycast" in finding.detail

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bodycast.app.commands.command_line import flags_of
+from bodycast.app.command_line import flags_of
 from bodycast.app.commands.main import COMMANDS
 from bodycast.app.config import RunConfig
 
