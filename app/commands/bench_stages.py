@@ -162,9 +162,7 @@ def stage_times(scene: Scene, body: BodyModel, options: BenchOptions, left_out: 
             return smoother.update(estimates, i / FPS)  # noqa: B023
 
         yield measure(f"smooth ({name})", "", people, smooth, repeats)
-        close = getattr(smoother, "close", None)
-        if close is not None:
-            close()
+        smoother.close()
     yield measure("body", "", people, lambda _: body(estimates.pose, estimates.betas, estimates.transl_m), repeats)
     vertices = body(estimates.pose, estimates.betas, estimates.transl_m).vertices
     for name in options.renderers:
