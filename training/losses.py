@@ -161,10 +161,10 @@ class HmrLoss(nn.Module):
         body_scale: float = 1.0,
         truth: Truth | None = None,
         early: Tensor | None = None,
-        taught: Tensor | None = None,
+        distilled: Tensor | None = None,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """`helper`: logits of HelperHeads, or None; `body_scale`: factor on the terms of the body alone; `truth`: from
-        `labels`, where several networks share it; `early`: a `JointReading`'s joints; `taught`: the
+        `labels`, where several networks share it; `early`: a `JointReading`'s joints; `distilled`: the
         loss of its map beside a teacher's."""
         truth = self.labels(batch) if truth is None else truth
         rotmat, betas, camera = (t.float() for t in (prediction.rotmat, prediction.betas, prediction.camera))
@@ -193,8 +193,8 @@ class HmrLoss(nn.Module):
             terms |= _helper_terms(helper, truth, batch)
         if early is not None:
             terms["early_joints"] = weighted_mean(norm(early.float() - truth.joints).sum(-1), truth.joint_weight)
-        if taught is not None:
-            terms["features"] = taught
+        if distilled is not None:
+            terms["features"] = distilled
         alone = ("score", "heatmap", "parts", "early_joints", "features")
         factor = {name: getattr(self.weights, name) * (1.0 if name in alone else body_scale) for name in terms}
         total = torch.stack([factor[name] * value for name, value in terms.items()]).sum()

@@ -1,4 +1,4 @@
-"""What the fusion is taught: rotations, joints in space, keypoints in the picture, shape, uncertainty, score."""
+"""The losses of the fusion: rotations, joints in space, keypoints in the picture, shape, uncertainty, score."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from training.fusion.simulate import CocoBody, People, ray_rotation
 
 ROOT_WEIGHT = 4.0
 FAR = 0.6
-"""Crop heights from the centre beyond which a point's place in the picture is not taught."""
+"""Crop heights from the centre beyond which a point's place in the picture weighs nothing."""
 
 
 def placed(body: FusedBody, people: People) -> Tensor:
@@ -31,7 +31,7 @@ def reprojected(points: Tensor, pelvis: Tensor, people: People) -> Tensor:
 
 
 def fusion_loss(predicted: FusedBody, people: People, score: Tensor, body: CocoBody) -> tuple[Tensor, dict[str, float]]:
-    """The weighted sum and its parts; `people.weight` 0: the crop shows nobody, only the score is taught."""
+    """The weighted sum and its parts; `people.weight` 0: the crop shows nobody, only the score learns."""
     weight = people.weight
     total = weight.sum().clamp(min=1)
     turn = (predicted.rotmat - people.pose).square().sum((2, 3))

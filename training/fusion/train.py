@@ -48,7 +48,7 @@ WITHOUT_BODY = 0.25
 
 @dataclass(frozen=True)
 class FusionRun:
-    """What is taught, where, and how long; minutes of its own work, resumed runs counted in."""
+    """What is trained, where, and how long; minutes of its own work, resumed runs counted in."""
 
     bank: Path
     rendered: Path

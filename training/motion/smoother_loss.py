@@ -1,4 +1,4 @@
-"""What the live smoother is taught: to be right at every slot, and to move from answer to answer as people do."""
+"""The losses of the live smoother: to be right at every slot, and to move from answer to answer as people do."""
 
 from __future__ import annotations
 

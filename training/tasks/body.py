@@ -52,8 +52,8 @@ class BodyTask(Task):
         helps = isinstance(self.helper, HelperHeads)
         if isinstance(net.smpl_head, JointQueryDecoder):
             prediction, seen = net.smpl_head.read(net.context(batch.images, person_mask(net, batch)))
-            taught = None if self.teacher is None else feature_loss(seen.finest, self.teacher(batch.images))
-            return prediction, self.helper(seen.finest, seen.heatmaps) if helps else None, seen.joints, taught
+            distilled = None if self.teacher is None else feature_loss(seen.finest, self.teacher(batch.images))
+            return prediction, self.helper(seen.finest, seen.heatmaps) if helps else None, seen.joints, distilled
         context, feature_map = _features(net, batch, helps)
         box = box_information(net, batch)
         prediction = net.smpl_head(context) if box is None else net.smpl_head(context, box)
@@ -65,8 +65,8 @@ class BodyTask(Task):
     def loss(
         self, predicted: Any, batch: Batch, truth: Truth | None, body_scale: float
     ) -> tuple[Tensor, dict[str, Tensor]]:
-        prediction, helper, early, taught = predicted
-        return self.criterion(prediction, helper, batch, body_scale, truth, early, taught)
+        prediction, helper, early, distilled = predicted
+        return self.criterion(prediction, helper, batch, body_scale, truth, early, distilled)
 
     def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
         return score_batches(net, batches)
