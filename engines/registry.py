@@ -15,6 +15,7 @@ from bodycast.engines import choices
 from bodycast.engines.base import Engine
 from bodycast.engines.devices import cuda_devices
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.optional import install_command
 from bodycast.engines.package import ModelPackage, load_package
 
 
@@ -122,7 +123,7 @@ def _open_fastest(package: ModelPackage, device: str, threads: int | None, why: 
     names = [name for name in _CANDIDATES[device] if ENGINES[name].installed()]
     if not names:
         raise EngineUnavailableError(
-            f"none of {', '.join(_CANDIDATES[device])} is installed: pip install -r requirements/live.txt"
+            f"none of {', '.join(_CANDIDATES[device])} is installed: {install_command('live.txt')}"
         )
     libraries = {name: ENGINES[name].distributions for name in names}
     measured_under = choices.conditions(package, device, threads, libraries)

@@ -8,6 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from bodycast.engines.optional import install_command
 from bodycast.engines.package import BATCH, ModelPackage, TensorSpec
 from bodycast.export.exportable import DETECTOR_OUTPUTS, Exportable
 from bodycast.export.network_package import Options, Words, export_package
@@ -92,7 +93,7 @@ def read_weights(weights: Path) -> Any:
     """
     tasks: Any = import_module("ultralytics.nn.tasks")
     if not hasattr(tasks, "SAFE_LOAD"):
-        raise ValueError("this ultralytics has no restricted reader of weights: pip install -r requirements/export.txt")
+        raise ValueError(f"this ultralytics has no restricted reader of weights: {install_command('export.txt')}")
     try:
         # The whole path: a damaged file with a bare name would be deleted and downloaded again.
         content, _ = tasks.torch_safe_load(str(weights.resolve()), safe_only=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bodycast.app.errors import UsageError, require
+from bodycast.engines.optional import install_command
 
 
 def import_ultralytics() -> Any:
@@ -21,6 +22,6 @@ def import_ultralytics() -> Any:
     events.events.enabled = False
     tasks: Any = require("ultralytics.nn.tasks", "export.txt")
     if not hasattr(tasks, "SAFE_LOAD"):
-        raise UsageError("this ultralytics has no restricted reader of weights: pip install -r requirements/export.txt")
+        raise UsageError(f"this ultralytics has no restricted reader of weights: {install_command('export.txt')}")
     tasks.SAFE_LOAD = True
     return library

@@ -20,6 +20,7 @@ from bodycast.app.doctor.findings import ONE_NODE_GRAPH, Check, Finding
 from bodycast.app.doctor.findings import first_line as _first_line
 from bodycast.app.doctor.findings import installed_version as _version
 from bodycast.app.doctor.packages import check_detector, check_licences, check_models
+from bodycast.engines.optional import install_command
 
 _LEAST_FREE_BYTES = 2 << 30
 
@@ -49,13 +50,13 @@ def check_onnxruntime() -> Iterator[Finding]:
         yield _missing("ONNX Runtime", "onnxruntime", essential=True)
         return
     if len(installed) > 1:
-        mend = "pip uninstall -y onnxruntime onnxruntime-gpu && pip install -r requirements/live.txt"
+        mend = f"pip uninstall -y onnxruntime onnxruntime-gpu && {install_command('live.txt')}"
         detail = "onnxruntime and onnxruntime-gpu are both installed and overwrite each other's files"
         yield Finding("ONNX Runtime", "problem", detail, mend)
     name, found = next(iter(installed.items()))
     failure = try_provider("CPUExecutionProvider")
     if failure:
-        mend = "pip install --force-reinstall -r requirements/live.txt"
+        mend = install_command("live.txt", "--force-reinstall")
         yield Finding("ONNX Runtime, CPU", "problem", f"{name} {found}: {failure}", mend, essential=True)
     else:
         yield Finding("ONNX Runtime, CPU", "ok", f"{name} {found}, computes")
@@ -69,7 +70,7 @@ def _check_cuda_provider() -> Iterator[Finding]:
         return
     failure = try_provider("CUDAExecutionProvider")
     if failure:
-        mend = "pip install -r requirements/gpu.txt (CUDA 13 and cuDNN 9 for ONNX Runtime)"
+        mend = f"{install_command('gpu.txt')} (CUDA 13 and cuDNN 9 for ONNX Runtime)"
         yield Finding("ONNX Runtime, CUDA", "problem", failure, mend)
     else:
         yield Finding("ONNX Runtime, CUDA", "ok", "computes")
@@ -261,5 +262,5 @@ def run_check(check: Check) -> list[Finding]:
 
 
 def _missing(name: str, package: str, essential: bool) -> Finding:
-    mend = "pip install -r requirements/live.txt"
+    mend = install_command("live.txt")
     return Finding(name, "problem", f"{package} is not installed", mend, essential)

@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from typing import Any
 
 from bodycast.app.doctor.findings import ONE_NODE_GRAPH, Finding, first_line, installed_version
+from bodycast.engines.optional import install_command
 
 _CUDA_OF_ONNXRUNTIME = (13, 0)
 
@@ -34,7 +35,7 @@ def check_gpu() -> Iterator[Finding]:
 def check_openvino() -> Iterator[Finding]:
     """OpenVINO on the CPU."""
     if find_spec("openvino") is None:
-        mend = "pip install -r requirements/live.txt"
+        mend = install_command("live.txt")
         yield Finding("OpenVINO", "note", "not installed; it is the faster engine on some CPUs", mend)
         return
     failure = _try(_openvino_computes)
@@ -51,7 +52,7 @@ def check_tensorrt() -> Iterator[Finding]:
     gpus = cuda_gpus()
     if find_spec("tensorrt") is None and find_spec("tensorrt_rtx") is None:
         if gpus:
-            mend = "pip install -r requirements/gpu.txt, then bodycast export tensorrt PACKAGE"
+            mend = f"{install_command('gpu.txt')}, then bodycast export tensorrt PACKAGE"
             yield Finding("TensorRT", "note", "not installed; it is the fastest engine on this GPU", mend)
         else:
             yield Finding("TensorRT", "ok", "not installed, not needed without an NVIDIA GPU")
@@ -64,14 +65,14 @@ def check_tensorrt() -> Iterator[Finding]:
             continue
         failure = _try(lambda module=module: _tensorrt_builds(module, bool(gpus)))
         if failure:
-            mend = "pip install --force-reinstall -r requirements/gpu.txt"
+            mend = install_command("gpu.txt", "--force-reinstall")
             yield Finding(label, "problem", failure, mend)
         elif gpus:
             yield Finding(label, "ok", "builds a plan and opens it")
         else:
             yield Finding(label, "ok", f"builds plans for other machines; runs none here ({cuda_devices()[1]})")
     if gpus and find_spec("cuda.bindings") is None:
-        mend = "pip install -r requirements/gpu.txt"
+        mend = install_command("gpu.txt")
         yield Finding("CUDA bindings", "problem", "cuda-bindings is not installed, TensorRT plans cannot run", mend)
 
 
@@ -82,7 +83,7 @@ def check_torch() -> Iterator[Finding]:
         return
     failure = _try(_torch_computes)
     if failure:
-        yield Finding("torch", "problem", failure, "pip install --force-reinstall -r requirements/export.txt")
+        yield Finding("torch", "problem", failure, install_command("export.txt", "--force-reinstall"))
         return
     import torch
 
