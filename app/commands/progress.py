@@ -19,7 +19,7 @@ STAGE_NOTES = {
     "detect": "in the frame loop",
     "detector": "one detection",
     "frame": "all of the frame loop",
-    "delay": "grab to drawn",
+    "latency": "grab to drawn",
 }
 
 

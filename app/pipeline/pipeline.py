@@ -194,7 +194,7 @@ class Pipeline:
                 overlay = renderer.render(overlay, result.bodies.vertices, result.estimates.id, result.intrinsics)
             self.times.add("draw", result.stage_s["draw"])
         if self._live:
-            self.times.add("delay", time.monotonic() - result.frame.time_s)
+            self.times.add("latency", time.monotonic() - result.frame.time_s)
         return replace(result, overlay=overlay, dropped=self._source_dropped() + self._to_draw.dropped)
 
     def _end_drawing(self) -> None:

@@ -12,7 +12,7 @@ from bodycast.hmr.geometry.rotations import interpolate_rotations
 
 def interpolate_bodies(earlier: BodyEstimates, later: BodyEstimates, share: float) -> BodyEstimates:
     """`later`'s rows as they were when `share` (0..1) of the time from `earlier` to it had passed: joints turned at a
-    constant speed, shape and place in a straight line. Who is not in `earlier` is as in `later`."""
+    constant speed, shape and root translation in a straight line. Who is not in `earlier` is as in `later`."""
     if share >= 1:
         return later
     row_of = {person: row for row, person in enumerate(earlier.id.tolist())}

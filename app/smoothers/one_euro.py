@@ -77,7 +77,7 @@ class _State:
 
     @staticmethod
     def first_seen(estimates: BodyEstimates, time_s: float) -> _State:
-        """Everybody at rest at their present pose and place."""
+        """Everybody at rest at their present pose and root translation."""
         quaternion = matrix_to_quaternion(estimates.pose).astype(np.float32)
         # A person at or behind the lens has no direction; the guard keeps the arithmetic finite.
         place = on_ray(estimates.transl_m, nearest_m=1e-3)

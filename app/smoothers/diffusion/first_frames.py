@@ -21,7 +21,7 @@ class FirstFrames:
         self._past.clear()
 
     def update(self, calm: BodyEstimates, new: Flags, time_s: float, about_s: float) -> BodyEstimates:
-        """`calm`, in copies, with the pose and place that each of the new people (N,) had nearest to `about_s`."""
+        """`calm`, in copies, with the pose and translation that each new person of (N,) had nearest to `about_s`."""
         pose, transl_m = calm.pose.copy(), calm.transl_m.copy()
         for row in new.nonzero()[0].tolist():
             past = self._past.setdefault(int(calm.id[row]), [])

@@ -1,4 +1,4 @@
-"""A body's pose and place as the smoother's network takes them: 147 numbers, and what is done with them in numpy.
+"""Pose and root translation as the smoother's network takes them: 147 numbers, and what is done with them in numpy.
 
 Two columns of each of the 24 rotations (HMR2.0's order: one column after the other), then x/z, y/z and log z of the
 translation. A trajectory is such numbers at slots of time, ages before the moment when the network was asked

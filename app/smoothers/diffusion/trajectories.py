@@ -28,7 +28,7 @@ CLEAN_PLACE_RATIO = 60.0
 estimate. What a smoother takes out of noise is about as large as the noise, what it takes out of a movement is larger;
 but slow errors look like movement without noise, above all in a frame that no later one has been compared with (the
 second ratio, at lag 0): 40 there lets 10 % more of the shaking through, and leaves clean motion 7 instead of 10 mm off.
-Of the whole body, which is surer than of each joint; and of the place, which one camera sees less well."""
+Of the whole body, which is surer than of each joint; and of the root translation, which one camera sees less well."""
 
 TURNED = 0.5
 """Squared distance of the root's columns (about 40 degrees) above which a frame rather takes front for back."""
