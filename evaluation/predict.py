@@ -24,13 +24,11 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from time import monotonic
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from tqdm import tqdm
 
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, RunError, UsageError
@@ -178,20 +176,11 @@ def _resized(pixels: NDArray[np.uint8], input_hw: tuple[int, int]) -> NDArray[np
 @contextmanager
 def progress_bar(total: int, quiet: bool) -> Iterator[Callable[[int], None]]:
     """People a second and time left, on stderr; gives the function that is told of finished rows."""
-    columns = (
-        *(TextColumn("people"), BarColumn(), MofNCompleteColumn()),
-        *(TextColumn("{task.fields[rate]:.1f}/s"), TimeRemainingColumn()),
-    )
-    shown = sys.stderr.isatty() and not quiet
-    begin_s = monotonic()
-    with Progress(*columns, console=Console(stderr=True), disable=not shown) as bar:
-        task = bar.add_task("people", total=total, rate=0.0)
-        finished = 0
+    # None: shown where stderr is a terminal.
+    with tqdm(total=total, unit=" people", leave=False, disable=True if quiet else None, dynamic_ncols=True) as bar:
 
         def show(count: int) -> None:
-            nonlocal finished
-            finished += count
-            bar.update(task, advance=count, rate=finished / max(monotonic() - begin_s, 1e-6))
+            bar.update(count)
 
         yield show
 
