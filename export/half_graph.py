@@ -21,6 +21,7 @@ from bodycast.export.graph_slices import (
     tensor_types,
     without_value_info,
 )
+from bodycast.export.large_graph import Array, Graph, placeholder
 
 HALF_MAX = float(np.finfo(np.float16).max)
 HALF_SMALLEST = float(np.finfo(np.float16).smallest_normal)
@@ -50,54 +51,69 @@ _STORED_FROM = 1024
 
 
 def to_half(model: onnx.ModelProto, exact_decisions: bool = False) -> onnx.ModelProto:
+    """`half_graph` of a graph with its weights inside."""
+    return half_graph(Graph(model), exact_decisions).proto
+
+
+def half_graph(graph: Graph, exact_decisions: bool = False) -> Graph:
     """The graph in mixed precision; see the module. exact_decisions: also everything that decides which tokens merge
     stays fp32, the first blocks of the network.
 
     Raises: ValueError for a graph with control flow.
     """
-    refuse_control_flow(model.graph, model.functions)
-    model = _constants_as_weights(without_value_info(model))
+    refuse_control_flow(graph.proto.graph, graph.proto.functions)
+    model = _constants_as_weights(without_value_info(graph.proto))
     exact = head_nodes(model.graph) | entry_nodes(model.graph)
     if exact_decisions:
         exact |= decision_nodes(model.graph)
-    rewriter = _Rewriter(model)
+    rewriter = _Rewriter(Graph(model, graph.weights))
     tiny = _tiny_constants(model.graph)
     for index, node in enumerate(model.graph.node):
         half = node.op_type in _HALF_OPERATORS and index not in exact and tiny.isdisjoint(node.input)
         rewriter.add(node, TensorProto.FLOAT16 if half else TensorProto.FLOAT)
-    half_model = rewriter.finish()
-    onnx.checker.check_model(half_model)
+    made = rewriter.finish()
+    made.check()
     # Proof that every node got the types that it is defined for.
-    tensor_types(half_model)
-    return half_model
+    tensor_types(made.proto)
+    return made
 
 
 def store_half(model: onnx.ModelProto) -> onnx.ModelProto:
+    """`stored_half` of a graph with its weights inside."""
+    return stored_half(Graph(model)).proto
+
+
+def stored_half(source: Graph) -> Graph:
     """The same graph with its large fp32 weights kept as fp16, each behind a Cast that engines fold when they load."""
     copy = onnx.ModelProto()
-    copy.CopyFrom(model)
+    copy.CopyFrom(source.proto)
     graph = copy.graph
     taken = {weight.name: None for weight in graph.initializer}
     casts: list[onnx.NodeProto] = []
+    weights = dict(source.weights)
     for weight in graph.initializer:
         if weight.data_type != TensorProto.FLOAT or int(np.prod(weight.dims)) < _STORED_FROM:
             continue
         name = weight.name
         stored = half_name(name, taken)
-        weight.CopyFrom(_half_weight(weight, stored))
+        weight.CopyFrom(_half_weight(source, weight, stored, weights))
+        weights.pop(name, None)
         casts.append(helper.make_node("Cast", [stored], [name], name=f"{name}_cast", to=TensorProto.FLOAT))
     nodes = [*casts, *graph.node]
     del graph.node[:]
     graph.node.extend(nodes)
-    onnx.checker.check_model(copy)
-    return copy
+    made = Graph(copy, weights)
+    made.check()
+    return made
 
 
 class _Rewriter:
     """Puts the nodes one by one into a new list, with casts where the type of a tensor changes."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        self._model = model
+    def __init__(self, source: Graph) -> None:
+        model = self._model = source.proto
+        self._source = source
+        self._arrays = dict(source.weights)
         self._types = tensor_types(model)
         self._weights = {weight.name: weight for weight in model.graph.initializer}
         # What each float tensor is in the new graph; weights may be both.
@@ -124,12 +140,12 @@ class _Rewriter:
             twin = half_name(name, self._types) if kind == TensorProto.FLOAT16 else f"{name}_single"
             self._twins[name, kind] = twin
             if name in self._weights:
-                self._half_weights[twin] = _half_weight(self._weights[name], twin)
+                self._half_weights[twin] = _half_weight(self._source, self._weights[name], twin, self._arrays)
             else:
                 self._nodes.append(helper.make_node("Cast", [name], [twin], name=f"{twin}_cast", to=kind))
         return self._twins[name, kind]
 
-    def finish(self) -> onnx.ModelProto:
+    def finish(self) -> Graph:
         """The new model, without the fp32 weights that nobody reads any more."""
         graph = self._model.graph
         del graph.node[:]
@@ -138,7 +154,7 @@ class _Rewriter:
         kept = [weight for weight in graph.initializer if weight.name in used]
         del graph.initializer[:]
         graph.initializer.extend([*kept, *self._half_weights.values()])
-        return self._model
+        return Graph(self._model, {name: array for name, array in self._arrays.items() if name in used})
 
 
 def _tiny_constants(graph: onnx.GraphProto) -> set[str]:
@@ -152,11 +168,15 @@ def _tiny_constants(graph: onnx.GraphProto) -> set[str]:
     }
 
 
-def _half_weight(weight: onnx.TensorProto, name: str) -> onnx.TensorProto:
-    """Rounded to fp16; attention masks of -1e9 and the like become its largest number, not infinity."""
-    values = numpy_helper.to_array(weight)
-    finite = np.where(np.isfinite(values), np.clip(values, -HALF_MAX, HALF_MAX), values)
-    return numpy_helper.from_array(finite.astype(np.float16), name)
+def _half_weight(source: Graph, weight: onnx.TensorProto, name: str, beside: dict[str, Array]) -> onnx.TensorProto:
+    """Rounded to fp16; attention masks of -1e9 and the like become its largest number, not infinity. A weight that is
+    kept beside the graph goes into `beside`."""
+    values = source.array(weight)
+    finite = np.where(np.isfinite(values), np.clip(values, -HALF_MAX, HALF_MAX), values).astype(np.float16)
+    if weight.name not in source.weights:
+        return numpy_helper.from_array(finite, name)
+    beside[name] = finite
+    return placeholder(name, finite)
 
 
 def _constants_as_weights(model: onnx.ModelProto) -> onnx.ModelProto:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -11,13 +11,14 @@ from typing import Any
 
 import onnx
 
-from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, TensorSpec
+from bodycast.engines.package import BATCH, MODEL_FILE, ModelPackage, PackageInfo, Tensors, TensorSpec
 from bodycast.engines.package_writer import write_package
 from bodycast.engines.torch_program import PROGRAM_FILE
 from bodycast.export.exportable import Exportable
-from bodycast.export.half_graph import store_half, to_half
+from bodycast.export.half_graph import half_graph, stored_half
 from bodycast.export.int8_graph import to_int8
-from bodycast.export.onnx_graph import OPSET, ParityError, check_parity, run_torch, to_onnx
+from bodycast.export.large_graph import LARGEST_FILE, Graph, save, within
+from bodycast.export.onnx_graph import OPSET, ParityError, check_parity, run_torch, to_graph
 from bodycast.export.parity import (
     EXPORT_ENGINES,
     REFERENCE_FILE,
@@ -61,7 +62,8 @@ class Options:
     """precision: of the arithmetic. store: of the weights on disk. accept_error: write a package beyond its tolerance.
     engines: whom to compare with torch; those that are not installed are left out. timed_batches: for the report's
     times. exact_merging: in fp16 and int8, what decides which tokens merge stays fp32. torch_program: add the network
-    as a `torch.export` program, for the torch engine."""
+    as a `torch.export` program, for the torch engine. largest_file: bytes of weights that go into the graph's own file;
+    more are written beside it."""
 
     precision: str = "fp32"
     store: str = "fp32"
@@ -71,6 +73,7 @@ class Options:
     torch_program: bool = False
     engines: tuple[str, ...] = EXPORT_ENGINES
     timed_batches: tuple[int, ...] = TIMED_BATCHES
+    largest_file: int = LARGEST_FILE
 
     @property
     def held_to(self) -> str:
@@ -79,34 +82,41 @@ class Options:
 
 
 def convert(model: bytes, precision: str, store: str, exact_merging: bool = False) -> bytes:
+    """`converted` of a serialised graph."""
+    return converted(Graph(onnx.load_from_string(model)), precision, store, exact_merging).serialised()
+
+
+def converted(graph: Graph, precision: str, store: str, exact_merging: bool = False) -> Graph:
     """The fp32 graph in another precision, and, or, with its weights stored in fp16. exact_merging: see `Options`.
 
     Raises: ValueError for an unknown precision or a graph that cannot take it.
     """
-    passes: dict[str, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
-        "fp32": lambda graph: graph,
-        "fp16": lambda graph: to_half(graph, exact_merging),
-        "int8": lambda graph: to_int8(graph, exact_merging),
-    }
-    if precision not in passes or store not in ("fp32", "fp16"):
-        raise ValueError(f"precision {precision!r}, store {store!r}: expected {', '.join(passes)}, and fp32 or fp16")
-    graph = passes[precision](onnx.load_from_string(model))
-    return (store_half(graph) if store == "fp16" else graph).SerializeToString()
+    known = ("fp32", "fp16", "int8")
+    if precision not in known or store not in ("fp32", "fp16"):
+        raise ValueError(f"precision {precision!r}, store {store!r}: expected {', '.join(known)}, and fp32 or fp16")
+    if precision == "fp16":
+        graph = half_graph(graph, exact_merging)
+    elif precision == "int8":
+        if graph.weights:
+            raise ValueError("int8: a network of more than 2 GB in fp32 is not made int8; take --precision fp16")
+        graph = Graph(to_int8(graph.proto, exact_merging))
+    return stored_half(graph) if store == "fp16" else graph
 
 
 @dataclass(frozen=True)
 class CheckedGraph:
-    """model: the fp32 ONNX graph. difference: output -> largest difference from torch in ONNX Runtime."""
+    """graph: the fp32 ONNX graph. difference: output -> largest difference from torch in ONNX Runtime."""
 
-    model: bytes
+    graph: Graph
     difference: dict[str, float]
 
 
-def checked_graph(item: Exportable) -> CheckedGraph:
+def checked_graph(item: Exportable, largest_file: int = LARGEST_FILE) -> CheckedGraph:
     """The fp32 graph, compared with torch at two batch sizes. Raises ParityError where it computes something else."""
-    model = to_onnx(item.module, item.examples(GOLDEN_ROWS), item.input_names, item.output_names)
+    examples = item.examples(GOLDEN_ROWS)
+    graph = to_graph(item.module, examples, item.input_names, item.output_names, largest_file=largest_file)
     batches = [item.examples(rows) for rows in (1, 3)]
-    return CheckedGraph(model, check_parity(model, item.module, batches, item.output_names, TOLERANCES[item.task]))
+    return CheckedGraph(graph, check_parity(graph, item.module, batches, item.output_names, TOLERANCES[item.task]))
 
 
 def export_package(
@@ -118,9 +128,9 @@ def export_package(
     precision and `accept_error` is not set; PackageError where `out` exists.
     """
     options = options or Options()
-    graph = graph or checked_graph(item)
+    graph = graph or checked_graph(item, options.largest_file)
     difference = graph.difference
-    model = convert(graph.model, options.precision, options.store, options.exact_merging)
+    lower = converted(graph.graph, options.precision, options.store, options.exact_merging)
     golden = item.examples(GOLDEN_ROWS, "fixed")
     outputs = run_torch(item.module, golden, item.output_names)
     inputs = {name: tensor.numpy() for name, tensor in zip(item.input_names, golden, strict=True)}
@@ -128,23 +138,34 @@ def export_package(
     info = replace(info, metrics={**words.metrics, **{f"onnx_difference_{k}": v for k, v in difference.items()}})
     reference = reference_outputs(item)
     with TemporaryDirectory() as folder:
-        trial = write_package(Path(folder) / "package", info, model, inputs, outputs)
+        beside: dict[str, bytes | Path] = {**save(within(lower, options.largest_file), Path(folder))}
+        model = Path(folder) / MODEL_FILE
+        del beside[MODEL_FILE], lower
+        trial = write_package(Path(folder) / "package", info, model, inputs, outputs, further_files=beside)
         report = measure(
             trial, reference, options.engines, held_to=options.held_to, timed_batches=options.timed_batches
         )
-    if report.refused and not options.accept_error:
-        raise ParityError(
-            f"{words.name} in {options.precision} is not close enough to torch: {'; '.join(report.refused)}; "
-            "--exact-merging helps where tokens are merged, --accept-error writes it all the same"
-        )
-    further = {REPORT_FILE: report.to_json(), REFERENCE_FILE: reference_file(reference)}
+        if report.refused and not options.accept_error:
+            raise ParityError(
+                f"{words.name} in {options.precision} is not close enough to torch: {'; '.join(report.refused)}; "
+                "--exact-merging helps where tokens are merged, --accept-error writes it all the same"
+            )
+        further = beside | _further_files(item, words, options, report, reference)
+        package = write_package(out, info, model, inputs, outputs, further_files=further, overwrite=options.overwrite)
+    return package, report
+
+
+def _further_files(
+    item: Exportable, words: Words, options: Options, report: ParityReport, reference: Mapping[str, Tensors]
+) -> dict[str, bytes | Path]:
+    """The parity report and what else was asked for, by file name."""
+    further: dict[str, bytes | Path] = {REPORT_FILE: report.to_json(), REFERENCE_FILE: reference_file(reference)}
     if options.torch_program:
         examples = item.examples(GOLDEN_ROWS)
         further[PROGRAM_FILE] = torch_program(item.module, examples, item.input_names, item.output_names)
     if words.recipe is not None:
         further[RECIPE_FILE] = (json.dumps(words.recipe.to_json(), indent=2) + "\n").encode()
-    package = write_package(out, info, model, inputs, outputs, further_files=further, overwrite=options.overwrite)
-    return package, report
+    return further
 
 
 def _info(item: Exportable, words: Words, precision: str, shapes: Mapping[str, tuple[int, ...]]) -> PackageInfo:

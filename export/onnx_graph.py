@@ -1,8 +1,8 @@
-"""A torch module as one ONNX file, and proof that it computes the same.
+"""A torch module as an ONNX graph, and proof that it computes the same.
 
-torch's dynamo exporter, written out explicitly (its default has changed between releases), weights inside the file,
-only the batch dynamic. Opset 20 is the first with Gelu as one operator: ONNX Runtime then fuses it with its bias, and
-TensorRT, OpenVINO and ONNX Runtime all read it.
+torch's dynamo exporter, written out explicitly (its default has changed between releases), only the batch dynamic.
+Opset 20 is the first with Gelu as one operator: ONNX Runtime then fuses it with its bias, and TensorRT, OpenVINO and
+ONNX Runtime all read it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import logging
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from torch.onnx import OnnxExporterError
 
 from bodycast.engines.package import Tensors
 from bodycast.export.errors import WorkError
+from bodycast.export.large_graph import LARGEST_FILE, Graph, from_program, openable
 from bodycast.export.parity_errors import ties
 
 OPSET = 20
@@ -40,7 +41,20 @@ def to_onnx(
     output_names: Sequence[str],
     opset: int = OPSET,
 ) -> bytes:
-    """The module as a serialised, checked ONNX graph whose first axes are dynamic.
+    """The module as one serialised, checked ONNX file; see `to_graph`. Raises also WorkError where it is above 2 GB."""
+    return to_graph(module, inputs, input_names, output_names, opset).serialised()
+
+
+def to_graph(
+    module: nn.Module,
+    inputs: Sequence[Tensor],
+    input_names: Sequence[str],
+    output_names: Sequence[str],
+    opset: int = OPSET,
+    largest_file: int = LARGEST_FILE,
+) -> Graph:
+    """The module as a checked ONNX graph whose first axes are dynamic; weights of more than `largest_file` bytes in all
+    are kept beside it.
 
     inputs: examples, all with the same number of rows, at least two (a batch of one would be taken for a constant).
     Names and stack traces of the exporting machine are taken out. Raises: ValueError, WorkError where torch cannot.
@@ -66,14 +80,14 @@ def to_onnx(
             cause = error.__cause__ or error
             raise WorkError(f"torch's exporter does not take this network: {first_words(cause)}") from error
     assert program is not None
-    model = program.model_proto
-    _strip(model)
-    onnx.checker.check_model(model)
-    return model.SerializeToString()
+    graph = from_program(program, largest_file)
+    _strip(graph.proto)
+    graph.check()
+    return graph
 
 
 def check_parity(
-    model: bytes, module: nn.Module, batches: Sequence[Sequence[Tensor]], names: Sequence[str], tolerance: float
+    model: bytes | Graph, module: nn.Module, batches: Sequence[Sequence[Tensor]], names: Sequence[str], tolerance: float
 ) -> dict[str, float]:
     """Largest absolute difference, by output name, between ONNX Runtime and torch over all batches.
 
@@ -83,6 +97,18 @@ def check_parity(
     Raises: ParityError naming the output, the difference and the tolerance, or a value that is not finite; also for a
     graph that ONNX Runtime does not open.
     """
+    with nullcontext(model) if isinstance(model, bytes) else openable(model) as content:
+        worst = _largest_differences(content, module, batches, names)
+    for name, difference in worst.items():
+        if difference > tolerance:
+            raise ParityError(f"{name}: ONNX Runtime and torch differ by {difference:.2e}, allowed are {tolerance:.0e}")
+    return worst
+
+
+def _largest_differences(
+    model: bytes | str, module: nn.Module, batches: Sequence[Sequence[Tensor]], names: Sequence[str]
+) -> dict[str, float]:
+    """By output name; `model` is what a session takes, content or path. Raises: ParityError."""
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
@@ -104,9 +130,6 @@ def check_parity(
                 raise ParityError(f"{name}: values that are not finite at a batch of {len(batch[0])}")
             difference = _without_ties(apart) if name == "keypoints" else apart
             worst[name] = max(worst[name], float(difference.max(initial=0.0)))
-    for name, difference in worst.items():
-        if difference > tolerance:
-            raise ParityError(f"{name}: ONNX Runtime and torch differ by {difference:.2e}, allowed are {tolerance:.0e}")
     return worst
 
 

@@ -18,7 +18,7 @@ from typing import Any
 from bodycast.engines.devices import cuda_devices, cuda_gpus
 from bodycast.engines.errors import PlanError
 from bodycast.engines.optional import require
-from bodycast.engines.package import ModelPackage
+from bodycast.engines.package import DATA_FILE, ModelPackage
 from bodycast.engines.plans import (
     ANY_GPU,
     Plan,
@@ -121,13 +121,18 @@ def build_plan(package: ModelPackage, options: BuildOptions, progress: Progress 
         plan = read_record(there)
         plan.read()
         return plan
-    return save_plan(folder, key, _build(trt, model, key, options, progress))
+    return save_plan(folder, key, _build(trt, model, package.model_path, key, options, progress))
 
 
 def _graph_for(package: ModelPackage, options: BuildOptions) -> tuple[bytes, str]:
     """The graph to build, and its precision as the key says it."""
     model = package.model_path.read_bytes()
     if options.runtime == "rtx" and options.compute_capability in NO_FP32_PRODUCTS:
+        if DATA_FILE in package.files:
+            raise PlanError(
+                f"{package.info.name}: compute capability {options.compute_capability} needs fp16 products, and this "
+                "graph is above 2 GB; export it with --precision fp16"
+            )
         turned = products_to_fp16(model, package)
         if turned.count:
             return turned.model, f"{package.info.precision}+fp16-products"
@@ -145,13 +150,14 @@ def _shapes(
     return {spec.name: (spec.concrete(least), spec.concrete(best), spec.concrete(most)) for spec in package.info.inputs}
 
 
-def _build(trt: Any, model: bytes, key: PlanKey, options: BuildOptions, progress: Progress | None) -> bytes:
+def _build(trt: Any, model: bytes, path: Path, key: PlanKey, options: BuildOptions, progress: Progress | None) -> bytes:
+    """path: where weights that are not in the graph are looked for."""
     said: list[str] = []
     logger = _logger(trt, said)
     builder = trt.Builder(logger)
     network = builder.create_network(1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(model):
+    if not parser.parse(model, str(path)):
         raise PlanError(f"{key.library} {key.version} does not take the graph: {_parser_errors(parser)}")
     config = builder.create_builder_config()
     _target(trt, config, key, options)
