@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from importlib import import_module
 
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.optional import install_command
 from bodycast.export.errors import WorkError
 
 # command -> (module of this package with `main(argv) -> int`, one line of help)
@@ -57,7 +58,7 @@ def main(argv: Sequence[str] | None = None, prog: str = "bodycast export") -> in
     try:
         return int(import_module(f"bodycast.export.{COMMANDS[arguments[0]][0]}").main(arguments[1:]))
     except ModuleNotFoundError as error:
-        return _failed(f"the package {error.name!r} is not installed: pip install -r requirements/export.txt", 1)
+        return _failed(f"the package {error.name!r} is not installed: {install_command('export.txt')}", 1)
     except WorkError as error:
         return _failed(str(error), 1)
     except OSError as error:
