@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "a 2D-pose file (RTMPose, ViTPose, MoveNet, YOLO) to a model package",
     ),
     "parity": ("parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
+    "weights": ("weights_command", "a package's weights back to a checkpoint, to train further from"),
     "tensorrt": (
         "tensorrt_command",
         "a package to TensorRT plans, for this GPU or ahead of time for others",

@@ -155,17 +155,7 @@ def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path, device: str | torch.device = "cpu") -> dict[str, Any]:
-    """Tensors, numbers and strings of a checkpoint; nothing in it is executed.
-
-    A `.safetensors` file, as shipped networks are published, gives its tensors as `state_dict` beside what its metadata
-    `about` says (JSON: model, arguments, training).
-    """
-    if path.suffix == ".safetensors":
-        from safetensors import safe_open
-
-        with safe_open(path, framework="pt", device=str(device)) as file:
-            about: dict[str, Any] = json.loads((file.metadata() or {}).get("about", "{}"))
-            return {**about, "state_dict": {name: file.get_tensor(name) for name in file.keys()}}  # noqa: SIM118
+    """Tensors, numbers and strings of a checkpoint; nothing in it is executed."""
     state: dict[str, Any] = torch.load(path, map_location=device, weights_only=True)
     return state
 

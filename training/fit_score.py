@@ -26,7 +26,6 @@ from bodycast.engines.registry import open_engine
 from bodycast.hmr.geometry.crop import HMR_CROP_HW, crop_transforms
 from bodycast.hmr.geometry.suppression import non_maximum_suppression
 from bodycast.hmr.networks.hmr_net import HmrNet
-from training.core import load_checkpoint
 from training.crop_set import CropSet, normalise
 from training.detector.scoring import SAME_IOU
 from training.detector.sets import letterboxed
@@ -129,7 +128,7 @@ def run(args: argparse.Namespace) -> None:
     torch.manual_seed(args.seed)
     if args.threads:
         torch.set_num_threads(args.threads)
-    state = load_checkpoint(args.checkpoint)
+    state = torch.load(args.checkpoint, map_location="cpu", weights_only=True)
     net = finished_network(state)
     if not isinstance(net, HmrNet):
         raise ValueError(f"{args.checkpoint}: expected a network that recovers bodies")

@@ -15,7 +15,6 @@ from torch.nn import functional as F
 
 from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
 from bodycast.hmr.networks.hmr_net import HmrNet
-from training.core import load_checkpoint
 from training.network import finished_network
 
 
@@ -41,7 +40,7 @@ class Teacher(nn.Module):
 
 def load_teacher(path: Path) -> Teacher:
     """From a checkpoint of this trainer. Raises ValueError where its decoder has no fused map."""
-    state = load_checkpoint(path)
+    state = torch.load(path, map_location="cpu", weights_only=True)
     if "trainees" in state:
         raise ValueError(f"{path}: expected the result of a run, not its last.pt")
     net = finished_network(state)

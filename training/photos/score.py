@@ -19,7 +19,6 @@ from torch import Tensor, nn
 from bodycast.hmr.body.joints import NUM_JOINTS, Joint
 from bodycast.hmr.body.torch_body import TorchBody
 from bodycast.hmr.geometry.metrics import pa_mpjpe_mm
-from training.core import load_checkpoint
 from training.network import finished_network
 from training.network_inputs import run_network
 from training.photos.photo_source import PhotoCrops
@@ -72,14 +71,14 @@ def main(argv: list[str] | None = None) -> int:
     """Command line. Exit code 2 for bad input."""
     parser = argparse.ArgumentParser(prog="python -m training.photos.score", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("checkpoints", type=Path, nargs="+", help="results of runs, or of assets/checkpoints")
+    parser.add_argument("checkpoints", type=Path, nargs="+", help="results of runs, or of `bodycast export weights`")
     parser.add_argument("--photos", type=Path, required=True, help="people of pictures that were held out")
     parser.add_argument("--threads", type=int, default=1)
     args = parser.parse_args(argv)
     torch.set_num_threads(args.threads)
     try:
         for path in args.checkpoints:
-            state = load_checkpoint(path)
+            state = torch.load(path, map_location="cpu", weights_only=True)
             net = finished_network(state)
             image_hw = tuple(state["arguments"]["image_hw"])
             photos = PhotoCrops(args.photos, torch.device("cpu"), 0, image_hw[0])
