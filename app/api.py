@@ -83,7 +83,7 @@ class Tracker:
         """
         config = configuration(preset, options)
         if config.motion.offline or config.motion.lag:
-            raise UsageError("a Tracker answers at once: leave out lag and offline, or use track()")
+            raise UsageError("a Tracker has no latency: leave out lag and offline, or use track()")
         self._opened = ExitStack()
         self._inference = _open_inference(config, _Pictures(), 0.0, self._opened)
         self._index = 0
@@ -180,7 +180,7 @@ class FrameStream(Iterator[TrackedFrame]):
 def track(source: str | Path | int, preset: PresetName = "fast", **options: Any) -> FrameStream:
     """People in a camera (its number), a video file, a picture or folder of pictures, or a stream (its URL).
 
-    Files: every frame, in order; what is learnt late is put into the frames it belongs to, as in `bodycast run`. Live
+    Files: every frame, in order; people are backfilled to where they first were seen, as in `bodycast run`. Live
     sources: the newest frame each time. The source is read in one thread, which ends with the iteration; a live source
     has the detector in another. `options` as in `Tracker`, and max_frames, lag, offline, camera_size, ...
 
@@ -347,6 +347,7 @@ def _open_inference(config: RunConfig, source: Source, hold_s: float | None, ope
             motion.offline,
             body if motion.foot_lock else None,
         )
+        safe.callback(smoother.close)
         detector = open_detector(config.people.detector, device=config.network.device)
         safe.callback(detector.close)
         stages = Stages(

@@ -48,7 +48,7 @@ class Estimator:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
         engine, device: as `engines.registry.open_engine` takes them. flip_test: estimate each crop's mirror image too
-        and give the mean, unless the package's graph does that by itself. refine_keypoints: keypoint refinement
+        and give the mean. refine_keypoints: keypoint refinement
         (`hmr.body.keypoint_refinement`) on the network's own heat maps, where the package gives them and its body is
         the embedded.
 
@@ -60,7 +60,7 @@ class Estimator:
             self._engine = open_engine(package, engine, device, threads=threads)
         except EngineError as error:
             raise UsageError(str(error)) from error
-        self._flip_test = flip_test and not package.info.arguments.get("mirror", False)
+        self._flip_test = flip_test
         self._finite = FiniteRows()
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)

@@ -79,7 +79,7 @@ def test_one_picture_by_path_and_by_array(pictures: list[np.ndarray], tmp_path: 
         (lambda: bodycast.Tracker(colour=1), "no option 'colour'"),
         (lambda: bodycast.Tracker(preset="best"), "no preset 'best'"),
         (lambda: bodycast.Tracker(max_people=0), "max-people 0"),
-        (lambda: bodycast.Tracker(smoother="diffusion", lag=0.1), "at once"),
+        (lambda: bodycast.Tracker(smoother="diffusion", lag=0.1), "no latency"),
         (lambda: bodycast.Tracker(engine="abacus"), "abacus"),
     ],
 )
