@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
 from bodycast.hmr.networks.decoders.smpl_transformer import SmplPrediction, SmplTransformerDecoder
-from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor
+from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor, from_camera_box_information
 from bodycast.hmr.networks.layers import IMAGENET_MEAN, IMAGENET_STD
 from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe, merge_blocks
 from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
@@ -160,7 +160,8 @@ class ExportedHmr(nn.Module):
     def forward(self, crops: Tensor, *extra: Tensor) -> tuple[Tensor, ...]:
         """Recover N bodies.
 
-        crops (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, non-zero where the person is; box_info (N, 3) float.
+        crops (N, H, W, 3) uint8 RGB; masks (N, H, W) uint8, non-zero where the person is; box_info (N, 3) float, for
+        every network alike CameraHMR's (`camera_box_information`): CLIFF's is computed from it here.
         """
         # Normalised plane by plane: along the last axis it costs ONNX Runtime ten times as much. Cast first: TensorRT
         # transposes no bytes.
@@ -168,7 +169,10 @@ class ExportedHmr(nn.Module):
         inputs = dict(zip(self.input_names[1:], extra, strict=True))
         masks = inputs.get("masks")
         mask = None if masks is None else masks.to(images.dtype)  # TensorRT compares no uint8
-        prediction = self.net(images, inputs.get("box_info"), mask)
+        box = inputs.get("box_info")
+        if box is not None and isinstance(self.net.smpl_head, CliffRegressor):
+            box = from_camera_box_information(box)
+        prediction = self.net(images, box, mask)
         score = prediction.score
         if score is None:
             score = torch.ones_like(prediction.camera[:, 0])

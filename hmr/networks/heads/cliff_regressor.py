@@ -14,7 +14,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from bodycast.hmr.networks.decoders.smpl_transformer import BETAS, JOINTS, MEAN_CAMERA, SmplPrediction
+from bodycast.hmr.networks.decoders.smpl_transformer import (
+    BETAS,
+    JOINTS,
+    MEAN_CAMERA,
+    SmplPrediction,
+    camera_box_information,
+)
 from bodycast.hmr.networks.rotation import identity_6d, rotmat_from_6d, sixd_from_columns, sixd_to_columns
 
 
@@ -25,9 +31,13 @@ def box_information(box_center_px: Tensor, box_size_px: Tensor, image_wh: Tensor
     Offsets of the centre from the image's centre are scaled by 2.8 / f; the size becomes (b - 0.24 f) / (0.06
     f).
     """
-    offset = (box_center_px - image_wh / 2) * 2.8 / focal_px.unsqueeze(-1)
-    size = (box_size_px - 0.24 * focal_px) / (0.06 * focal_px)
-    return torch.cat((offset, size.unsqueeze(-1)), dim=-1)
+    return from_camera_box_information(camera_box_information(box_center_px, box_size_px, image_wh, focal_px))
+
+
+def from_camera_box_information(box_info: Tensor) -> Tensor:
+    """CLIFF's box information (B, 3) from CameraHMR's (B, 3), offsets and size over the focal length: packages take the
+    latter, whatever the network reads."""
+    return torch.cat((box_info[:, :2] * 2.8, (box_info[:, 2:] - 0.24) / 0.06), dim=1)
 
 
 class CliffRegressor(nn.Module):
