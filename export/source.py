@@ -71,7 +71,7 @@ def open_source(
             raise ValueError(f"no checkpoint {given}")
         else:
             source = _untrained(given, dict(arguments or {}))
-        return _merged(source, recipe, schedule)
+        return merged(source, recipe, schedule)
     except KeyError as error:
         raise ValueError(str(error.args[0])) from error
     except TypeError as error:
@@ -182,7 +182,8 @@ def _untrained(name: str, arguments: dict[str, Any]) -> Source:
     )
 
 
-def _merged(source: Source, recipe: LayerMergeRecipe | None, schedule: Sequence[int] | None) -> Source:
+def merged(source: Source, recipe: LayerMergeRecipe | None, schedule: Sequence[int] | None) -> Source:
+    """The source with layers and tokens merged, as its own network and arguments. Raises: ValueError."""
     if recipe is None and schedule is None:
         return source
     if not isinstance(source.net, HmrNet):

@@ -128,6 +128,13 @@ def export(args: Sequence[str], prog: str) -> int:
     return int(main(args, prog))
 
 
+def import_checkpoint(args: Sequence[str], prog: str) -> int:
+    """`import CHECKPOINT`."""
+    from bodycast.app.commands.import_command import main
+
+    return main(args, prog)
+
+
 def licences(args: Sequence[str], prog: str) -> int:
     """`licences`."""
     from bodycast.app.commands.licences import main
@@ -149,6 +156,7 @@ COMMANDS: dict[str, Command] = {
     "doctor": Command("say what can run on this machine, and why the rest cannot", doctor),
     "convert": Command("convert motion.npz to .bvh, .glb, .csv or .npz", export_motion),
     "convert-body": Command("convert SMPL's .pkl to the .npz that --body takes", convert_body),
+    "import": Command("make a model package of an official checkpoint", import_checkpoint),
     "get": Command("fetch a network once: get detector", get),
     "licences": Command("list the licences of what a run would use", licences),
     "bench": Command("time the stages of a run, and the networks on every engine, on this machine", bench),

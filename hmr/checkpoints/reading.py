@@ -91,9 +91,13 @@ def _read_torch(path: Path) -> Any:
 
 def _read_safetensors(path: Path) -> Any:
     try:
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
     except ImportError as error:
         raise ImportError(
             "reading .safetensors needs the safetensors package: install requirements/export.txt"
         ) from error
-    return load_file(path)
+    try:
+        return load_file(path)
+    except SafetensorError as error:
+        raise UnsafeCheckpoint(f"{path.name} is not read: it is damaged or no safetensors file ({error})") from error
