@@ -28,6 +28,16 @@ class RunError(BodycastError):
     """Something failed while running: a lost camera, a full disk, an engine that stopped."""
 
 
+def thread_failure(where: str, error: BaseException) -> Exception:
+    """What ended a thread, as an error that may travel to another one: SystemExit and its like would end that one
+    silently, with an exit code of their own."""
+    if isinstance(error, Exception):
+        return error
+    failure = RunError(f"{where} was ended by {type(error).__name__}" + (f" ({error})" if str(error) else ""))
+    failure.__cause__ = error
+    return failure
+
+
 def require(module: str, requirements: str) -> ModuleType:
     """Import an optional package; where it is missing, say which requirements file brings it.
 

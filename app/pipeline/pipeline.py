@@ -8,11 +8,13 @@ queues that count what they drop; any other source has waiting queues: no frame 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 
+from bodycast.app.errors import RunError, thread_failure
 from bodycast.app.pipeline.display import Display
 from bodycast.app.pipeline.inference import Inference
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
@@ -66,6 +68,7 @@ class Pipeline:
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
+        self._busy_since: dict[str, float] = {}
         self._frames_in = 0
         self._dropped_before = 0
         self._frames_out = 0
@@ -152,7 +155,7 @@ class Pipeline:
                 if frame is None:
                     break
                 self._frames_in += 1
-                with self.times.measure("frame"):
+                with self.times.measure("frame"), self._busy("inference"):
                     finished = inference.process(frame)
                 for result in finished:
                     self._people = len(result.estimates)
@@ -160,7 +163,9 @@ class Pipeline:
                         return
         finally:
             # Whatever ends the run: frames that were held are finished too.
-            for result in inference.finish():
+            with self._busy("inference"):
+                late = inference.finish()
+            for result in late:
                 self._to_draw.put(result)
 
     def _end_inference(self, inference: Inference) -> None:
@@ -172,13 +177,14 @@ class Pipeline:
     def _draw_all(self) -> None:
         try:
             renderer = self._stages.make_renderer() if self._stages.make_renderer else None
-        except Exception as error:
-            self._drawing_ready.end(error)
+        except BaseException as error:
+            self._drawing_ready.end(thread_failure("drawing", error))
             return
         try:
             self._drawing_ready.put(renderer.name if renderer else "none")
             while (inferred := self._to_draw.take()) is not None:
-                result = self._draw(renderer, inferred)
+                with self._busy("drawing"):
+                    result = self._draw(renderer, inferred)
                 self._frames_out += 1
                 self._rate.tick(time.monotonic())
                 for queue in list(self._to_sinks.values()):
@@ -206,7 +212,7 @@ class Pipeline:
 
     def _feed(self, sink: Sink, queue: Handoff[FrameResult]) -> None:
         while (result := queue.take()) is not None:
-            with self.times.measure(sink.name):
+            with self.times.measure(sink.name), self._busy(sink.name):
                 sink.write(result)
 
     # -- main thread
@@ -225,7 +231,9 @@ class Pipeline:
                 deadline_s = time.monotonic() + self._options.join_s
                 if display is not None:
                     display.end()
+            self._look_for_hangs(self._options.step_s)
             if deadline_s is not None and time.monotonic() > deadline_s:
+                self._look_for_hangs(self._options.join_s / 2)
                 return
             if display is not None and display.open:
                 self._step(display)
@@ -233,6 +241,24 @@ class Pipeline:
                 next((worker for worker in workers if worker.alive), workers[0]).join(POLL_S)
             if on_progress is not None:
                 on_progress(self.progress())
+
+    @contextmanager
+    def _busy(self, worker: str) -> Generator[None]:
+        """Note that a thread works on one frame."""
+        self._busy_since[worker] = time.monotonic()
+        try:
+            yield
+        finally:
+            self._busy_since.pop(worker, None)
+
+    def _look_for_hangs(self, limit_s: float) -> None:
+        """A thread that works on one frame for longer ends the run, and nobody waits for it any more."""
+        now_s = time.monotonic()
+        for worker, since_s in list(self._busy_since.items()):
+            if now_s - since_s > limit_s:
+                self._failures.report(worker, RunError(f"{worker} hangs: one frame takes more than {limit_s:.0f} s"))
+                if worker in self._to_sinks:  # the other sinks get their frames
+                    self._to_sinks[worker].close()
 
     def _step(self, display: Display) -> None:
         try:

@@ -93,7 +93,8 @@ class Stages:
 class PipelineOptions:
     """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
     go before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing and
-    window). join_s: how long threads may take to finish their files once the run is to stop. backfill_s: how long a
+    window). join_s: how long threads may take to finish their files once the run is to stop. step_s: how long one frame may take a
+    thread before the run ends with an error. backfill_s: how long a
     file's frames are held for backfill (app/tracking/backfill.py); live frames are not held.
     mirror: the window shows the picture mirrored left-right.
     max_frames: how many frames are taken from the source at most; None: all."""
@@ -106,6 +107,7 @@ class PipelineOptions:
     draw_queue: int = 2
     sink_queue: int = 6
     join_s: float = 10.0
+    step_s: float = 120.0
     backfill_s: float = 2.0
     mirror: bool = False
     max_frames: int | None = None

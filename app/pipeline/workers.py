@@ -6,6 +6,8 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from bodycast.app.errors import thread_failure
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -68,5 +70,5 @@ class Worker:
         for step in (self._loop, self._release):
             try:
                 step()
-            except Exception as error:  # every error must reach the main thread
-                self._failures.report(self.name, error)
+            except BaseException as error:  # whatever ends a thread must reach the main one
+                self._failures.report(self.name, thread_failure(self.name, error))

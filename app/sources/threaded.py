@@ -8,7 +8,7 @@ from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TypeVar
 
-from bodycast.app.errors import RunError
+from bodycast.app.errors import RunError, thread_failure
 from bodycast.app.records import Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.handoff import Handoff, WhenFull
@@ -105,15 +105,15 @@ class ThreadedSource:
             self._thread.join(JOIN_S)
 
     def _run(self) -> None:
-        failure: BaseException | None = None
+        failure: Exception | None = None
         try:
             # Without `closing`, a reader that stops early would leave the device open until garbage collection.
             with contextlib.closing(self._frames) as frames:
                 for frame in frames:
                     if not self._handoff.put(frame):
                         break
-        except Exception as error:
-            failure = error
+        except BaseException as error:  # whatever ends this thread must not read as the end of the film
+            failure = thread_failure(self._info.name, error)
         finally:
             self._handoff.end(failure)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bodycast.app.detectors.base import Detector
+from bodycast.app.errors import RunError, thread_failure
 from bodycast.app.records import Detections, Frame
 
 
@@ -42,6 +43,10 @@ class DetectionSchedule:
     def reset(self) -> None:
         """Detect in the next frame (a cut in the film)."""
         self._last_s = None
+
+
+LIMIT_S = 60.0
+"""A frame takes a detector milliseconds, its first one seconds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +99,11 @@ class DetectAtOnce:
 class DetectInBackground:
     """For live sources: one thread, one frame at a time, never in the way of the pipeline."""
 
-    def __init__(self, detector: Detector, join_s: float = 5.0) -> None:
+    def __init__(self, detector: Detector, join_s: float = 5.0, limit_s: float = LIMIT_S) -> None:
+        """`limit_s`: a frame that takes longer than this is a fault."""
         self._detector = detector
+        self._limit_s = limit_s
+        self._since_s = 0.0
         self._join_s = join_s
         self._changed = threading.Condition()
         self._waiting: Frame | None = None
@@ -111,7 +119,7 @@ class DetectInBackground:
         with self._changed:
             if self._busy or self._ended:
                 return False
-            self._waiting, self._busy = frame, True
+            self._waiting, self._busy, self._since_s = frame, True, time.monotonic()
             self._changed.notify_all()
             return True
 
@@ -120,6 +128,8 @@ class DetectInBackground:
         with self._changed:
             if self._error is not None:
                 raise self._error
+            if self._busy and time.monotonic() - self._since_s > self._limit_s:
+                raise RunError(f"the detector has not answered for {self._limit_s:.0f} s; try another --detector")
             finished, self._finished = self._finished, None
             return finished
 
@@ -137,9 +147,9 @@ class DetectInBackground:
                 finished = _detect(self._detector, frame)
                 with self._changed:
                     self._finished, self._busy = finished, False
-        except Exception as error:  # travels to the consumer, which raises it
+        except BaseException as error:  # travels to the consumer, which raises it
             with self._changed:
-                self._error, self._busy = error, False
+                self._error, self._busy = thread_failure("the detector", error), False
         finally:
             self._detector.close()
 

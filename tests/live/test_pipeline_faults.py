@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 import tracemalloc
+from collections.abc import Generator
 
 import numpy as np
 import pytest
@@ -12,6 +13,10 @@ import pytest
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.pipeline.pipeline import Pipeline, Progress
 from bodycast.app.pipeline.stages import PipelineOptions
+from bodycast.app.records import Frame
+from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.threaded import ThreadedSource
+from bodycast.app.tracking.detection_schedule import DetectInBackground
 from tests.live.fakes import (
     IMAGE_WH,
     FakeDetector,
@@ -216,3 +221,88 @@ def test_an_error_in_the_background_detector_does_not_leave_its_thread() -> None
     summary = Pipeline(world.stages(), PipelineOptions(detect_every_s=0.0)).run()
     assert summary.failure is not None
     assert world.detector.closed
+
+
+@pytest.mark.parametrize("error", [SystemExit(0), SystemExit(7), KeyboardInterrupt(), GeneratorExit()])
+@pytest.mark.parametrize("live", [False, True])
+def test_whatever_ends_a_thread_is_a_failure_of_the_run(live: bool, error: BaseException) -> None:
+    class Ending(MemorySink):
+        def write(self, result: object) -> None:
+            raise error
+
+    fine = MemorySink("motion")
+    world = World(images=walk(200), live=live, fps=200.0, sinks=[Ending("video"), fine])
+    summary = Pipeline(world.stages()).run()
+    assert summary.failure is not None and summary.failure.where == "video"
+    assert isinstance(summary.failure.error, RunError) and type(error).__name__ in str(summary.failure.error)
+    assert fine.closes == 1
+
+
+@pytest.mark.parametrize("live", [False, True])
+def test_a_detector_that_exits_is_no_end_of_the_film(live: bool) -> None:
+    class Exiting(FakeDetector):
+        def detect(self, frame: object) -> object:
+            raise SystemExit(0)
+
+    world = World(images=walk(400), live=live, fps=200.0, detector=Exiting())
+    summary = Pipeline(world.stages()).run()
+    assert summary.failure is not None and "SystemExit" in summary.exit_reason
+
+
+def test_a_source_that_exits_is_no_end_of_the_film() -> None:
+    def frames() -> Generator[Frame, None, None]:
+        yield Frame(np.zeros((8, 8, 3), np.uint8), 0, 0.0)
+        raise SystemExit(0)
+
+    source = ThreadedSource(SourceInfo("film", False, 30.0, None, (8, 8)), frames())
+    with pytest.raises(RunError, match="film was ended by SystemExit"):
+        list(source)
+
+
+@pytest.mark.parametrize("stage", ["engine", "video"])
+def test_a_stage_that_hangs_ends_the_run_and_the_other_file_is_finished(stage: str) -> None:
+    released = threading.Event()
+
+    class HangingSink(MemorySink):
+        def write(self, result: object) -> None:
+            super().write(result)
+            if self.writes == 5:
+                released.wait(20.0)
+
+    class HangingEstimator(FakeEstimator):
+        def estimate(self, *arguments: object, **named: object) -> object:
+            if self.calls == 5:
+                released.wait(20.0)
+            return super().estimate(*arguments, **named)
+
+    fine = MemorySink("motion")
+    world = World(
+        images=walk(300, step_px=0),
+        sinks=[HangingSink("video") if stage == "video" else MemorySink("video"), fine],
+        options=PipelineOptions(join_s=1.0, step_s=0.4, backfill_s=0.0),
+        **({"estimator": HangingEstimator()} if stage == "engine" else {}),
+    )
+    summary = Pipeline(world.stages(), world.options).run()
+    assert summary.seconds < 6.0
+    released.set()
+    assert summary.failure is not None and "hangs" in summary.exit_reason
+    assert summary.failure.where == ("video" if stage == "video" else "inference")
+    assert fine.closes == 1 and fine.writes >= 1
+
+
+def test_a_background_detector_that_hangs_is_noticed() -> None:
+    released = threading.Event()
+
+    class Hanging(FakeDetector):
+        def detect(self, frame: object) -> object:
+            released.wait(20.0)
+            return super().detect(frame)
+
+    runner = DetectInBackground(Hanging(), join_s=0.1, limit_s=0.2)
+    assert runner.submit(Frame(np.zeros((8, 8, 3), np.uint8), 0, 0.0))
+    assert runner.poll() is None
+    time.sleep(0.3)
+    with pytest.raises(RunError, match="detector has not answered"):
+        runner.poll()
+    runner.close()
+    released.set()
