@@ -91,13 +91,13 @@ class Stages:
 
 @dataclass(frozen=True, slots=True)
 class PipelineOptions:
-    """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they
-    go before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing and
-    window). join_s: how long threads may take to finish their files once the run is to stop. step_s: how long one frame may take a
-    thread before the run ends with an error. backfill_s: how long a
-    file's frames are held for backfill (app/tracking/backfill.py); live frames are not held.
-    mirror: the window shows the picture mirrored left-right.
-    max_frames: how many frames are taken from the source at most; None: all."""
+    """detect_every_s: the detector's usual interval. focal_px, fov_deg (diagonal): what is known of the camera; they go
+    before what the source says. draw_queue, sink_queue: frames that may wait (one, for a live source's drawing
+    and window). join_s: how long threads may take to finish their files once the run is to stop. step_s: how
+    long one frame may take a thread before the run ends with an error. backfill_s: how long a file's frames are
+    held for backfill (app/tracking/backfill.py); live frames are not held. mirror: the window shows the picture
+    mirrored left-right. max_frames: how many frames are taken from the source at most; None: all.
+    """
 
     detect_every_s: float = 0.5
     follow: FollowOptions = field(default_factory=FollowOptions)
