@@ -3,23 +3,48 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
 
 from bodycast.app.commands import main as program
+from bodycast.app.estimation.estimator import Estimator
 from bodycast.app.model_packages import find_package
+from bodycast.app.records import Frame, Tracks
 from bodycast.engines.package import load_package
 from bodycast.export.layer_choice import _cheapest, choose_layers
 from bodycast.hmr.checkpoints import guess_model, layouts_of
+from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.networks import registry
 from bodycast.hmr.networks.decoders.smpl_transformer import DECODER_PRESETS
 from bodycast.hmr.networks.encoders.vit import SIZES
 from tests.checkpoints.test_loading import hmr2_file
 from tests.networks.network_checks import shake
 from tests.networks.registry_cases import DECODER, VIT, tiny
+
+ONES = np.ones(2)
+FULL_WIDTH = """
+import resource, sys, time
+import torch
+from bodycast.app.commands.main import main
+from bodycast.export import parity
+from bodycast.hmr.networks import registry
+
+torch.manual_seed(0)
+net = registry.build("hmr2-h")
+torch.save({"state_dict": net.state_dict() | {"smpl.v_template": torch.zeros(10, 3)}}, sys.argv[1])
+del net
+parity.TIME_BUDGET_S, start = 0.0, time.time()
+merging = ["--eclm", "28", "--tokens", "fasthmr", "--precision", "fp16", "--accept-error"]
+code = main(["import", sys.argv[1], *merging, "--out", sys.argv[2]])
+print(f"{time.time() - start:.0f} s, {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6:.1f} GB")
+sys.exit(code)
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -57,6 +82,12 @@ def test_one_command_from_the_file_to_the_line_that_runs_it(
     recipe = json.loads((package.folder / "merge_recipe.json").read_text())
     assert recipe["blocks"] == 4 and len(recipe["windows"]) == 1
     assert run(official, *merged) == 2 and "pass --overwrite" in capsys.readouterr().err
+    estimator = Estimator(package.folder, "onnxruntime", "cpu")
+    frame = Frame(np.zeros((480, 640, 3), np.uint8), 0, 0.0)
+    tracks = Tracks(np.arange(2, dtype=np.int32), np.array([[40, 60, 180, 400], [400, 20, 600, 470]], np.float32), ONES)
+    bodies = estimator.estimate(estimator.crop(frame, tracks), Intrinsics.default((640, 480)), (640, 480))
+    estimator.close()
+    assert bodies.pose.shape == (2, 24, 3, 3) and estimator.body_name == "smpl-neutral"
 
 
 def test_nothing_merged_and_a_folder_of_ones_own(
@@ -182,3 +213,14 @@ def test_the_cheapest_pairs_are_disjoint() -> None:
     assert _cheapest(costs, 1, 5) == ((1, 2),)
     assert _cheapest(costs, 2, 5) == ((0, 1), (2, 3))
     assert _cheapest(costs, 0, 5) == ()
+
+
+@pytest.mark.slow
+def test_the_chain_at_full_width(tmp_path: Path) -> None:
+    """HMR2.0's own size in a process of its own, so that memory can be measured (and the sizes are the real ones)."""
+    arguments = [sys.executable, "-c", FULL_WIDTH, str(tmp_path / "official.ckpt"), str(tmp_path / "p")]
+    done = subprocess.run(arguments, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "merged: 32 -> 28 layers, 192 -> 90 tokens" in done.stdout
+    assert float(done.stdout.split()[-2]) < 24
+    assert load_package(tmp_path / "p").info.arguments["blocks"] == 28
