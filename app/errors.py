@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import errno
 from types import ModuleType
 
 from bodycast.engines import optional
@@ -26,6 +27,26 @@ class UsageError(BodycastError):
 
 class RunError(BodycastError):
     """Something failed while running: a lost camera, a full disk, an engine that stopped."""
+
+
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space",
+    errno.EDQUOT: "free some space: the quota of this user is used up",
+    errno.EFBIG: "the file system or a limit (ulimit -f) allows no larger file; write elsewhere",
+    errno.EACCES: "no permission; write elsewhere, or change the permissions",
+    errno.EPERM: "no permission; write elsewhere, or change the permissions",
+    errno.EROFS: "the file system is read-only; write elsewhere",
+    errno.ENOENT: "its folder is gone; was it removed or renamed meanwhile?",
+    errno.EIO: "the disk or its connection fails; write elsewhere",
+}
+
+
+def cannot_write(path: object, error: Exception, kept: str = "") -> RunError:
+    """A file that could not be written: the system's reason, what is `kept`, and what helps against that reason."""
+    number = getattr(error, "errno", None)
+    reason = (getattr(error, "strerror", None) or str(error) or type(error).__name__).rstrip(".")
+    parts = [f"{path}: cannot be written ({reason})", kept, _WAYS_OUT.get(number or 0, "")]
+    return RunError("; ".join(part for part in parts if part))
 
 
 def thread_failure(where: str, error: BaseException) -> Exception:

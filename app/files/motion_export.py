@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from bodycast.app.errors import RunError, UsageError
+from bodycast.app.errors import UsageError, cannot_write
 from bodycast.app.files import bvh, csv, glb
 from bodycast.app.files import smplx_npz as npz
 from bodycast.app.files.motion_file import Motion, read_motion
@@ -52,7 +52,7 @@ def export_motion(
         try:
             write_whole(path, lambda stream, content=content: stream.write(content))
         except OSError as error:
-            raise RunError(f"{path}: cannot be written ({error.strerror or error}); free some space") from error
+            raise cannot_write(path, error) from error
     return tuple(files)
 
 

@@ -12,7 +12,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bodycast.app.errors import RunError
+from bodycast.app.errors import cannot_write
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import REPORT_FILE
 from bodycast.app.pipeline.timing import StageSummary
@@ -88,7 +88,7 @@ class RunReport:
         try:
             write_whole(path, lambda stream: stream.write(document.encode()))
         except OSError as error:
-            raise RunError(f"{path}: cannot be written ({error.strerror or error}); free some space") from error
+            raise cannot_write(path, error) from error
 
 
 class ReportFile:

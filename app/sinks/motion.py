@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from bodycast.app.errors import RunError
+from bodycast.app.errors import RunError, cannot_write
 from bodycast.app.files.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
 from bodycast.app.files.output_file import check_target
 from bodycast.app.records import FrameResult
@@ -136,9 +136,7 @@ class MotionSink:
             write_motion(self._path, motion)
         except OSError as error:
             kept = "an earlier part of the motion is kept" if self._path.exists() else "nothing of it was kept"
-            raise RunError(
-                f"{self._path}: cannot be written ({error.strerror or error}); {kept}. Free some space and run again"
-            ) from error
+            raise cannot_write(self._path, error, kept) from error
 
     def _measured_fps(self) -> float:
         return measured_rate(self._steps_s, self._fps, FALLBACK_FPS)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bodycast.app.errors import RunError, require
+from bodycast.app.errors import RunError, cannot_write, require
 from bodycast.app.files.output_file import check_target
 from bodycast.app.records import U8, FrameResult
 from bodycast.app.sources.frame_rate import stated_rate
@@ -179,11 +179,8 @@ class VideoSink:
 
     def _failure(self, error: Exception) -> RunError:
         self._failed = True
-        reason = error.strerror if isinstance(error, OSError) else str(error)
-        return RunError(
-            f"{self._path}: cannot be written ({reason}); all but the last seconds of {self._frame_count} frames are "
-            "kept. Free some space and run again"
-        )
+        kept = f"all but the last seconds of {self._frame_count} frames are kept"
+        return cannot_write(self._path, error, kept if self._frame_count else "")
 
 
 def _encode(output: tuple[OutputContainer, VideoStream], picture: VideoFrame | None) -> None:
