@@ -31,8 +31,8 @@ only tensor that may lie in the data file."""
 
 _DIMS, _DATA_TYPE, _EXTERNAL_DATA, _DATA_LOCATION = 1, 2, 13, 14
 _VARINT, _EIGHT_BYTES, _LENGTH, _FOUR_BYTES = 0, 1, 2, 5
-_ITEM_SIZES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 10: 2}
-"""ONNX's number of float32, uint8, int8, int32, int64 and float16 -> bytes of one."""
+_ITEM_SIZES = {1: 4, 2: 1, 3: 1, 6: 4, 7: 8, 9: 1, 10: 2, 11: 8}
+"""ONNX's number of float32, uint8, int8, int32, int64, bool, float16 and float64 -> bytes of one."""
 _LONGEST = 64
 """Bytes of a file name or a number in a weight's entry: ours are shorter."""
 

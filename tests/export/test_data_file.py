@@ -46,6 +46,14 @@ def test_a_listed_file_is_taken(tmp_path: Path) -> None:
     check_onnx_file(write(tmp_path / "p", graph(ENTRIES)), DATA_FILE)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, np.int64, np.int32, np.uint8, np.bool_, np.float64])
+def test_every_type_of_weight_may_lie_there(tmp_path: Path, dtype: type) -> None:
+    """The exporter folds masks and indices too, and large ones lie where the other weights do."""
+    kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype))
+    entries = ENTRIES | {"length": str(9 * np.dtype(dtype).itemsize)}
+    check_onnx_file(write(tmp_path / "p", graph(entries, data_type=kind), bytes(72)), DATA_FILE)
+
+
 def test_a_file_that_is_not_listed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(PackageError, match="which is not opened"):
         check_onnx_file(write(tmp_path / "p", graph(ENTRIES)))

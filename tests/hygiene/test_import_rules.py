@@ -46,7 +46,10 @@ ALLOWED = {
 }
 """Package -> whose modules its files may import anywhere, inside functions too."""
 
-EXPORTING = ("app/commands/get_detector.py", "app/commands/main.py", "app/estimation/yolo_pose.py")
+EXPORTING = (
+    *("app/commands/get_detector.py", "app/commands/import_command.py", "app/commands/main.py"),
+    "app/estimation/yolo_pose.py",
+)
 """What of the program may import `bodycast.export`, inside functions alone: it makes packages, and a run needs none."""
 
 
