@@ -34,7 +34,7 @@ class ImportCheckpoint:
     out."""
 
     layout: Annotated[str | None, LEFT_OUT] = None
-    """Layout of the file (docs/networks.md); by the network where left out."""
+    """Layout of the file (docs/export.md lists them); by the network where left out."""
 
     eclm: Annotated[int | None, LEFT_OUT] = None
     """Merge layers until so many are left (FastHMR: 28 for hmr2-h, 26 for camerahmr-h), chosen on painted figures."""
