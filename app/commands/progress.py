@@ -23,6 +23,12 @@ STAGE_NOTES = {
 }
 
 
+NOBODY = (
+    "nobody was found: people smaller than a tenth of the picture, upside down, or seen for less than two looks of the "
+    "detector are missed; networks with untrained weights show nobody (docs/troubleshooting.md)"
+)
+
+
 def announce(parts: PartsReport, warnings: Sequence[str], window: bool) -> None:
     """Say what is about to run and how to end it, on stderr."""
     width, height = parts.image_wh
@@ -76,6 +82,8 @@ def print_results(
         f"{summary.frames_out} of {summary.frames_in} frames in {summary.seconds:.1f} s ({rate:.1f} fps), "
         f"dropped: {dropped}; {'ended by an error' if summary.failure else summary.exit_reason}"
     )
+    if not summary.people and summary.frames_out and not summary.failure:
+        print(f"note: {NOBODY}")
     for warning in warnings:
         print(f"note: {warning}")
     if summary.hanging:

@@ -84,7 +84,7 @@ class Inference:
 
     def _look_for_cut(self, frame: Frame) -> list[FrameResult]:
         """At a cut, forget everybody; gives the frames of the shot that has ended."""
-        if not self._cuts.is_cut(frame.image):
+        if not self._cuts.is_cut(frame.image) and not self._stages.source.info.stills:
             return []
         finished = self.finish()
         self.reset()

@@ -42,7 +42,8 @@ class Progress:
 @dataclass(frozen=True, slots=True)
 class RunSummary:
     """What a finished run has to tell. `frames_in` came from the source, `frames_out` were drawn and handed to the
-    sinks. `dropped` counts by place: source, drawing, each sink. `hanging`: threads that did not end in time."""
+    sinks. `dropped` counts by place: source, drawing, each sink. `hanging`: threads that did not end in time.
+    `people`: ids that were given."""
 
     exit_reason: str
     failure: Failure | None
@@ -52,6 +53,7 @@ class RunSummary:
     seconds: float
     renderer: str
     hanging: tuple[str, ...]
+    people: int = 0
 
 
 class Pipeline:
@@ -73,6 +75,7 @@ class Pipeline:
         self._dropped_before = 0
         self._frames_out = 0
         self._people = 0
+        self._ids: set[int] = set()
         self._renderer_name = "none"
         self._rate = FrameRate(window_s=3.0)
 
@@ -109,6 +112,7 @@ class Pipeline:
             seconds=time.perf_counter() - began_s,
             renderer=self._renderer_name,
             hanging=hanging,
+            people=len(self._ids),
         )
 
     def _start(self, workers: list[Worker], name: str, loop: Callable[[], None], release: Callable[[], None]) -> None:
@@ -159,6 +163,7 @@ class Pipeline:
                     finished = inference.process(frame)
                 for result in finished:
                     self._people = len(result.estimates)
+                    self._ids.update(result.estimates.id.tolist())
                     if not self._to_draw.put(result):
                         return
         finally:
@@ -166,6 +171,7 @@ class Pipeline:
             with self._busy("inference"):
                 late = inference.finish()
             for result in late:
+                self._ids.update(result.estimates.id.tolist())
                 self._to_draw.put(result)
 
     def _end_inference(self, inference: Inference) -> None:

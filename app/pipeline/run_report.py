@@ -66,6 +66,7 @@ class FramesReport:
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """The content of run.json. `stage_ms`: per stage p50, p95, p99 in milliseconds, and how often it ran.
+    `people`: how many ids were given.
     `exit_reason` is "running" until the run has ended: a file that still says so was left by a run that was killed."""
 
     configuration: dict[str, Any]
@@ -74,6 +75,7 @@ class RunReport:
     exit_code: int | None = None
     renderer: str = ""
     frames: FramesReport | None = None
+    people: int = 0
     seconds: float = 0.0
     stage_ms: dict[str, StageSummary] = field(default_factory=dict[str, StageSummary])
     warnings: tuple[str, ...] = ()
@@ -114,6 +116,7 @@ class ReportFile:
             exit_reason=summary.exit_reason,
             exit_code=exit_code,
             renderer=summary.renderer,
+            people=summary.people,
             frames=FramesReport(summary.frames_in, summary.frames_out, summary.dropped),
             seconds=round(summary.seconds, 3),
             stage_ms=stage_ms,

@@ -12,13 +12,15 @@ from bodycast.app.records import Frame
 @dataclass(frozen=True, slots=True)
 class SourceInfo:
     """`name` for people; `live`: newest frame wins, else every frame counts; `fps` nominal, None if unknown;
-    `frame_count` None if unknown; `image_wh` of the first frame."""
+    `frame_count` None if unknown; `image_wh` of the first frame;
+    `stills`: each picture is a scene of its own."""
 
     name: str
     live: bool
     fps: float | None
     frame_count: int | None
     image_wh: tuple[int, int]
+    stills: bool = False
 
 
 class Source(Protocol):

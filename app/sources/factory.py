@@ -30,8 +30,8 @@ class SourceOptions:
     camera_backend: Literal["auto", "v4l2", "dshow", "msmf", "avfoundation"] = "auto"
     """Which of the system's camera interfaces to use."""
 
-    folder_fps: float = 30.0
-    """Frames a second that a folder of images stands for."""
+    folder_fps: Annotated[float | None, LEFT_OUT] = None
+    """A folder of images is a film of so many frames a second; where left out, each image is a scene of its own."""
 
     stream_stall: float = 5.0
     """Seconds of silence after which a network stream is connected to anew."""

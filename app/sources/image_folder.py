@@ -15,6 +15,8 @@ from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp")
+STILLS_FPS = 1.0
+"""One second each in the overlay, long enough to be looked at."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
 
 
@@ -24,14 +26,15 @@ def natural_key(path: Path) -> list[tuple[int, int, str]]:
     return [(0, int(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def open_images(path: Path, fps: float) -> ThreadedSource:
-    """The pictures of a folder, or a single picture, as a film of `fps` frames a second: time = index / fps.
+def open_images(path: Path, fps: float | None = None) -> ThreadedSource:
+    """The pictures of a folder, or a single picture: a film of `fps` frames a second (time = index / fps), or where
+    that is left out scenes of their own, a second apart.
 
     A picture that cannot be read is skipped and named in `warnings`; the others keep their index and time.
 
     Raises: UsageError where there are no pictures, or none that can be read.
     """
-    if fps <= 0:
+    if fps is not None and fps <= 0:
         raise UsageError(f"the frame rate of a folder of images must be above 0, got {fps:g}")
     paths = [path] if path.is_file() else _list_images(path)
     log = SourceLog()
@@ -40,8 +43,8 @@ def open_images(path: Path, fps: float) -> ThreadedSource:
     if first is None:
         raise UsageError(f"{path}: none of the {len(paths)} image files can be read; the first is {paths[0].name}")
     height, width = first[1].shape[:2]
-    info = SourceInfo(path.name, False, fps, len(paths), (width, height))
-    return ThreadedSource(info, _frames(chain([first], pictures), fps, log), log=log)
+    info = SourceInfo(path.name, False, fps or STILLS_FPS, len(paths), (width, height), stills=fps is None)
+    return ThreadedSource(info, _frames(chain([first], pictures), fps or STILLS_FPS, info.stills, log), log=log)
 
 
 def _list_images(folder: Path) -> list[Path]:
@@ -79,13 +82,15 @@ def _read_image(path: Path) -> U8 | None:
     return None if image is None else np.asarray(image, np.uint8)  # pyright: ignore[reportUnnecessaryComparison]
 
 
-def _frames(pictures: Iterator[tuple[int, U8]], fps: float, log: SourceLog) -> Generator[Frame, None, None]:
+def _frames(
+    pictures: Iterator[tuple[int, U8]], fps: float, stills: bool, log: SourceLog
+) -> Generator[Frame, None, None]:
     first_wh: tuple[int, int] | None = None
     told = False
     for index, image in pictures:
         frame = Frame(image, index, index / fps)
         first_wh = first_wh or frame.image_wh
-        if frame.image_wh != first_wh and not told:
+        if frame.image_wh != first_wh and not told and not stills:
             told = True
             log.warn("pictures of several sizes: people are followed only from one to the next of the same size")
         yield frame

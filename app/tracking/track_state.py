@@ -54,8 +54,6 @@ class TrackEvent(Enum):
     HIDDEN = "the detector has seen a shown person in its place for too long"
     TWIN = "another track has the same mesh"
     AT_BORDER = "was last seen at the picture's border"
-    FOUND = "the person has been found again"
-    EXPIRED = "the person has not been found again in time"
 
 
 _ENDINGS = (
@@ -87,10 +85,11 @@ TRANSITIONS: Mapping[TrackState, Mapping[TrackEvent, TrackState]] = {
     },
     TrackState.CONFIRMED: {**_ending_in(TrackState.LOST), TrackEvent.WEAKENS: TrackState.OCCLUDED},
     TrackState.OCCLUDED: {**_ending_in(TrackState.LOST), TrackEvent.RECOVERS: TrackState.CONFIRMED},
-    TrackState.LOST: dict.fromkeys((TrackEvent.AT_BORDER, TrackEvent.FOUND, TrackEvent.EXPIRED), TrackState.ENDED),
+    TrackState.LOST: {TrackEvent.AT_BORDER: TrackState.ENDED},
     TrackState.ENDED: {},
 }
-"""State -> event -> state. What is not here cannot happen."""
+"""State -> event -> state. What is not here cannot happen. A lost track is over: it waits in `identities.py`, where its
+id is given to whoever comes back in its place, or is forgotten after a while."""
 
 
 def next_state(state: TrackState, event: TrackEvent) -> TrackState:

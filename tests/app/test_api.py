@@ -71,6 +71,19 @@ def test_one_picture_by_path_and_by_array(pictures: list[np.ndarray], tmp_path: 
         assert (overlay(pictures[0], ()) == pictures[0]).all()
 
 
+def test_pictures_of_a_folder_are_scenes_of_their_own_unless_they_are_a_film(
+    pictures: list[np.ndarray], tmp_path: Path
+) -> None:
+    """Photographs of one place look like a film's frames, whose detector would look at the first one only."""
+    for row in (0, 15, 29):
+        cv2.imwrite(str(tmp_path / f"{row}.png"), pictures[row])
+    frames = list(bodycast.track(tmp_path, preset="lite"))
+    ids = [one.id for frame in frames for one in frame.people]
+    assert len(frames) == 3 and all(frame.people for frame in frames) and len(set(ids)) == len(ids)
+    film = list(bodycast.track(tmp_path, preset="lite", folder_fps=4.0))
+    assert [frame.time_s for frame in film] == [0.0, 0.25, 0.5]
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [

@@ -47,8 +47,8 @@ def test_only_who_was_shown_is_lost_and_who_is_over_stays_over() -> None:
 
 
 def test_an_event_that_cannot_happen_is_an_error() -> None:
-    with pytest.raises(ValueError, match="a track that is ended cannot have the event FOUND"):
-        next_state(S.ENDED, E.FOUND)
+    with pytest.raises(ValueError, match="a track that is ended cannot have the event LEFT"):
+        next_state(S.ENDED, E.LEFT)
 
 
 @pytest.mark.parametrize(
