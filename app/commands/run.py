@@ -1,7 +1,7 @@
 """The command line of a run: parse, build, run, report. `bodycast` adds the tools (app/commands/main.py).
 
 Exit codes: 0 done (also when the user closes the window), 1 the run failed, 2 the command line is at fault,
-130 and 143 stopped by Ctrl-C and by SIGTERM; results are finished files in all cases.
+130, 143 and 129 stopped by Ctrl-C, by SIGTERM and by a closed terminal; results are finished files in all cases.
 """
 
 from __future__ import annotations
@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from bodycast.app.pipeline.pipeline import Pipeline, RunSummary
 
 STOP_SIGNALS = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
+if sys.platform == "win32":
+    STOP_SIGNALS[signal.SIGBREAK] = "stopped by Ctrl-Break"
+else:
+    STOP_SIGNALS[signal.SIGHUP] = "the terminal was closed (SIGHUP)"
 
 
 def main(args: Sequence[str] | None = None, prog: str = "run_webcam.py") -> int:
@@ -108,7 +112,8 @@ def _raise_failure(summary: RunSummary) -> None:
 
 @contextmanager
 def stop_signals(pipeline: Pipeline) -> Generator[list[int]]:
-    """Ctrl-C and SIGTERM end the run in good order; the second one at once. Gives the signals that came."""
+    """Ctrl-C, SIGTERM and a closed terminal end the run in good order; the second one at once. Gives the signals that
+    came."""
     caught: list[int] = []
 
     def on_signal(number: int, frame: FrameType | None) -> None:

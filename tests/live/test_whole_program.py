@@ -126,7 +126,12 @@ def test_the_same_film_gives_the_same_motion(tmp_path: Path, package: Path, dete
         np.testing.assert_array_equal(getattr(motions[0], key), getattr(motions[1], key))
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+SIGNALS = [(signal.SIGINT, 130), (signal.SIGTERM, 143)]
+if sys.platform != "win32":
+    SIGNALS.append((signal.SIGHUP, 129))
+
+
+@pytest.mark.parametrize(("number", "code"), SIGNALS)
 def test_a_signal_ends_the_run_with_finished_files(
     tmp_path: Path, package: Path, detector: Path, figure: np.ndarray, number: signal.Signals, code: int
 ) -> None:

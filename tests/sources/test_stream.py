@@ -166,7 +166,7 @@ def test_nothing_there_is_a_usage_error() -> None:
 
 
 def test_passwords_stay_out_of_names_and_messages() -> None:
-    assert public_url("rtsp://admin:secret@10.0.0.2:554/live?x=1") == "rtsp://10.0.0.2:554/live?x=1"
+    assert public_url("rtsp://admin:secret@10.0.0.2:554/live?x=1") == "rtsp://10.0.0.2:554/live?x=..."
     assert public_url("http://[odd/admin@x") == "http://[odd/admin@x"
     assert public_url("films/mail@home.mp4") == "films/mail@home.mp4"
     with pytest.raises(UsageError) as caught:
