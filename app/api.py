@@ -68,7 +68,21 @@ class TrackedFrame:
     camera: Intrinsics
 
 
-class Tracker:
+class _Closing:
+    """Closes itself at the end of a `with` block."""
+
+    def close(self) -> None:
+        """Release what is open. May be called twice."""
+        raise NotImplementedError
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self.close()
+
+
+class Tracker(_Closing):
     """Pictures in, people out, one call a picture, in the caller's thread; no other is started.
 
     People are the same `id` from call to call. A person is shown once two detections agree, so a single picture is
@@ -109,14 +123,8 @@ class Tracker:
         """Release the networks. May be called twice."""
         self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
-
-class FrameStream(Iterator[TrackedFrame]):
+class FrameStream(_Closing, Iterator[TrackedFrame]):
     """The frames of a source with their people, in order. Ends with the source; `close`, or leaving its `with` block,
     ends it early."""
 
@@ -166,12 +174,6 @@ class FrameStream(Iterator[TrackedFrame]):
         self._ended = True
         self._opened.close()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
-
     def __del__(self) -> None:
         if hasattr(self, "_opened"):
             self.close()
@@ -205,7 +207,7 @@ def recover(picture: str | Path | U8, preset: PresetName = "fast", **options: An
         return _people(results[-1].estimates, results[-1].bodies, results[-1].xyxy)
 
 
-class Overlay:
+class Overlay(_Closing):
     """Draws people over their picture. Use it in the thread that made it: it may own an OpenGL context."""
 
     def __init__(self, renderer: Literal["auto", "moderngl", "cpu", "pyrender"] = "auto", body: str = "auto") -> None:
@@ -227,12 +229,6 @@ class Overlay:
     def close(self) -> None:
         """Release the context. May be called twice."""
         self._renderer.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.close()
 
 
 def configuration(preset: PresetName, options: dict[str, Any]) -> RunConfig:
