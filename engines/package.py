@@ -144,6 +144,12 @@ class ModelPackage:
         return self.folder / MODEL_FILE
 
     @property
+    def graph_bytes(self) -> int:
+        """Size of the graph with its weights, wherever they lie."""
+        beside = self.folder / DATA_FILE
+        return self.model_path.stat().st_size + (beside.stat().st_size if DATA_FILE in self.files else 0)
+
+    @property
     def sha256(self) -> str:
         """Hash of the graph and its weights: what run reports and plan caches key on."""
         if DATA_FILE not in self.files:

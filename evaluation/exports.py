@@ -123,7 +123,7 @@ def export_all(name: str, precisions: Sequence[str], capabilities: Sequence[str]
                 continue
             unit, errors = worst(report.tolerance, {row.engine: row.errors for row in report.engines})
             plans = _plans(package, capabilities) if precision == "fp16" else {}
-            size = package.model_path.stat().st_size / 1e6
+            size = package.graph_bytes / 1e6
             rows.append(
                 Exported(name, precision, parameters, size, unit, errors, spread(package, unit), report.refused, plans)
             )

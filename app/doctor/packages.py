@@ -32,7 +32,7 @@ def check_models() -> Iterator[Finding]:
                 yield Finding("model package", "problem", str(error), mend)
                 continue
             networks += package.info.task == "hmr"
-            size_mb = package.model_path.stat().st_size / 1e6
+            size_mb = package.graph_bytes / 1e6
             detail = (
                 f"{package.info.name} ({package.info.task}, {package.info.precision}, {size_mb:.0f} MB, "
                 f"{package.info.licence}), sha256 {package.sha256[:12]}, hashes fit"

@@ -6,10 +6,8 @@ import pickle
 from pathlib import Path
 
 import cv2
-import h5py
 import numpy as np
 import pytest
-import scipy.io
 
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import project_intrinsics
@@ -27,6 +25,9 @@ from training.datasets.joint_sets import H36M_17_OF_32
 from training.datasets.mpi_inf_3dhp import read_3dhp_test, read_3dhp_train
 from training.datasets.smpl_files import SmplFiles
 from training.datasets.threedpw import read_3dpw
+
+h5py = pytest.importorskip("h5py", reason="needs requirements/train.txt")
+scipy_io = pytest.importorskip("scipy.io", reason="needs requirements/train.txt")
 
 
 @pytest.mark.parametrize("protocol", [0, 2, 4, 5])
@@ -157,7 +158,7 @@ def test_mpi_inf_3dhp_training(tmp_path: Path) -> None:
     for camera in range(14):
         cells[0][camera, 0] = points[camera].reshape(21, 56)
         cells[1][camera, 0] = joints[camera].reshape(21, 84)
-    scipy.io.savemat(folder / "annot.mat", {"annot2": cells[0], "annot3": cells[1]})
+    scipy_io.savemat(folder / "annot.mat", {"annot2": cells[0], "annot3": cells[1]})
     assert "no pictures" in error_of(read_3dhp_train, tmp_path)
     (folder / "camera.calibration").write_text(CALIBRATION)
     for number in (1, 11, 21):
