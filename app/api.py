@@ -7,24 +7,26 @@ show. Camera frame: x right, y down, z forward, metres. Pixels: those of the pic
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from bodycast.app.config import PresetName, RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.presets import preset_defaults
-from bodycast.app.records import F32, U8, BodyEstimates, Frame, PosedBodies
-from bodycast.app.sources.base import Source, SourceInfo
+from bodycast.app.records import F32, U8, BodyEstimates, Frame, FrameResult, PosedBodies
+from bodycast.app.sources.base import SourceInfo
 from bodycast.hmr.geometry.camera import Intrinsics
 
 if TYPE_CHECKING:
+    from bodycast.app.pipeline.build import WarningSource
     from bodycast.app.pipeline.inference import Inference
 
 LOG = logging.getLogger("bodycast")
@@ -68,12 +70,12 @@ class TrackedFrame:
     camera: Intrinsics
 
 
-class _Closing:
+class _Closing(ABC):
     """Closes itself at the end of a `with` block."""
 
+    @abstractmethod
     def close(self) -> None:
         """Release what is open. May be called twice."""
-        raise NotImplementedError
 
     def __enter__(self) -> Self:
         return self
@@ -99,7 +101,7 @@ class Tracker(_Closing):
         if config.motion.offline or config.motion.lag:
             raise UsageError("a Tracker has no latency: leave out lag and offline, or use track()")
         self._opened = ExitStack()
-        self._inference = _open_inference(config, _Pictures(), 0.0, self._opened)
+        self._inference = _open_inference(config, _Pictures(), self._opened, hold_s=0.0, lag_s=0.0)
         self._index = 0
         self._time_s = 0.0
 
@@ -135,9 +137,7 @@ class FrameStream(_Closing, Iterator[TrackedFrame]):
         try:
             opened = open_source(str(source), config.capture)
             self._opened.callback(opened.close)
-            if config.motion.offline and opened.info.live:
-                raise UsageError("offline is for files: a camera's people would be seen two seconds late; give a lag")
-            self._inference = _open_inference(config, opened, None, self._opened)
+            self._inference = _open_inference(config, opened, self._opened)
         except BaseException:
             self._opened.close()
             raise
@@ -202,7 +202,7 @@ def recover(picture: str | Path | U8, preset: PresetName = "fast", **options: An
         with track(picture, preset, **options) as frames:
             return next(frames).people
     with ExitStack() as opened:
-        inference = _open_inference(configuration(preset, options), _Pictures(), None, opened)
+        inference = _open_inference(configuration(preset, options), _Pictures(), opened, lag_s=0.0)
         results = [*inference.process(Frame(picture, 0, 0.0)), *inference.finish()]
         return _people(results[-1].estimates, results[-1].bodies, results[-1].xyxy)
 
@@ -263,6 +263,7 @@ class _Pictures:
 
     info = SourceInfo("pictures", live=False, fps=None, frame_count=None, image_wh=(1, 1))
     dropped = 0
+    warnings = ()
 
     def __iter__(self) -> Iterator[Frame]:
         return iter(())
@@ -271,35 +272,20 @@ class _Pictures:
         """Nothing is open."""
 
 
-class _Result(Protocol):
-    """A frame with its people, as the pipeline gives it."""
-
-    @property
-    def frame(self) -> Frame: ...
-    @property
-    def estimates(self) -> BodyEstimates: ...
-    @property
-    def bodies(self) -> PosedBodies: ...
-    @property
-    def xyxy(self) -> F32: ...
-    @property
-    def intrinsics(self) -> Intrinsics: ...
-
-
 class _Logged:
     """`Inference` whose warnings go to the log, each once."""
 
     def __init__(self, inference: Inference, warnings: Callable[[], Sequence[str]]) -> None:
         self._inference = inference
         self._warnings = warnings
-        self._said = 0
+        self._said: set[str] = set()
 
-    def process(self, frame: Frame) -> Sequence[_Result]:
+    def process(self, frame: Frame) -> Sequence[FrameResult]:
         results = self._inference.process(frame)
         self._say()
         return results
 
-    def finish(self) -> Sequence[_Result]:
+    def finish(self) -> Sequence[FrameResult]:
         results = self._inference.finish()
         self._say()
         return results
@@ -309,58 +295,28 @@ class _Logged:
         self._inference.reset()
 
     def _say(self) -> None:
-        lines = self._warnings()
-        for line in lines[self._said :]:
-            LOG.warning("%s", line)
-        self._said = len(lines)
+        for line in self._warnings():
+            if line not in self._said:
+                self._said.add(line)
+                LOG.warning("%s", line)
 
 
-def _open_inference(config: RunConfig, source: Source, hold_s: float | None, opened: ExitStack) -> _Logged:
+def _open_inference(
+    config: RunConfig, source: WarningSource, opened: ExitStack, hold_s: float | None = None, lag_s: float | None = None
+) -> _Logged:
     """Networks, detector, tracker and smoother of `config`, to be closed by `opened`. `hold_s`: how long frames are
-    held for backfill; None: as a run on a file does. Raises: UsageError."""
-    from bodycast.app.detectors import open_detector
-    from bodycast.app.pipeline.build import (
-        PoseOnly,
-        load_body,
-        open_estimator,
-        pipeline_options,
-        pose_only_note,
-    )
+    held for backfill, `lag_s`: the smoother's latency; None: as in a run. Raises: UsageError."""
+    from bodycast.app.pipeline.build import open_stages, pipeline_options
     from bodycast.app.pipeline.inference import Inference
-    from bodycast.app.pipeline.stages import Stages
     from bodycast.app.pipeline.timing import StageTimes
-    from bodycast.app.smoothers import open_smoother
-    from bodycast.app.tracking import open_tracker
 
     with ExitStack() as safe:
-        estimator = open_estimator(config)
-        safe.callback(estimator.close)
-        body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
-        motion = config.motion
-        smoother = open_smoother(
-            motion.chosen_smoother,
-            0.0 if isinstance(source, _Pictures) else motion.lag,
-            motion.offline,
-            body if motion.foot_lock else None,
-        )
-        safe.callback(smoother.close)
-        detector = open_detector(config.people.detector, device=config.network.device)
-        safe.callback(detector.close)
-        stages = Stages(
-            source=source,
-            detector=detector,
-            tracker=open_tracker(config.people.max_people),
-            crop=estimator.crop,
-            estimator=estimator if estimator.body_name == body.name else PoseOnly(estimator),
-            body=body,
-            smoother=smoother,
-        )
+        stages = open_stages(config, source, safe, lag_s).stages
         options = pipeline_options(config)
         inference = Inference(stages, options if hold_s is None else replace(options, backfill_s=hold_s), StageTimes())
         safe.callback(inference.close)
         opened.push(safe.pop_all())
-    notes = pose_only_note(estimator.body_name, body.name)
-    return _Logged(inference, lambda: (*notes, *estimator.warnings))
+    return _Logged(inference, stages.warnings)
 
 
 def _people(estimates: BodyEstimates, bodies: PosedBodies, xyxy: F32) -> tuple[Person, ...]:

@@ -6,12 +6,11 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from bodycast.app.config import RunConfig
-from bodycast.app.detectors.base import Detector
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
@@ -20,8 +19,7 @@ from bodycast.app.presets import networks_of
 from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.sinks.base import Sink
-from bodycast.app.smoothers.base import Smoother
-from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.base import Source, SourceInfo
 from bodycast.app.sources.urls import public_url
 from bodycast.app.tracking.options import FollowOptions
 from bodycast.hmr.body.body_files import BodyFileError
@@ -56,52 +54,85 @@ def build_run(config: RunConfig) -> BuiltRun:
     if config.results.window:
         _check_display()
     with ExitStack() as opened:
-        from bodycast.app.detectors import open_detector
-        from bodycast.app.smoothers import open_smoother
         from bodycast.app.sources import open_source
-        from bodycast.app.tracking import open_tracker
 
         source = open_source(config.source, config.capture)
         opened.callback(source.close)
-        estimator = open_estimator(config)
-        opened.callback(estimator.close)
-        body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
-        if config.motion.offline and source.info.live:
-            raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
-        motion = config.motion
-        name = motion.chosen_smoother
-        smoother = open_smoother(name, motion.lag, motion.offline, body if motion.foot_lock else None)
-        opened.callback(smoother.close)
-        # --engine is about the network; a detector package runs on whatever is quickest on the same device.
-        detector = open_detector(config.people.detector, device=config.network.device)
-        opened.callback(detector.close)
-        tracker = open_tracker(config.people.max_people)
-        parts = _parts_report(source.info, estimator, body, detector, smoother)
-        notes = pose_only_note(estimator.body_name, body.name)
+        opened_stages = open_stages(config, source, opened)
+        parts = _parts_report(source.info, opened_stages)
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
         sinks = _SinkMaker(report, config, source, parts)
         looked_at = config.results.window or (output is not None and config.results.renderer != "none")
-        stages = Stages(
-            source=source,
-            detector=detector,
-            tracker=tracker,
-            crop=estimator.crop,
-            estimator=PoseOnly(estimator) if notes else estimator,
-            body=body,
-            smoother=smoother,
-            make_renderer=_renderer_maker(config, body) if looked_at else None,
+        stages = replace(
+            opened_stages.stages,
+            make_renderer=_renderer_maker(config, opened_stages.body) if looked_at else None,
             make_sinks=sinks.make,
             make_window=_window_maker() if config.results.window else None,
-            warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *sinks.warnings()),
+            warnings=lambda: (*opened_stages.stages.warnings(), *sinks.warnings()),
         )
         opened.pop_all()
     return BuiltRun(stages, pipeline_options(config), parts, report)
 
 
-def _parts_report(
-    source: SourceInfo, estimator: Estimator | FusedEstimator, body: BodyModel, detector: Detector, smoother: Smoother
-) -> PartsReport:
+class WarningSource(Source, Protocol):
+    """A source that says what went wrong without ending the run."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """One line each, so far."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedStages:
+    """The stages that turn frames into people, and of two of them what only their own classes know."""
+
+    stages: Stages
+    estimator: Estimator | FusedEstimator
+    body: BodyModel
+
+
+def open_stages(
+    config: RunConfig, source: WarningSource, opened: ExitStack, lag_s: float | None = None
+) -> OpenedStages:
+    """Open network, body, smoother, detector and tracker for the frames of `source`; `opened` closes them.
+
+    lag_s: goes before the configuration's. Raises: UsageError.
+    """
+    from bodycast.app.detectors import open_detector
+    from bodycast.app.smoothers import open_smoother
+    from bodycast.app.tracking import open_tracker
+
+    motion = config.motion
+    if motion.offline and source.info.live:
+        raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
+    estimator = open_estimator(config)
+    opened.callback(estimator.close)
+    body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
+    lag_s = motion.lag if lag_s is None else lag_s
+    smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, body if motion.foot_lock else None)
+    opened.callback(smoother.close)
+    # --engine is about the network; a detector package runs on whatever is quickest on the same device.
+    detector = open_detector(config.people.detector, device=config.network.device)
+    opened.callback(detector.close)
+    notes = pose_only_note(estimator.body_name, body.name)
+    stages = Stages(
+        source=source,
+        detector=detector,
+        tracker=open_tracker(config.people.max_people),
+        crop=estimator.crop,
+        estimator=PoseOnly(estimator) if notes else estimator,
+        body=body,
+        smoother=smoother,
+        warnings=lambda: (*notes, *estimator.warnings, *source.warnings),
+    )
+    return OpenedStages(stages, estimator, body)
+
+
+def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
+    estimator, body = opened.estimator, opened.body
+    detector, smoother = opened.stages.detector, opened.stages.smoother
     return PartsReport(
         package=estimator.package.info.name,
         package_sha256=estimator.package.sha256,

@@ -8,7 +8,7 @@ queues that count what they drop; any other source has waiting queues: no frame 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -161,18 +161,22 @@ class Pipeline:
                 self._frames_in += 1
                 with self.times.measure("frame"), self._busy("inference"):
                     finished = inference.process(frame)
-                for result in finished:
-                    self._people = len(result.estimates)
-                    self._ids.update(result.estimates.id.tolist())
-                    if not self._to_draw.put(result):
-                        return
+                if not self._pass_on(finished):
+                    return
         finally:
             # Whatever ends the run: frames that were held are finished too.
             with self._busy("inference"):
                 late = inference.finish()
-            for result in late:
-                self._ids.update(result.estimates.id.tolist())
-                self._to_draw.put(result)
+            self._pass_on(late)
+
+    def _pass_on(self, finished: Sequence[FrameResult]) -> bool:
+        """Frames with their people to the drawing; False once nobody takes them any more."""
+        for result in finished:
+            self._people = len(result.estimates)
+            self._ids.update(result.estimates.id.tolist())
+            if not self._to_draw.put(result):
+                return False
+        return True
 
     def _end_inference(self, inference: Inference) -> None:
         self._to_draw.end()
