@@ -8,15 +8,13 @@ import numpy as np
 
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.estimation.crop_cameras import CropCameras
+from bodycast.app.estimation.crop_network import CropNetwork
 from bodycast.app.estimation.cropper import crop_people
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.flip_test import mean_with_mirror, with_mirror_images
-from bodycast.app.model_packages import find_package
 from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
-from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
-from bodycast.engines.registry import open_engine
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.body.keypoint_refinement import SMPL_REFINEMENT, refine
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -32,7 +30,7 @@ _OUTPUTS: dict[str, tuple[int | str, ...]] = {
 }
 
 
-class Estimator:
+class Estimator(CropNetwork):
     """Recovers bodies with an HMR model package (docs/model_package.md). Use it from one thread."""
 
     def __init__(
@@ -54,29 +52,14 @@ class Estimator:
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
-        package = find_package(package_dir, "hmr")
-        self._input_hw = _check_hmr(package)
-        try:
-            self._engine = open_engine(package, engine, device, threads=threads)
-        except EngineError as error:
-            raise UsageError(str(error)) from error
-        self._flip_test = flip_test
+        super().__init__(package_dir, "hmr", _check_hmr, engine, device, threads, flip_test)
+        package = self.package
         self._finite = FiniteRows()
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
         sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
         embedded = package.info.body == EMBEDDED_BODY.stem
         self._skeleton = BodyModel.load() if refine_keypoints and sees_joints and embedded else None
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
-
-    @property
-    def input_hw(self) -> tuple[int, int]:
-        """Height and width of the crops that the network takes."""
-        return self._input_hw
-
-    @property
-    def package(self) -> ModelPackage:
-        """The opened package."""
-        return self._engine.package
 
     @property
     def body_name(self) -> str:
@@ -88,20 +71,9 @@ class Estimator:
         """C of the per-person token; 0 where the package gives none."""
         return int(self.package.info.output("token").shape[1]) if self._has_token else 0
 
-    @property
-    def engine(self) -> Engine:
-        """The engine in use; its `describe()` says which, where and why."""
-        return self._engine
-
-    @property
-    def label(self) -> str:
-        """Package, engine and device, for the HUD."""
-        return self._engine.label
-
     def describe(self) -> str:
         """One line for people."""
-        flip_test = ", flip test" if self._flip_test else ""
-        return self._engine.describe() + flip_test + (", refined on the keypoints" if self._skeleton else "")
+        return super().describe() + (", refined on the keypoints" if self._skeleton else "")
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order.
@@ -174,10 +146,6 @@ class Estimator:
     def warnings(self) -> tuple[str, ...]:
         """What went wrong without ending the run."""
         return self._finite.warnings
-
-    def close(self) -> None:
-        """Release the engine. May be called twice."""
-        self._engine.close()
 
 
 def _f32(array: Tensor) -> F32:

@@ -8,13 +8,11 @@ import cv2
 import numpy as np
 
 from bodycast.app.errors import RunError, UsageError
+from bodycast.app.estimation.crop_network import CropNetwork
 from bodycast.app.estimation.cropper import sample_window
-from bodycast.app.model_packages import find_package
 from bodycast.app.records import F32, U8, CropBatch, Frame, Tracks
-from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage
-from bodycast.engines.registry import open_engine
 from bodycast.hmr.body.surface_joints import COCO_MIRROR
 from bodycast.hmr.geometry.crop import blackened, padded_transforms, seen_part
 
@@ -31,7 +29,7 @@ SUREST, UNSURE, SURER = 6, 0.35, 0.15
 believed where it is surer by SURER."""
 
 
-class KeypointNetwork:
+class KeypointNetwork(CropNetwork):
     """A package of task `pose` (docs/model_package.md). Use it from one thread."""
 
     def __init__(
@@ -48,38 +46,8 @@ class KeypointNetwork:
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
-        package = find_package(package_dir, "pose")
-        self._input_hw = _check_pose(package)
-        try:
-            self._engine = open_engine(package, engine, device, threads=threads)
-        except EngineError as error:
-            raise UsageError(str(error)) from error
-        self._rows = list(COCO_OF[package.info.joint_set])
-        self._flip_test = flip_test
-
-    @property
-    def input_hw(self) -> tuple[int, int]:
-        """Height and width of the crops that the network takes."""
-        return self._input_hw
-
-    @property
-    def package(self) -> ModelPackage:
-        """The opened package."""
-        return self._engine.package
-
-    @property
-    def engine(self) -> Engine:
-        """The engine in use."""
-        return self._engine
-
-    @property
-    def label(self) -> str:
-        """Package, engine and device, for the HUD."""
-        return self._engine.label
-
-    def describe(self) -> str:
-        """One line for people."""
-        return self._engine.describe() + (", flip test" if self._flip_test else "")
+        super().__init__(package_dir, "pose", _check_pose, engine, device, threads, flip_test)
+        self._rows = list(COCO_OF[self.package.info.joint_set])
 
     def crop(self, frame: Frame, tracks: Tracks) -> CropBatch:
         """Padded crops (N, h, w, 3) uint8 RGB of all tracks, black where others may stand."""
@@ -124,10 +92,6 @@ class KeypointNetwork:
         except EngineError as error:
             raise RunError(str(error)) from error
         return outputs["keypoints"][:, self._rows].astype(np.float32)
-
-    def close(self) -> None:
-        """Release the engine. May be called twice."""
-        self._engine.close()
 
 
 def surest(at: F32) -> F32:
