@@ -131,11 +131,20 @@ class CropBatch:
         return CropBatch(self.pixels[only], self.transforms[only], self.id[only], also)
 
 
+_NO_KEYPOINTS: F32 = np.zeros((0, 0, 3), np.float32)
+
+
+def _no_keypoints() -> F32:
+    return _NO_KEYPOINTS
+
+
 @dataclass(frozen=True, slots=True)
 class BodyEstimates:
     """Bodies in one frame. `id` (N,) int32; `pose` (N,24,3,3) float32 rotations, root first, SMPL order;
     `betas` (N,10) float32; `transl_m` (N,3) float32 SMPL translation in the camera frame; `score` (N,) float32
-    in 0..1; `token` (N,C) float32 per-person feature, C = 0 where the engine gives none."""
+    in 0..1; `token` (N,C) float32 per-person feature, C = 0 where the engine gives none; `keypoints` (N,K,3) float32
+    x, y in px of the source image and confidence 0..1 of the keypoints that the network sees: COCO's 17, or SMPL's 24
+    joints, or K = 0 where it sees none. A person who was not looked at in this frame has confidence 0."""
 
     id: I32
     pose: F32
@@ -143,9 +152,13 @@ class BodyEstimates:
     transl_m: F32
     score: F32
     token: F32
+    keypoints: F32 = field(default_factory=_no_keypoints)
 
     def __post_init__(self) -> None:
         count = len(self.id)
+        if self.keypoints is _NO_KEYPOINTS:
+            object.__setattr__(self, "keypoints", np.zeros((count, 0, 3), np.float32))
+        check_array("BodyEstimates.keypoints", self.keypoints, (count, None, 3), np.float32)
         check_array("BodyEstimates.id", self.id, (None,), np.int32)
         check_array("BodyEstimates.pose", self.pose, (count, 24, 3, 3), np.float32)
         check_array("BodyEstimates.betas", self.betas, (count, 10), np.float32)
@@ -170,9 +183,21 @@ class BodyEstimates:
 
     @staticmethod
     def joined(parts: Sequence[BodyEstimates]) -> BodyEstimates:
-        """The people of one or more, in order; tokens of one width."""
-        names = ("id", "pose", "betas", "transl_m", "score", "token")
-        return BodyEstimates(*(np.concatenate([getattr(part, name) for part in parts]) for name in names))
+        """The people of one or more, in order; tokens of one width. Who has no keypoints has some of confidence 0."""
+        points = max(part.keypoints.shape[1] for part in parts)
+        keypoints = [
+            part.keypoints if part.keypoints.shape[1] == points else np.zeros((len(part), points, 3), np.float32)
+            for part in parts
+        ]
+        return BodyEstimates(
+            np.concatenate([part.id for part in parts]),
+            np.concatenate([part.pose for part in parts]),
+            np.concatenate([part.betas for part in parts]),
+            np.concatenate([part.transl_m for part in parts]),
+            np.concatenate([part.score for part in parts]),
+            np.concatenate([part.token for part in parts]),
+            np.concatenate(keypoints),
+        )
 
     def select(self, rows: NDArray[np.bool_] | NDArray[np.intp]) -> BodyEstimates:
         """The given rows, ids with them."""
@@ -183,6 +208,7 @@ class BodyEstimates:
             self.transl_m[rows],
             self.score[rows],
             self.token[rows],
+            self.keypoints[rows],
         )
 
     def followed_by(self, other: BodyEstimates) -> BodyEstimates:

@@ -58,6 +58,11 @@ class CropCameras:
         centre_px, size_px = self.centre_px.astype(np.float32), self.size_px.astype(np.float32)
         return Seen(at_px.astype(np.float32), keypoints[..., 2], centre_px, size_px)
 
+    def keypoints_px(self, keypoints: F32) -> F32:
+        """The same as (N,K,3) x, y px of the picture, confidence 0..1."""
+        seen = self.seen(keypoints)
+        return np.concatenate([seen.keypoints_px, np.clip(keypoints[..., 2:], 0, 1)], axis=-1).astype(np.float32)
+
     @property
     def _principal_px(self) -> NDArray[np.float64]:
         return np.array([self.intrinsics.cx, self.intrinsics.cy])

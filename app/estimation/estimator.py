@@ -56,9 +56,9 @@ class Estimator(CropNetwork):
         package = self.package
         self._finite = FiniteRows()
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)
-        sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
+        self._sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
         embedded = package.info.body == EMBEDDED_BODY.stem
-        self._skeleton = BodyModel.load() if refine_keypoints and sees_joints and embedded else None
+        self._skeleton = BodyModel.load() if refine_keypoints and self._sees_joints and embedded else None
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
 
     @property
@@ -112,6 +112,9 @@ class Estimator(CropNetwork):
         if self._skeleton is not None:
             seen, rest = cameras.seen(_f32(outputs["keypoints"])), self._skeleton.joints(betas)
             pose, transl_m = refine(pose, rest, transl_m, None, seen, intrinsics, SMPL_REFINEMENT)
+        keypoints = np.zeros((len(person_id), 0, 3), np.float32)
+        if self._sees_joints:
+            keypoints = cameras.keypoints_px(_f32(outputs["keypoints"]))
         return BodyEstimates(
             id=person_id,
             pose=pose,
@@ -119,6 +122,7 @@ class Estimator(CropNetwork):
             transl_m=transl_m.astype(np.float32),
             score=score,
             token=_f32(outputs["token"]) if self._has_token else np.zeros((len(person_id), 0), np.float32),
+            keypoints=keypoints,
         )
 
     def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:

@@ -115,11 +115,11 @@ def _at(time_s: float, before: tuple[BodyEstimates, float], after: tuple[BodyEst
 def _for_people_of(raw: BodyEstimates, output: BodyEstimates) -> BodyEstimates:
     """The output's rows for the people of an earlier frame; who has left since keeps what the network gave."""
     if np.array_equal(raw.id, output.id):
-        return output
+        return output if output.keypoints is raw.keypoints else replace(output, keypoints=raw.keypoints)
     row_of = {person: row for row, person in enumerate(output.id.tolist())}
     pose, betas, transl_m = raw.pose.copy(), raw.betas.copy(), raw.transl_m.copy()
     for row, person in enumerate(raw.id.tolist()):
         if person in row_of:
             source = row_of[person]
             pose[row], betas[row], transl_m[row] = output.pose[source], output.betas[source], output.transl_m[source]
-    return BodyEstimates(raw.id, pose, betas, transl_m, raw.score, raw.token)
+    return replace(raw, pose=pose, betas=betas, transl_m=transl_m)

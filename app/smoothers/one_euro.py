@@ -150,6 +150,7 @@ class OneEuroSmoother:
             transl_m=off_ray(vector[:, _PLACE]),
             score=estimates.score,
             token=estimates.token,
+            keypoints=estimates.keypoints,
         )
 
     def reset(self) -> None:

@@ -85,7 +85,8 @@ class ExtrapolatedTrack:
         if share < MIN_SHARE_IN_PICTURE:
             return None
         score = self.estimates.score * np.float32(min(share / max(self.share, MIN_SHARE_IN_PICTURE), 1.0))
-        estimates = replace(self.estimates, transl_m=self.estimates.transl_m + shift, score=score)
+        unseen = np.zeros_like(self.estimates.keypoints)
+        estimates = replace(self.estimates, transl_m=self.estimates.transl_m + shift, score=score, keypoints=unseen)
         bodies = PosedBodies(vertices, joints, joint_pixels(joints, intrinsics))
         box = boxes.clip(boxes.pad(mesh_boxes(vertices, intrinsics)[0], options.padding), intrinsics.image_wh)
         return estimates, bodies, box.astype(np.float32)
