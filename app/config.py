@@ -55,6 +55,10 @@ class NetworkConfig:
     refine_keypoints: bool = True
     """Keypoint refinement: move each body onto the keypoints that the network sees."""
 
+    masks: Literal["auto", "silhouette", "segmenter", "none"] = "auto"
+    """Person masks of a network that merges tokens by them: the silhouette in the frame before, or a segmenter package;
+    auto: what the network was imported for."""
+
     body: str = "auto"
     """Body file, .npz or SMPL's .pkl; auto: the embedded body, if the model belongs to it."""
 

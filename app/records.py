@@ -95,12 +95,13 @@ class Tracks:
 class CropBatch:
     """One crop per track. `pixels` (N,h,w,3) uint8 RGB at the network's input size (256x192 or 192x144);
     `transforms`: N source-image <-> crop maps; `id` (N,) int32. `also`: crops of the same people for another
-    network."""
+    network. `masks` (N,h,w) uint8, 255 on the person, for networks that take masks."""
 
     pixels: U8
     transforms: tuple[CropTransform, ...]
     id: I32
     also: CropBatch | None = None
+    masks: U8 | None = None
 
     def __post_init__(self) -> None:
         check_array("CropBatch.pixels", self.pixels, (len(self.id), None, None, 3), np.uint8)
@@ -109,6 +110,8 @@ class CropBatch:
             raise ValueError(f"CropBatch: expected {len(self.id)} transforms, got {len(self.transforms)}")
         if self.also is not None and len(self.also) != len(self):
             raise ValueError(f"CropBatch: expected {len(self)} crops for the other network, got {len(self.also)}")
+        if self.masks is not None:
+            check_array("CropBatch.masks", self.masks, self.pixels.shape[:3], np.uint8)
 
     def __len__(self) -> int:
         return len(self.id)
@@ -117,18 +120,21 @@ class CropBatch:
     def joined(parts: Sequence[CropBatch], id: I32) -> CropBatch:
         """The crops of one or more, in order, under new ids."""
         others = [part.also for part in parts if part.also is not None]
+        masks = [part.masks for part in parts if part.masks is not None]
         return CropBatch(
             np.concatenate([part.pixels for part in parts]),
             tuple(transform for part in parts for transform in part.transforms),
             id,
             CropBatch.joined(others, id) if others else None,
+            np.concatenate(masks) if masks else None,
         )
 
     def one(self, row: int) -> CropBatch:
         """A batch of one crop."""
         only = slice(row, row + 1)
         also = None if self.also is None else self.also.one(row)
-        return CropBatch(self.pixels[only], self.transforms[only], self.id[only], also)
+        masks = None if self.masks is None else self.masks[only]
+        return CropBatch(self.pixels[only], self.transforms[only], self.id[only], also, masks)
 
 
 _NO_KEYPOINTS: F32 = np.zeros((0, 0, 3), np.float32)

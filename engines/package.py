@@ -44,6 +44,9 @@ FOCAL_CONVENTIONS = ("weak-perspective-crop", "none")
 ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
 """What the root rotation is relative to: the ray through the crop's centre, or the camera (HMR2.0's convention)."""
 
+MASKS = ("none", "silhouette", "segmenter")
+"""Where the person masks of an hmr package that takes some come from, unless a run says otherwise; none: it takes none,
+or goes without."""
 JOINT_SETS = ("smpl-24", "coco-17", "halpe-26", "coco-wholebody-133", "blazepose-33", "none")
 
 _LARGEST = 1e300
@@ -92,7 +95,8 @@ class PackageInfo:
 
     name: short name, also the folder's usual name. architecture, arguments: what rebuilds the network.
     body: whose shape basis `betas` belong to ("none" where the graph knows no body). metrics: name -> number,
-    names with their unit ("mpjpe_mm"). See the constants of this module for the closed vocabularies.
+    names with their unit ("mpjpe_mm"). masks: stands in the file only where it is
+    not "none". See the constants of this module for the closed vocabularies.
     """
 
     name: str
@@ -113,6 +117,7 @@ class PackageInfo:
     licence: str
     training_data: str
     metrics: dict[str, float]
+    masks: str = "none"
 
     def input(self, name: str) -> TensorSpec:
         """The input of this name. Raises PackageError, listing what there is."""
@@ -272,6 +277,7 @@ def parse_metadata(document: object, where: str) -> tuple[PackageInfo, dict[str,
         licence=top.text("licence"),
         training_data=top.text("training_data"),
         metrics=_metrics(top),
+        masks=top.choice("masks", MASKS) if top.has("masks") else "none",
     )
     files = _files(top)
     architecture.close()
@@ -349,6 +355,9 @@ class _Fields:
         if type(value) is not kind:
             raise PackageError(f"{self.where}: {key!r}: expected {kind.__name__}, it is {type(value).__name__}")
         return value
+
+    def has(self, key: str) -> bool:
+        return key in self._left
 
     def text(self, key: str) -> str:
         value = cast(str, self.take(key, str))

@@ -135,11 +135,12 @@ def hmr_package(
     camera: tuple[float, float, float] = (0.9, 0.0, 0.0),
     with_box_info: bool = False,
     keypoints: np.ndarray[Any, Any] | None = None,
+    with_masks: bool = False,
     **changes: Any,
 ) -> ModelPackage:
     """The rest pose for every crop. `camera` is what it answers; betas[:, 0] is the crop's mean red level / 255,
     so that tests can see which picture went in; score is 0.8. With box info, the token is that. keypoints (24, 3): a
-    further output."""
+    further output. With masks, betas[:, 0] is the masks' mean / 255 instead."""
     crops = np.zeros((2, *input_hw, 3), np.uint8)
     crops[1, ..., 0] = 255
     red = np.array([0.0, 1.0], np.float32)
@@ -163,16 +164,33 @@ def hmr_package(
         golden["token"] = np.tile(golden_inputs["box_info"], (1, 2))
         box = TensorSpec("box_info", "float32", ("N", 3), "1", "centre and size of the box over the focal length")
         changes["inputs"] = (*hmr_info(input_hw).inputs, box)
-    model = _hmr_model(input_hw, constants, with_box_info)
+    if with_masks:
+        golden_inputs["masks"] = np.ascontiguousarray(crops[..., 0])
+        masks = TensorSpec("masks", "uint8", ("N", *input_hw), "1", "non-zero where the person is")
+        given = changes.get("inputs", hmr_info(input_hw).inputs)
+        changes["inputs"] = (given[0], masks, *given[1:])
+    model = _hmr_model(input_hw, constants, with_box_info, with_masks)
     return write_package(out, hmr_info(input_hw, **changes), model, golden_inputs, golden)
 
 
-def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, Any]], with_box_info: bool) -> bytes:
+def _hmr_model(
+    input_hw: tuple[int, int],
+    constants: dict[str, np.ndarray[Any, Any]],
+    with_box_info: bool,
+    with_masks: bool = False,
+) -> bytes:
     """Every constant, plus zero times the crop's mean so that it has N rows."""
+    level = [helper.make_node("Gather", ["rgb", "red"], ["level"], axis=1)]
+    if with_masks:
+        level = [
+            helper.make_node("Cast", ["masks"], ["covered"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["covered", "space"], ["share"], keepdims=0),
+            helper.make_node("Reshape", ["share", "one_column"], ["level"]),
+        ]
     nodes = [
         helper.make_node("Cast", ["crops"], ["pixels"], to=TensorProto.FLOAT),
         helper.make_node("ReduceMean", ["pixels", "space"], ["rgb"], keepdims=0),
-        helper.make_node("Gather", ["rgb", "red"], ["level"], axis=1),
+        *level,
         helper.make_node("Div", ["level", "white"], ["one_beta"]),
         helper.make_node("Mul", ["one_beta", "nothing"], ["zero"]),
         helper.make_node("Mul", ["zero", "ten_zeros"], ["zeros9"]),
@@ -184,6 +202,7 @@ def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, A
         "white": np.array(255, np.float32),
         "nothing": np.array(0, np.float32),
         "ten_zeros": np.zeros((1, 9), np.float32),
+        "one_column": np.array([-1, 1], np.int64),
     }
     outputs = [helper.make_tensor_value_info("betas", TensorProto.FLOAT, ["N", 10])]
     for name, value in constants.items():
@@ -193,6 +212,8 @@ def _hmr_model(input_hw: tuple[int, int], constants: dict[str, np.ndarray[Any, A
         nodes.append(helper.make_node("Add", [f"{name}_zero", f"{name}_value"], [name]))
         outputs.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *value.shape[1:]]))
     inputs = [helper.make_tensor_value_info("crops", TensorProto.UINT8, ["N", *input_hw, 3])]
+    if with_masks:
+        inputs.append(helper.make_tensor_value_info("masks", TensorProto.UINT8, ["N", *input_hw]))
     if with_box_info:
         inputs.append(helper.make_tensor_value_info("box_info", TensorProto.FLOAT, ["N", 3]))
         outputs.append(helper.make_tensor_value_info("token", TensorProto.FLOAT, ["N", TOKEN_WIDTH]))

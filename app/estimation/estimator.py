@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,15 @@ from bodycast.app.estimation.crop_network import CropNetwork
 from bodycast.app.estimation.cropper import crop_people
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.flip_test import mean_with_mirror, with_mirror_images
-from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.app.estimation.person_masks import (
+    MaskChoice,
+    NoMasks,
+    PersonMasks,
+    SilhouetteMasks,
+    central_parts,
+    mask_choice,
+)
+from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
@@ -42,15 +51,16 @@ class Estimator(CropNetwork):
         threads: int | None = None,
         flip_test: bool = False,
         refine_keypoints: bool = True,
+        masks: MaskChoice = "auto",
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
         engine, device: as `engines.registry.open_engine` takes them. flip_test: estimate each crop's mirror image too
         and give the mean. refine_keypoints: keypoint refinement
         (`hmr.body.keypoint_refinement`) on the network's own heat maps, where the package gives them and its body is
-        the embedded.
+        the embedded. masks: where the masks come from that some packages take (`person_masks`).
 
-        Raises: UsageError where the package, the engine or the device cannot be used.
+        Raises: UsageError where the package, the engine, the device or the masks cannot be used.
         """
         super().__init__(package_dir, "hmr", _check_hmr, engine, device, threads, flip_test)
         package = self.package
@@ -60,6 +70,11 @@ class Estimator(CropNetwork):
         embedded = package.info.body == EMBEDDED_BODY.stem
         self._skeleton = BodyModel.load() if refine_keypoints and self._sees_joints and embedded else None
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
+        try:
+            self._masks = _open_masks(package, masks, device, threads)
+        except BaseException:
+            super().close()
+            raise
 
     @property
     def body_name(self) -> str:
@@ -73,7 +88,8 @@ class Estimator(CropNetwork):
 
     def describe(self) -> str:
         """One line for people."""
-        return super().describe() + (", refined on the keypoints" if self._skeleton else "")
+        masks = "" if self._masks is None else f", {self._masks.describe()}"
+        return super().describe() + masks + (", refined on the keypoints" if self._skeleton else "")
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order.
@@ -126,11 +142,24 @@ class Estimator(CropNetwork):
         )
 
     def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
-        """HMR2.0's crops of all tracks, at the network's size or another."""
-        return crop_people(frame, tracks, input_hw or self._input_hw)
+        """HMR2.0's crops of all tracks, at the network's size or another, with masks where the network takes some."""
+        crops = crop_people(frame, tracks, input_hw or self._input_hw)
+        return crops if self._masks is None else replace(crops, masks=self._masks.of(frame, tracks, crops))
+
+    def remember(self, id: I32, vertices: F32, intrinsics: Intrinsics) -> None:
+        """The meshes (N,V,3) m, camera frame, of the tracks in the last frame: the next one's masks come from them."""
+        if self._masks is not None:
+            self._masks.remember(id, vertices, intrinsics)
+
+    def close(self) -> None:
+        """Release the engines. May be called twice."""
+        super().close()
+        if self._masks is not None:
+            self._masks.close()
 
     def raw(self, crops: CropBatch, box_info: F32 | None = None) -> Tensors:
-        """The network's own outputs for crops, by name. box_info (N,3): for networks that take it.
+        """The network's own outputs for crops, by name. box_info (N,3): for networks that take it. Crops without masks
+        have those of `central_parts`, where the network takes some.
 
         Raises: RunError where the engine fails; UsageError where the network wants box_info and has none.
         """
@@ -139,6 +168,8 @@ class Estimator(CropNetwork):
             if box_info is None:
                 raise UsageError(f"{self.package.folder}: a network that takes box_info cannot be fused with keypoints")
             inputs["box_info"] = box_info
+        if self._masks is not None:
+            inputs["masks"] = central_parts(crops) if crops.masks is None else crops.masks
         try:
             if not self._flip_test:
                 return self._engine.run(inputs)
@@ -150,6 +181,18 @@ class Estimator(CropNetwork):
     def warnings(self) -> tuple[str, ...]:
         """What went wrong without ending the run."""
         return self._finite.warnings
+
+
+def _open_masks(package: ModelPackage, wanted: MaskChoice, device: str, threads: int | None) -> PersonMasks | None:
+    """None for a package that takes no masks. Raises: UsageError."""
+    choice = mask_choice(package, wanted)
+    if not any(spec.name == "masks" for spec in package.info.inputs):
+        return None
+    if choice == "segmenter":
+        from bodycast.app.estimation.segmenter import SegmenterMasks
+
+        return SegmenterMasks(device=device, threads=threads)
+    return SilhouetteMasks() if choice == "silhouette" else NoMasks()
 
 
 def _f32(array: Tensor) -> F32:
@@ -171,14 +214,19 @@ def _check_hmr(package: ModelPackage) -> tuple[int, int]:
     _expect(info, "joint_set", info.joint_set, "smpl-24")
     _expect(info, "orientation_frame", info.orientation_frame, "crop-ray", "camera")
     names = [spec.name for spec in info.inputs]
-    if names not in (["crops"], ["crops", "box_info"]):
+    if names[:1] != ["crops"] or set(names[1:]) - {"masks", "box_info"}:
         raise UsageError(
-            f"{package.folder}: an hmr package takes 'crops' and perhaps 'box_info', this one takes {names}"
+            f"{package.folder}: an hmr package takes 'crops' and perhaps 'masks' and 'box_info', this one takes {names}"
         )
-    if names[1:] and (info.inputs[1].shape != (BATCH, 3) or info.inputs[1].dtype != "float32"):
-        raise UsageError(f"{package.folder}: expected the input box_info float32 (N, 3), it has {info.inputs[1]}")
     crops = info.inputs[0]
     height, width = crops.shape[1:3] if len(crops.shape) == 4 else (0, 0)
+    known = {"masks": ("uint8", (BATCH, height, width)), "box_info": ("float32", (BATCH, 3))}
+    for spec in info.inputs[1:]:
+        if (spec.dtype, spec.shape) != known[spec.name]:
+            dtype, shape = known[spec.name]
+            raise UsageError(
+                f"{package.folder}: expected the input {spec.name} {dtype} {shape_text(shape)}, it has {spec}"
+            )
     if crops.dtype != "uint8" or len(crops.shape) != 4 or crops.shape[0] != BATCH or crops.shape[3] != 3:
         raise UsageError(f"{package.folder}: expected the input crops uint8 (N, h, w, 3), it has {crops}")
     outputs = {spec.name: spec for spec in info.outputs}

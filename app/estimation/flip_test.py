@@ -17,11 +17,14 @@ _SIGNS = np.array([-1, 1, 1], np.float32)
 
 
 def with_mirror_images(inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-    """`crops` (N, h, w, 3) uint8, and `box_info` (N, 3) where it is, -> 2N rows: themselves, then their mirror
-    images."""
+    """`crops` (N, h, w, 3) uint8, and `masks` (N, h, w) and `box_info` (N, 3) where they are, -> 2N rows: themselves,
+    then their mirror images."""
     crops = inputs["crops"]
     mirrored = np.stack([_mirror_image(np.asarray(crop, np.uint8)) for crop in crops])
     both: dict[str, Tensor] = {"crops": np.concatenate([crops, mirrored])}
+    if "masks" in inputs:
+        masks = [_mirror_image(np.asarray(mask, np.uint8)) for mask in inputs["masks"]]
+        both["masks"] = np.concatenate([inputs["masks"], np.stack(masks)])
     if "box_info" in inputs:
         signs = np.array([-1, 1, 1], np.float32)
         both["box_info"] = np.concatenate([inputs["box_info"], inputs["box_info"] * signs])

@@ -13,7 +13,7 @@ from bodycast.app.estimation.estimator import Estimator
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.keypoints import KeypointNetwork
 from bodycast.app.model_packages import find_package, first_package
-from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
 from bodycast.engines.registry import open_engine
@@ -110,6 +110,11 @@ class FusedEstimator:
         del input_hw
         crops = self._keypoints.crop(frame, tracks)
         return crops if self._hmr is None else replace(crops, also=self._hmr.crop(frame, tracks))
+
+    def remember(self, id: I32, vertices: F32, intrinsics: Intrinsics) -> None:
+        """See `Estimator.remember`."""
+        if self._hmr is not None:
+            self._hmr.remember(id, vertices, intrinsics)
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order; rows that are not finite are left out and counted.

@@ -126,6 +126,7 @@ def open_stages(
         body=body,
         smoother=smoother,
         warnings=lambda: (*notes, *estimator.warnings, *source.warnings),
+        remember=estimator.remember,
     )
     return OpenedStages(stages, estimator, body)
 
@@ -242,6 +243,8 @@ def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator |
 
     network = config.network
     model, keypoints = networks_of(config)
+    if network.masks not in ("auto", "none") and model == "none":
+        raise UsageError(f"--masks {network.masks} is for a --model that takes masks; no HMR network runs here")
     if keypoints == "none":
         return Estimator(
             model,
@@ -250,6 +253,7 @@ def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator |
             threads=threads,
             flip_test=network.flip_test,
             refine_keypoints=network.refine_keypoints,
+            masks=network.masks,
         )
     from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.estimation.keypoints import KeypointNetwork
@@ -262,7 +266,15 @@ def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator |
         opened.callback(seen.close)
         hmr = None
         if model != "none":
-            hmr = Estimator(model, engine, device, threads=threads, flip_test=network.flip_test, refine_keypoints=False)
+            hmr = Estimator(
+                model,
+                engine,
+                device,
+                threads=threads,
+                flip_test=network.flip_test,
+                refine_keypoints=False,
+                masks=network.masks,
+            )
             opened.callback(hmr.close)
         fused = FusedEstimator(
             seen, None, hmr, device=device, threads=threads, refine_keypoints=network.refine_keypoints

@@ -56,6 +56,8 @@ class Inference:
         estimates = self._estimate(frame, tracks, intrinsics, stage_s)
         with timed("body", stage_s):
             bodies = self._pose(estimates, intrinsics)
+        with timed("crop", stage_s):
+            self._stages.remember(estimates.id, bodies.vertices, intrinsics)
         with timed("follow", stage_s):
             followed = self._follower.confirm(estimates, bodies, intrinsics)
         rows = followed.rows
@@ -114,7 +116,8 @@ class Inference:
 
     def _look_at(self, frame: Frame, xyxy: F32, intrinsics: Intrinsics) -> tuple[BodyEstimates, PosedBodies]:
         """The network's estimates for boxes (N,4) px of one frame, outside its turn; timed as backfill."""
-        tracks = Tracks(np.arange(1, len(xyxy) + 1, dtype=np.int32), xyxy, np.zeros(len(xyxy)))
+        # Ids that no track has: nothing is known of them, as of the frame before of those that are followed.
+        tracks = Tracks(-np.arange(1, len(xyxy) + 1, dtype=np.int32), xyxy, np.zeros(len(xyxy)))
         estimates = self._estimate(frame, tracks, intrinsics, {})
         return estimates, self._pose(estimates, intrinsics)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from bodycast.app.detectors.base import Detector
-from bodycast.app.records import F32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.sinks.base import Sink
 from bodycast.app.smoothers.base import Smoother
@@ -65,6 +65,14 @@ class Window(Sink, Protocol):
 
 
 CropsPeople = Callable[[Frame, Tracks, tuple[int, int]], CropBatch]
+RemembersMeshes = Callable[[I32, F32, Intrinsics], None]
+"""Given the tracks' ids (N,), their meshes (N,V,3) m in the frame that was just estimated, and its camera."""
+
+
+def nothing_to_remember(id: I32, vertices: F32, intrinsics: Intrinsics) -> None:
+    """`Stages.remember` for estimators that look at each frame alone."""
+
+
 MakesWindow = Callable[[Callable[[], None], Callable[[], None]], Window]
 """Given what to call when the user quits, and when they hide or show the HUD."""
 
@@ -74,7 +82,8 @@ class Stages:
     """All parts, open and checked, except those that must be made later: the renderer owns a GL context, so the
     drawing thread makes it; the window belongs to the program's main thread; sinks create files, so they are made
     when all else stands. `make_renderer` None: nobody looks at the picture, nothing is drawn.
-    `warnings`: what the stages have to say beside their results, one line each, so far."""
+    `warnings`: what the stages have to say beside their results, one line each, so far. `remember`: told of every
+    frame's meshes (the estimator, for the next frame's person masks)."""
 
     source: Source
     detector: Detector
@@ -87,6 +96,7 @@ class Stages:
     make_sinks: Callable[[], Sequence[Sink]] = tuple
     make_window: MakesWindow | None = None
     warnings: Callable[[], Sequence[str]] = tuple
+    remember: RemembersMeshes = nothing_to_remember
 
 
 @dataclass(frozen=True, slots=True)

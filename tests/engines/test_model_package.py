@@ -41,6 +41,15 @@ def test_written_then_read(folder: Path) -> None:
     np.testing.assert_array_equal(outputs["y"], 2 * inputs["x"] + 1)
 
 
+def test_masks_stand_in_the_file_where_a_package_takes_them(tmp_path: Path) -> None:
+    folder = affine_package(tmp_path / "masked", masks="silhouette").folder
+    assert json.loads((folder / "package.json").read_text())["masks"] == "silhouette"
+    assert load_package(folder).info.masks == "silhouette"
+    edit(folder, lambda document: document.update(masks="paint"))
+    with pytest.raises(PackageError, match="'masks' is 'paint', expected one of none, silhouette, segmenter"):
+        load_package(folder)
+
+
 KEYS = [
     *["schema_version", "name", "task", "architecture", "inputs", "outputs", "normalisation", "crop_rule"],
     *[

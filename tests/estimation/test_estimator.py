@@ -213,7 +213,7 @@ def test_lite_input(tmp_path: Path) -> None:
         ),
         (
             {"inputs": (TensorSpec("images", "uint8", ("N", 256, 192, 3), "1", "crops"),)},
-            r"takes 'crops' and perhaps 'box_info', this one takes \['images'\]",
+            r"takes 'crops' and perhaps 'masks' and 'box_info', this one takes \['images'\]",
         ),
     ],
 )
