@@ -33,11 +33,18 @@ Say = Callable[[str], None]
 @dataclass(frozen=True)
 class Merging:
     """What is merged. keep: blocks that layer merging leaves, chosen here; or recipe: what a search wrote.
-    schedule: tokens merged in each of the first blocks."""
+    schedule: tokens merged in each of the first blocks; masks: where the person masks that guide it come from in a run
+    ("silhouette", "segmenter"), "none" for merging without."""
 
     keep: int | None = None
     recipe: LayerMergeRecipe | None = None
     schedule: Sequence[int] | None = None
+    masks: str = "none"
+
+    @property
+    def by_mask(self) -> bool:
+        """Whether the network takes masks."""
+        return self.schedule is not None and self.masks != "none"
 
     def __bool__(self) -> bool:
         return self.keep is not None or self.recipe is not None or self.schedule is not None
@@ -125,8 +132,9 @@ def import_checkpoint(
         orientation_frame=source.orientation_frame,
         metrics=source.metrics,
         recipe=source.recipe,
+        masks=merging.masks if merging.by_mask else "none",
     )
-    package, report = export_package(exportable(source.net), out, words, options)
+    package, report = export_package(exportable(source.net, with_mask=merging.by_mask), out, words, options)
     return Imported(package, report, cost)
 
 
@@ -165,7 +173,7 @@ def _merge(source: Source, merging: Merging, say: Say) -> tuple[Source, MergingC
         recipe = choose_layers(net, merging.keep)
         say(f"layers: merging {', '.join(f'{low} into {high}' for low, high in recipe.windows) or 'none'}")
     smaller = merged(source, recipe, merging.schedule)
-    before, after = exportable(net), exportable(smaller.net)
+    before, after = exportable(net), exportable(smaller.net, with_mask=merging.by_mask)
     answers = [_answers(item) for item in (before, after)]
     cost = MergingCost(
         blocks=(_blocks(net), _blocks(smaller.net)),

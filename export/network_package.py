@@ -55,6 +55,7 @@ class Words:
     orientation_frame: str = "none"
     metrics: Mapping[str, float] = field(default_factory=dict)
     recipe: LayerMergeRecipe | None = None
+    masks: str = "none"
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,7 @@ def _info(item: Exportable, words: Words, precision: str, shapes: Mapping[str, t
         licence=words.licence,
         training_data=words.training_data,
         metrics={},
+        masks=words.masks,
     )
 
 

@@ -122,6 +122,7 @@ def _words(given: argparse.Namespace, source: Source) -> Words:
         orientation_frame=given.orientation_frame or source.orientation_frame,
         metrics=source.metrics,
         recipe=source.recipe,
+        masks="silhouette" if given.with_mask else "none",
     )
 
 

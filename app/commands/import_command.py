@@ -45,6 +45,10 @@ class ImportCheckpoint:
     tokens: Annotated[str | None, LEFT_OUT] = None
     """Merge tokens: fasthmr, or how many in each of the first blocks: 40,40,22."""
 
+    masks: Annotated[Literal["silhouette", "segmenter", "none"] | None, LEFT_OUT] = None
+    """Person masks that guide --tokens in a run: the silhouette in the frame before (where left out), a segmenter
+    package, or none; --masks of bodycast run goes before it."""
+
     precision: Literal["fp32", "fp16", "int8"] = "fp32"
     """Of the arithmetic: fp16 for GPUs, fp32 or int8 for CPUs."""
 
@@ -74,6 +78,8 @@ def main(args: Sequence[str], prog: str) -> int:
         require(module, "export.txt")
     if given.eclm is not None and given.recipe is not None:
         raise UsageError("--eclm and --recipe both say which layers merge: give one")
+    if given.masks is not None and given.tokens is None:
+        raise UsageError(f"--masks {given.masks} guides the merging of tokens: give --tokens too")
     if not given.checkpoint.is_file():
         raise UsageError(f"no checkpoint {given.checkpoint}")
     from bodycast.export.errors import WorkError
@@ -129,6 +135,7 @@ def _merging(given: ImportCheckpoint) -> Merging:
         keep=given.eclm,
         recipe=read_recipe(given.recipe) if given.recipe else None,
         schedule=read_schedule(given.tokens) if given.tokens else None,
+        masks=given.masks or "silhouette",
     )
 
 

@@ -81,6 +81,7 @@ def test_one_command_from_the_file_to_the_line_that_runs_it(
     assert info.orientation_frame == "camera" and info.arguments == {"blocks": 3, "schedule": [40, 40, 22]}
     recipe = json.loads((package.folder / "merge_recipe.json").read_text())
     assert recipe["blocks"] == 4 and len(recipe["windows"]) == 1
+    assert info.masks == "silhouette" and [spec.name for spec in info.inputs] == ["crops", "masks"]
     assert run(official, *merged) == 2 and "pass --overwrite" in capsys.readouterr().err
     estimator = Estimator(package.folder, "onnxruntime", "cpu")
     frame = Frame(np.zeros((480, 640, 3), np.uint8), 0, 0.0)
@@ -88,6 +89,16 @@ def test_one_command_from_the_file_to_the_line_that_runs_it(
     bodies = estimator.estimate(estimator.crop(frame, tracks), Intrinsics.default((640, 480)), (640, 480))
     estimator.close()
     assert bodies.pose.shape == (2, 24, 3, 3) and estimator.body_name == "smpl-neutral"
+
+
+def test_masks_are_recorded_or_left_out(official: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for masks, inputs in (("none", ["crops"]), ("segmenter", ["crops", "masks"])):
+        out = tmp_path / masks
+        assert run(official, "--tokens", "fasthmr", "--masks", masks, "--out", out) == 0, capsys.readouterr().err
+        info = load_package(out).info
+        assert info.masks == masks and [spec.name for spec in info.inputs] == inputs
+    assert run(official, "--masks", "silhouette") == 2
+    assert "--masks silhouette guides the merging of tokens: give --tokens too" in capsys.readouterr().err
 
 
 def test_nothing_merged_and_a_folder_of_ones_own(
