@@ -21,6 +21,10 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "keypoints_command",
         "a 2D-pose file (RTMPose, ViTPose, MoveNet, YOLO) to a model package",
     ),
+    "segmenter": (
+        "segmenter_command",
+        "YOLO-seg or another network that cuts people out, to a model package",
+    ),
     "parity": ("parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
     "weights": ("weights_command", "a package's weights back to a checkpoint, to train further from"),
     "tensorrt": (

@@ -6,21 +6,45 @@ it for one picture after the other inside the graph. What is right is found out 
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import onnx
 from numpy.typing import NDArray
 from onnx import helper
 
 from bodycast.engines.package import BATCH
-from bodycast.export.keypoint_file import KeypointFile, open_session
+from bodycast.export.keypoint_file import open_session
 from bodycast.export.onnx_nodes import Nodes
+
+
+class ForeignFile(Protocol):
+    """A graph of the user's for one picture, and how pictures go into it (`KeypointFile`, `MaskFile`)."""
+
+    @property
+    def where(self) -> str: ...
+    @property
+    def model(self) -> onnx.ModelProto: ...
+    @property
+    def input_name(self) -> str: ...
+    @property
+    def input_type(self) -> int: ...
+    @property
+    def input_hw(self) -> tuple[int, int]: ...
+    @property
+    def outputs(self) -> tuple[str, ...]: ...
+    @property
+    def shapes(self) -> tuple[tuple[int, ...], ...]: ...
+    def session(self) -> Any: ...
+    def planes(self, crops: NDArray[np.uint8]) -> NDArray[Any]: ...
+
 
 TRIED_ROWS = 3
 TOLERANCE = 1e-3
 """Largest difference, over the spread of an output, between a batch and its rows one by one."""
 
 
-def takes_batches(file: KeypointFile, examples: NDArray[np.uint8]) -> bool:
+def takes_batches(file: ForeignFile, examples: NDArray[np.uint8]) -> bool:
     """Whether the graph with a free first axis answers to `examples` (N, h, w, 3) as it does to each alone."""
     freed = with_free_batch(file.model, file.input_name)
     planes = file.planes(examples[:TRIED_ROWS])
@@ -51,7 +75,7 @@ def with_free_batch(model: onnx.ModelProto, input_name: str) -> onnx.ModelProto:
     return copy
 
 
-def scanned(nodes: Nodes, file: KeypointFile, planes: str) -> list[str]:
+def scanned(nodes: Nodes, file: ForeignFile, planes: str) -> list[str]:
     """Append a Scan that runs the file's graph for each row of `planes`; gives its outputs, first axis the batch."""
     graph = onnx.GraphProto()
     graph.CopyFrom(file.model.graph)

@@ -38,6 +38,7 @@ HMR_OUTPUTS = {
     "keypoints": ("1", "where the joints are seen: x, y in crop heights from the crop's centre, confidence"),
 }
 POSE_OUTPUTS = {"keypoints": HMR_OUTPUTS["keypoints"]}
+SEGMENTER_OUTPUTS = {"mask": ("1", "how probable it is that the pixel shows the person in the crop's middle")}
 DETECTOR_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
 MOTION_MEANING = "29 joints in metres, then cosine and sine of 23 bone twists, for every frame"
 

@@ -36,6 +36,7 @@ TOLERANCES: dict[str, dict[str, dict[str, float]]] = {
         "int8": {"confidence_worst": 0.1, "seen_worst_px": 3.0},
     },
     "detector": _limits(box_worst_px=(0.05, 1, 3), score_worst=(1e-3, 0.02, 0.1)),
+    "segmenter": _limits(mask_worst_percent=(0.1, 2, 5)),
 }
 """task -> precision -> measure -> largest allowed value, over every row of both sets of inputs."""
 
@@ -52,7 +53,7 @@ def compare(task: str, expected: Tensors, actual: Tensors, crop_height: int = 1)
     crop_height: of the input in px, for keypoints, which are in crop heights.
     Raises: ValueError for a task without measures, or values that are not finite.
     """
-    measures = {"hmr": _bodies, "fusion": _bodies, "smoother": _motion, "detector": _boxes}
+    measures = {"hmr": _bodies, "fusion": _bodies, "smoother": _motion, "detector": _boxes, "segmenter": _masks}
     if task != "pose" and task not in measures:
         raise ValueError(f"no parity measures for the task {task!r}")
     for name, array in actual.items():
@@ -155,6 +156,12 @@ def _boxes(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Erro
         "box_worst_px": float(pixels.max()),
         "score_worst": float(scores.max()),
     }
+
+
+def _masks(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
+    """Mean difference over the crop, in per cent of a whole one."""
+    percent = 100 * np.abs(actual["mask"] - expected["mask"]).mean(axis=(1, 2))
+    return {"mask_percent": float(percent.mean()), "mask_worst_percent": float(percent.max())}
 
 
 def _double(tensors: Tensors) -> dict[str, Floats]:

@@ -133,17 +133,18 @@ def yolo_pose(end_to_end: bool = False, task: str = "pose") -> Any:
     from ultralytics.nn import tasks
 
     convolutions = [[-1, 1, "Conv", [width, 3, 2]] for width in (16, 16, 32, 32, 32)]
-    head = ["nc", [17, 3]] if task == "pose" else ["nc"]
-    kind = {"pose": "Pose26" if end_to_end else "Pose", "detect": "Detect"}[task]
+    head = {"pose": ["nc", [17, 3]], "detect": ["nc"], "segment": ["nc", 8, 16]}[task]
+    kind = {"pose": "Pose26" if end_to_end else "Pose", "detect": "Detect", "segment": "Segment"}[task]
     plan = {
         "nc": 1, "kpt_shape": [17, 3], "reg_max": 1 if end_to_end else 16, "end2end": end_to_end,
         "backbone": convolutions, "head": [[[2, 3, 4], 1, kind, head]],
     }  # fmt: skip
     torch.manual_seed(0)
-    network = (tasks.PoseModel if task == "pose" else tasks.DetectionModel)(plan, verbose=False).eval()
+    models = {"pose": tasks.PoseModel, "detect": tasks.DetectionModel, "segment": tasks.SegmentationModel}
+    network = models[task](plan, verbose=False).eval()
     network.names = {0: "person"}
     rescale(network)
-    yolo = YOLO(f"yolo11n{'-pose' if task == 'pose' else ''}.yaml", task=task)
+    yolo = YOLO(f"yolo11n{ {'pose': '-pose', 'segment': '-seg', 'detect': ''}[task] }.yaml", task=task)
     network.args, network.task = yolo.model.args, task
     yolo.model = network
     if end_to_end:
