@@ -153,6 +153,10 @@ class ResultsConfig:
     renderer: Literal["auto", "moderngl", "cpu", "pyrender", "none"] = "auto"
     """What draws the meshes; none: only the motion is wanted."""
 
+    draw: Literal["mesh", "skeleton", "both"] = "mesh"
+    """What is drawn of people: the mesh, the 2D keypoints that the network sees (the body's joints where it sees none),
+    or both."""
+
     window: bool = field(default_factory=has_display)
     """Show the overlay in a window (q ends the run, h hides the figures)."""
 
@@ -161,6 +165,10 @@ class ResultsConfig:
 
     hud: bool = True
     """Figures in the window: frame rate, latency, people. A recorded video stays clean."""
+
+    def __post_init__(self) -> None:
+        if self.renderer == "none" and self.draw != "mesh":
+            raise UsageError(f"--draw {self.draw} and --renderer none contradict each other: give one of them")
 
 
 @dataclass(frozen=True)

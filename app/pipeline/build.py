@@ -159,6 +159,7 @@ def pipeline_options(config: RunConfig) -> PipelineOptions:
         fov_deg=config.lens.fov_deg,
         hud=config.results.hud,
         mirror=config.results.mirror,
+        skeletons=config.results.draw != "mesh",
         max_frames=config.max_frames,
     )
 
@@ -307,7 +308,7 @@ def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer
     def make() -> Renderer:
         from bodycast.app.renderers.factory import open_renderer
 
-        return open_renderer(config.results.renderer, body.faces)
+        return open_renderer("none" if config.results.draw == "skeleton" else config.results.renderer, body.faces)
 
     return make
 

@@ -23,6 +23,7 @@ from bodycast.app.pipeline.workers import Failure, FirstFailure, Worker
 from bodycast.app.records import FrameResult
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.renderers.hud import Hud, HudStatus
+from bodycast.app.renderers.skeleton import draw_skeletons
 from bodycast.app.sinks.base import Sink
 from bodycast.app.sources.handoff import Handoff, WhenFull
 
@@ -208,6 +209,8 @@ class Pipeline:
         if renderer is not None:
             with timed("draw", result.stage_s):
                 overlay = renderer.render(overlay, result.bodies.vertices, result.estimates.id, result.intrinsics)
+                if self._options.skeletons:
+                    overlay = draw_skeletons(overlay, result)
             self.times.add("draw", result.stage_s["draw"])
         if self._live:
             self.times.add("latency", time.monotonic() - result.frame.time_s)

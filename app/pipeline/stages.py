@@ -106,7 +106,8 @@ class PipelineOptions:
     and window). join_s: how long threads may take to finish their files once the run is to stop. step_s: how
     long one frame may take a thread before the run ends with an error. backfill_s: how long a file's frames are
     held for backfill (app/tracking/backfill.py); live frames are not held. mirror: the window shows the picture
-    mirrored left-right. max_frames: how many frames are taken from the source at most; None: all.
+    mirrored left-right. skeletons: 2D skeletons are drawn over what the renderer gives. max_frames: how many
+    frames are taken from the source at most; None: all.
     """
 
     detect_every_s: float = 0.5
@@ -120,4 +121,5 @@ class PipelineOptions:
     step_s: float = 120.0
     backfill_s: float = 2.0
     mirror: bool = False
+    skeletons: bool = False
     max_frames: int | None = None
