@@ -15,6 +15,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "predict": ("evaluation.predict", "bodies for the labelled boxes of pictures, saved to be scored"),
     "boxes": ("evaluation.boxes", "the people of a paper's protocol as COCO-format boxes, for predict"),
     "score": ("evaluation.score", "errors of saved predictions, by COCO labels, true motion or a paper's protocol"),
+    "score-coco": ("evaluation.score_coco_command", "COCO AP and OKS of a keypoint network, by ViTPose's protocol"),
     "score-real3d": ("evaluation.score_real3d", "MPJPE and PA-MPJPE on photographs with triangulated joints"),
     "detect": ("evaluation.detect", "how many labelled people a detector finds, and boxes on nobody"),
     "detect-photographs": (

@@ -166,12 +166,12 @@ def score_results(path: Path, labels: CocoLabels) -> dict[str, float]:
         if missing or len(row["keypoints"]) != 51 or row["image_id"] not in labels.images:
             reason = f"{', '.join(missing)} missing" if missing else "expected 51 numbers, and an image of the labels"
             raise UsageError(f"{path}: result {index}: {reason}")
-    return {"detections": len(results), **coco_ap(_complete_labels(labels), results)}
+    return {"detections": len(results), **coco_ap(complete_labels(labels), results)}
 
 
 def _average_precision(predictions: Predictions, labels: CocoLabels) -> dict[str, float]:
     """AP of all predicted rows (boxes were given, so this is AP "with ground-truth boxes")."""
-    truth = _complete_labels(labels)
+    truth = complete_labels(labels)
     category = next((c["id"] for c in truth["categories"] if c.get("name") == "person"), truth["categories"][0]["id"])
     detections = []
     for row in np.flatnonzero(predictions.valid & ~predictions.iscrowd):
@@ -188,7 +188,7 @@ def _average_precision(predictions: Predictions, labels: CocoLabels) -> dict[str
     return coco_ap(truth, detections)
 
 
-def _complete_labels(labels: CocoLabels) -> dict[str, Any]:
+def complete_labels(labels: CocoLabels) -> dict[str, Any]:
     """The label file as pycocotools wants it: every key that COCO's own files have, numbers for ids."""
     truth = json.loads(labels.path.read_text(encoding="utf-8"))
     for image in truth["images"]:

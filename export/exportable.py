@@ -74,7 +74,7 @@ class Exportable:
         return [torch.from_numpy(example_input(spec, rows, kind)) for spec in self.inputs]
 
 
-class _Normalise(nn.Module):
+class Normalise(nn.Module):
     """uint8 pictures (N, H, W, 3) RGB -> (N, 3, H, W) as networks were trained on them."""
 
     scale: Tensor
@@ -96,7 +96,7 @@ class ExportedPose(nn.Module):
     def __init__(self, net: PoseNet) -> None:
         super().__init__()
         self.net = net
-        self.normalise = _Normalise()
+        self.normalise = Normalise()
         with torch.no_grad():
             maps = net(torch.zeros(1, 3, *net.image_hw))
         self.keypoints = int(maps.shape[1])
@@ -113,7 +113,7 @@ class ExportedDetector(nn.Module):
     def __init__(self, net: PersonDetector) -> None:
         super().__init__()
         self.net = net
-        self.normalise = _Normalise()
+        self.normalise = Normalise()
 
     def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
         """See the class."""
