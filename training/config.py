@@ -1,4 +1,8 @@
-"""A recipe: what to train, on what, how long. Read from a small TOML file into a closed, read-only dataclass."""
+"""A recipe: what to train, on what, how long. Read from a small TOML file into a closed, read-only dataclass.
+
+A file may begin with `base = "NAME"`: it is that recipe but for what it says itself (`phases` as a whole, the entries
+of `arguments` and `weights` one by one).
+"""
 
 from __future__ import annotations
 
@@ -103,14 +107,29 @@ def recipe_names() -> list[str]:
     return sorted(p.stem for p in RECIPES.glob("*.toml"))
 
 
-def load_recipe(name_or_path: str) -> Recipe:
-    """Read `training/recipes/NAME.toml` or any TOML file. Raises ValueError naming what is wrong."""
+def _read(name_or_path: str, above: tuple[str, ...] = ()) -> tuple[Path, dict[str, Any]]:
+    """The file, and its values laid over those of its base. above: the recipes that are based on it."""
     path = Path(name_or_path)
     if path.suffix != ".toml":
         path = RECIPES / f"{name_or_path}.toml"
     if not path.is_file():
         raise ValueError(f"no recipe {name_or_path!r}; there are {', '.join(recipe_names())}")
     values = tomllib.loads(path.read_text())
+    base = values.pop("base", None)
+    if base is None:
+        return path, values
+    if not isinstance(base, str) or base in above:
+        raise ValueError(f"{path.name}: base: expected another recipe's name, got {base!r}")
+    _, below = _read(base, (*above, base))
+    for table in ("arguments", "weights"):
+        if table in values:
+            values[table] = below.get(table, {}) | values[table]
+    return path, below | values
+
+
+def load_recipe(name_or_path: str) -> Recipe:
+    """Read `training/recipes/NAME.toml` or any TOML file. Raises ValueError naming what is wrong."""
+    path, values = _read(name_or_path)
     phases = tuple(Phase(**_closed(Phase, p, f"{path.name} phase {i}")) for i, p in enumerate(values.pop("phases", [])))
     weights = LossWeights(**_closed(LossWeights, values.pop("weights", {}), f"{path.name} weights"))
     return Recipe(**_closed(Recipe, values, path.name), phases=phases, weights=weights)

@@ -13,10 +13,10 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from bodycast.hmr.checkpoints import read_state
 from bodycast.hmr.networks.encoders.swin import Swin
 from bodycast.hmr.networks.encoders.vit import ViT
 from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit
+from training.starting_files import starting_state
 
 OFFSETS = (
     (0, 0),
@@ -136,10 +136,8 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
     Whole modules or parts of them may be missing (an encoder alone, a decoder without score): they keep the network's
     own values. Raises ValueError where nothing fits, and FileNotFoundError.
     """
-    stored = read_state(path)
+    stored = starting_state(net, path)
     own = net.state_dict()
-    # A ViT that merges tokens sits one level deeper.
-    stored |= {key.replace("backbone.", "backbone.vit.", 1): value for key, value in stored.items()}
     # Heat maps that helped the one network are part of the other (hmr/networks/decoders/joint_queries.py).
     heads = _stored_helper(path) if "smpl_head.heatmaps.weight" in own else {}
     for part in ("weight", "bias"):

@@ -169,23 +169,32 @@ def build_flat(
 
 
 def build_deformable(
-    size: str | ViTSize = "h",
+    size: str | ViTSize | HierarchicalSize = "h",
     factor: int | None = 4,
     image_hw: tuple[int, int] = IMAGE_HW,
     drop_path: float | None = None,
     decoder: DecoderChoice = "paper",
     score: bool = False,
     taps: Sequence[int] | None = None,
+    family: str = "vit",
+    stages: int = 3,
 ) -> HmrNet:
     """Deformable decoder (DH) on two taps of a ViT, upsampled by `factor` (None: not upsampled).
 
-    taps: block counts; left out, the middle and the last block, as the paper's 16 and 32 of ViT-H.
+    taps: block counts; left out, the middle and the last block, as the paper's 16 and 32 of ViT-H. family: one of
+    `hierarchical_encoder` in place of the ViT, cut after `stages`; its taps are numbers of stages, the last two where
+    left out.
     """
-    encoder = flat_encoder(size, image_hw, drop_path)
-    encoder.last_norm = nn.Identity()  # the taps are raw block outputs
-    depth = len(encoder.blocks)
-    taps = (depth // 2, depth) if taps is None else tuple(taps)
-    channels = [encoder.feature_info[-1][0]] * len(taps)
+    if family == "vit":
+        encoder = flat_encoder(size, image_hw, drop_path)  # type: ignore[arg-type]
+        encoder.last_norm = nn.Identity()  # the taps are raw block outputs
+        depth = len(encoder.blocks)
+        taps = (depth // 2, depth) if taps is None else tuple(taps)
+        channels = [encoder.feature_info[-1][0]] * len(taps)
+    else:
+        encoder = hierarchical_encoder(family, size, stages, image_hw, drop_path, "all")  # type: ignore[arg-type]
+        taps = (stages - 1, stages) if taps is None else tuple(taps)
+        channels = [encoder.feature_info[stage - 1][0] for stage in taps]
     if isinstance(decoder, str):
         head = DeformableSmplDecoder.from_preset(decoder, channels, score=score)
     else:

@@ -31,7 +31,8 @@ class HmrNet(nn.Module):
         smpl_head: a decoder that gives an `SmplPrediction`: from one map or tokens; or, with `upsampling`, from
             the list of upsampled maps; a `JointQueryDecoder` from the list of the encoder's last maps.
         upsampling: feature upsampler, `forward(maps, images) -> list of maps`; the deformable decoder reads these.
-        taps: block counts after which a ViT's maps are taken (`ViT.forward_blocks`); the decoder then reads a list.
+        taps: block counts after which a ViT's maps are taken (`ViT.forward_blocks`), or numbers (from 1) of a
+            hierarchical encoder's stages; the decoder then reads a list.
         image_hw: size of the crops, for a backbone that does not say it.
         pool: the backbone sees the crops averaged over `pool` x `pool` pixels (then give image_hw).
 
@@ -97,8 +98,15 @@ class HmrNet(nn.Module):
             return self.backbone(images)[-len(self.smpl_head.channels) :]
         if not self.taps:
             return self.backbone(images)[-1]
-        maps = self.backbone.forward_blocks(images, self.taps)
+        maps = self.tapped(images)
         return maps if self.upsampling is None else self.upsampling(maps, images)
+
+    def tapped(self, images: Tensor) -> list[Tensor]:
+        """The encoder's maps (B, C_i, h_i, w_i) at `taps`, not enlarged, of images as the encoder takes them."""
+        if hasattr(self.backbone, "forward_blocks"):
+            return self.backbone.forward_blocks(images, self.taps)
+        maps = self.backbone(images)
+        return [maps[stage - 1] for stage in self.taps]
 
 
 def with_merging(net: HmrNet, recipe: LayerMergeRecipe | None = None, schedule: Sequence[int] | None = None) -> HmrNet:

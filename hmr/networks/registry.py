@@ -35,6 +35,8 @@ from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother, examp
 
 Kind = Literal["hmr", "pose", "fusion", "temporal", "detector"]
 CUTS = (2, 3, 4)
+SIZES_BESIDE = {"swin": ("l",), "gmf": ("mini", "l"), "vmamba": ()}
+"""Published sizes of the families beside TH's T, S and B."""
 FASTHMR_BLOCKS = {"hmr2": 28, "camerahmr": 26}
 """Blocks of ViT-H's 32 that FastHMR's layer merging leaves; which ones it merges is not printed."""
 
@@ -113,13 +115,13 @@ def _decoder_specs() -> Iterator[ModelSpec]:
 
 
 def _hierarchical_specs() -> Iterator[ModelSpec]:
-    """The 27 truncated encoders of TH, for bodies and for 2D keypoints."""
+    """The 27 truncated encoders of TH and the families' other sizes, for bodies and for 2D keypoints."""
     for prefix, kind, builder in (
         ("", "hmr", builders.build_hierarchical),
         ("pose-", "pose", builders.build_hierarchical_pose),
     ):
         for family in HIERARCHICAL_FAMILIES:
-            for size in "tsb":
+            for size in (*"tsb", *SIZES_BESIDE[family]):
                 for stages in CUTS:
                     arguments = {"family": family, "size": size, "stages": stages}
                     yield ModelSpec(f"{prefix}{family}-{size}-s{stages}", kind, builder, arguments)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 
+from tests.networks.registry_cases import TinyPyramid
 from tests.training.toy import DECODER, JOINT_QUERIES, SWIN, VIT, toy_crops
 from training.batch import Batch
 from training.config import Phase, Recipe, load_recipe, recipe_names
@@ -21,22 +22,33 @@ TINY_SIZES: dict[str, dict[str, Any]] = {
     "vmamba": {"dim": 8, "depths": [1, 1, 1], "ssm_ratio": 1.0, "drop_path": 0.0},
     "hmr2": VIT,
     "deformable": VIT,
+    "dense26": VIT,
     "vit": VIT,
 }
 TINY_DEFORMABLE = {"width": 32, "heads": 2, "points": 2, "layers": 1, "ff_width": 32}
+RESNETS: dict[str, dict[str, Any]] = {
+    "cliff-r50": {"channels": 10, "hidden": 12},
+    "deformable-detr-r50": {**TINY_DEFORMABLE, "backbone_channels": (6, 8, 10)},
+}
 HW = (128, 128)  # an eighth and a sixteenth of it still hold a window of seven
 
 
 def tiny(recipe: Recipe) -> Recipe:
     """The same recipe for a network of a few thousand weights, at once at full rate."""
     family = recipe.model.removeprefix("pose-").split("-")[0]
-    size = TINY_SIZES[family]
-    if "depths" in size and recipe.model.endswith("s3"):
+    if recipe.model in RESNETS:
+        phases = tuple(replace(p, image_hw=HW, batch=4, lr=2e-3, lr_end=2e-3) for p in recipe.phases)
+        arguments = {**recipe.arguments, **RESNETS[recipe.model]}
+        return replace(recipe, arguments=arguments, phases=phases, warmup_steps=1)
+    size = 0.25 if recipe.arguments.get("family") == "movenet" else TINY_SIZES[family]
+    if isinstance(size, dict) and "depths" in size and recipe.model.endswith("s3"):
         size = {**size, "depths": [1, 1, 1]} | ({"heads": [1, 2, 4]} if "heads" in size else {})
     arguments = {**recipe.arguments, "size": size}
     if recipe.task == "body" or family == "deformable":
         choice = recipe.arguments.get("decoder")
         small = JOINT_QUERIES if choice == "joint-queries" else DECODER
+        if choice == "dense26":
+            small = {**DECODER, "queries": 26}
         if isinstance(choice, dict):
             small = {**JOINT_QUERIES, "map_width": 32}
         arguments["decoder"] = TINY_DEFORMABLE if family == "deformable" else small
@@ -55,13 +67,18 @@ def batch() -> Batch:
 
 def test_there_is_a_recipe_for_every_idea() -> None:
     models = {load_recipe(name).model for name in recipe_names()}
-    assert {"swin-t-s2", "swin-t-s3", "gmf-t-s2", "vmamba-t-s2", "hmr2-s", "hmr2-b", "deformable-x4"} <= models
+    papers = {"swin-t-s2", "swin-t-s3", "swin-l-s3", "gmf-mini-s2", "gmf-t-s2", "gmf-l-s2", "vmamba-t-s2"}
+    papers |= {"hmr2-s", "hmr2-b", "hmr2-l", "pose-vit-s", "pose-vit-b", "pose-vit-l", "dense26", "cliff-r50"}
+    papers |= {"deformable", "deformable-x4", "deformable-x8", "deformable-x16", "deformable-detr-r50"}
+    assert papers <= models
     assert {load_recipe(name).task for name in recipe_names()} == {"body", "keypoints", "upsampler"}
     assert any(p.merge for name in recipe_names() for p in load_recipe(name).phases)
 
 
 @pytest.mark.parametrize("name", recipe_names())
-def test_a_recipe_learns_at_toy_width(name: str, batch: Batch) -> None:
+def test_a_recipe_learns_at_toy_width(name: str, batch: Batch, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("builders", "decoders.deformable_detr_baseline"):
+        monkeypatch.setattr(f"bodycast.hmr.networks.{module}.resnet50", TinyPyramid)
     recipe = tiny(load_recipe(name))
     trainee = Trainee(recipe, {}, torch.device("cpu"))
     phase = recipe.phases[-1]
@@ -82,9 +99,9 @@ def test_a_recipe_learns_at_toy_width(name: str, batch: Batch) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [name for name in recipe_names() if name != "deformable-x4"])
+@pytest.mark.parametrize("name", [name for name in recipe_names() if name not in ("deformable-x4", "dense26")])
 def test_a_recipe_steps_at_full_width(name: str) -> None:
-    """deformable-x4 has ViT-H: 10 GB with its moments, on no small machine."""
+    """deformable-x4 and dense26 have ViT-H: 10 GB with its moments, on no small machine."""
     recipe = load_recipe(name)
     trainee = Trainee(recipe, {}, torch.device("cpu"))
     crops = Crops(toy_crops(2))
@@ -118,3 +135,15 @@ def test_phases_of_fine_tuning_say_what_they_need() -> None:
         recipe = load_recipe(name)
         assert recipe.needs_init or not recipe.freeze, f"{name}: a frozen part with random weights teaches nothing"
         assert all(isinstance(phase, Phase) and len(phase.image_hw) == 2 for phase in recipe.phases)
+
+
+def test_a_recipe_is_its_base_but_for_what_it_says(tmp_path: Any) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "deformable-s"\nname = "mine"\nmodel = "deformable-x8"\nweights = { vertices = 2.0 }\n')
+    mine, base = load_recipe(str(path)), load_recipe("deformable-s")
+    assert (mine.name, mine.model, mine.weights.vertices) == ("mine", "deformable-x8", 2.0)
+    assert (mine.phases, mine.arguments, mine.freeze) == (base.phases, base.arguments, base.freeze)
+    assert mine.weights.joints_3d == base.weights.joints_3d
+    path.write_text(f'base = "{path}"\nname = "mine"\n')
+    with pytest.raises(ValueError, match=r"no recipe|another recipe's name"):
+        load_recipe(str(path))

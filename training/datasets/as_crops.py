@@ -101,6 +101,11 @@ def as_row(sample: PersonSample, body: str = BODY) -> Row | None:
     return row
 
 
+def _tall(sample: PersonSample, height_px: float) -> bool:
+    """Whether its box, where it has one, is at least so high."""
+    return sample.xyxy is None or float(sample.xyxy[3] - sample.xyxy[1]) >= height_px
+
+
 def _add_joints(row: Row, sample: PersonSample, transform: CropTransform, camera: Intrinsics) -> None:
     """Joints in space and, where they are placed before a known camera, the crop's camera."""
     if sample.joints_3d is None:
@@ -234,13 +239,15 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--images", type=Path, help="folder of the pictures, where labels are a file")
     parser.add_argument("--split", default="train")
     parser.add_argument("--every", type=int, default=1, help="only every so many-th sample")
+    parser.add_argument("--min-height", type=float, default=0.0, metavar="PX", help="leave smaller boxes out")
     parser.add_argument("--limit", type=int, help="at most so many crops")
     parser.add_argument("--smpl", type=Path, help="folder with SMPL's files: joints for EMDB")
     args = parser.parse_args(argv)
     try:
         if args.every < 1:
             raise DatasetError(f"--every: expected 1 or more, got {args.every}")
-        samples = (s for i, s in enumerate(READERS[args.dataset](args.path, args)) if i % args.every == 0)
+        found = (s for s in READERS[args.dataset](args.path, args) if _tall(s, args.min_height))
+        samples = (s for i, s in enumerate(found) if i % args.every == 0)
         with Progress(disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("crops", total=args.limit)
             written = write_crop_set(

@@ -193,7 +193,8 @@ def find_pictures(
 
 
 def read_coco(labels_path: Path, folder: Path, split: str = "val", min_keypoints: int = 1) -> Iterator[PersonSample]:
-    """Samples of a keypoint label file: one per person with a box and at least `min_keypoints` labelled points.
+    """Samples of a keypoint label file: one per person with a box and at least `min_keypoints` labelled points; with 0
+    also of a file of boxes alone.
 
     Crowd regions are left out: they are no single person. Raises: DatasetError.
     """
@@ -203,9 +204,9 @@ def read_coco(labels_path: Path, folder: Path, split: str = "val", min_keypoints
         raise DatasetError(f"{folder}: {len(missing)} pictures of {labels_path.name} are missing, first {missing[0]}")
     for annotation in labels.annotations:
         keypoints = annotation.keypoints
-        if annotation.is_crowd or annotation.xyxy is None or keypoints is None:
+        if annotation.is_crowd or annotation.xyxy is None:
             continue
-        labelled = keypoints[:, 2] > 0
+        labelled = np.zeros(0) if keypoints is None else keypoints[:, 2] > 0
         if labelled.sum() < min_keypoints:
             continue
         image = labels.images[annotation.image_id]
@@ -218,5 +219,7 @@ def read_coco(labels_path: Path, folder: Path, split: str = "val", min_keypoints
             picture=Picture(found[image.id], labelled_wh=image.wh),
             image_wh=image.wh,
             xyxy=annotation.xyxy,
-            keypoints=Keypoints2d("coco-17", keypoints[:, :2], labelled.astype(np.float64)),
+            keypoints=None
+            if keypoints is None
+            else Keypoints2d("coco-17", keypoints[:, :2], labelled.astype(np.float64)),
         )

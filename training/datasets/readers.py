@@ -54,6 +54,7 @@ READERS: dict[str, Reader] = {
     "human36m": _human36m,
     "mpi-inf-3dhp": _mpi_inf_3dhp,
     "coco": lambda path, args: read_coco(path, _images(args), args.split),
+    "boxes": lambda path, args: read_coco(path, _images(args), args.split, min_keypoints=0),
     "mpii": lambda path, args: read_mpii(path, _images(args), args.split),
     "bedlam": lambda path, args: read_labelled_npz(path, _images(args), "bedlam", args.split),
     "agora": lambda path, args: read_labelled_npz(path, _images(args), "agora", args.split),

@@ -83,7 +83,7 @@ def _features(net: HmrNet, batch: Batch, with_map: bool) -> tuple[Any, Tensor | 
         assert merged.source is not None
         return merged.tokens, tokens_to_map(unmerge_tokens(merged.tokens, merged.source), backbone.grid_hw)
     if net.taps:
-        maps = backbone.forward_blocks(images, net.taps)
+        maps = net.tapped(images)
         return (maps if net.upsampling is None else net.upsampling(maps, images)), maps[-1]
     feature_map = backbone(images)[-1]
     return feature_map, feature_map

@@ -190,6 +190,8 @@ class AttentionDownsampler(nn.Module):
         if self.blur:
             features = _blur5(features)
         stride = (self._stride(features.shape[-2], rows), self._stride(features.shape[-1], columns))
+        if stride == (self.patch, self.patch):
+            return self._side_by_side(features)
         windows = features.unfold(2, self.patch, stride[0]).unfold(3, self.patch, stride[1])
         windows = windows[:, :, :rows, :columns].flatten(4)  # (B, C, rows, columns, patch^2)
         logits = self.attention(self.dropout(features))
@@ -198,13 +200,24 @@ class AttentionDownsampler(nn.Module):
         weights = (logits * self.w + self.b).softmax(dim=-1)
         return (windows * weights).sum(-1)
 
+    def _side_by_side(self, features: Tensor) -> Tensor:
+        """`forward` of a blurred map where no patches overlap: a product and a mean, without the patches' copies."""
+        side, rows, columns = self.patch, *self.grid_hw
+        features = features[..., : rows * side, : columns * side]
+        logits = self.attention(self.dropout(features)).unflatten(3, (columns, side)).unflatten(2, (rows, side))
+        logits = logits.transpose(3, 4).flatten(4)  # (B, 1, rows, columns, patch^2)
+        weights = (logits * self.w + self.b).softmax(dim=-1).unflatten(4, (side, side))
+        weights = weights.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, 1, H, W)
+        return F.avg_pool2d(features * weights, side) * side**2
+
 
 def _blur5(x: Tensor) -> Tensor:
     """5x5 Gaussian blur with sigma 1, borders reflected."""
     steps = torch.arange(-2, 3, device=x.device, dtype=x.dtype)
     taps = torch.exp(-(steps**2) / 2)
     taps = taps / taps.sum()
-    channels = x.shape[1]
+    height, width = x.shape[-2:]
     x = F.pad(x, (2, 2, 2, 2), mode="reflect")
-    x = F.conv2d(x, taps.reshape(1, 1, 5, 1).expand(channels, -1, -1, -1), groups=channels)
-    return F.conv2d(x, taps.reshape(1, 1, 1, 5).expand(channels, -1, -1, -1), groups=channels)
+    # Sums of shifted maps: on a CPU several times faster than a convolution with a group a channel.
+    x = sum((x[:, :, i : i + height] * taps[i] for i in range(1, 5)), x[:, :, :height] * taps[0])
+    return sum((x[..., i : i + width] * taps[i] for i in range(1, 5)), x[..., :width] * taps[0])

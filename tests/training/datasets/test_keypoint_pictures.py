@@ -35,6 +35,11 @@ def test_coco(tmp_path: Path) -> None:
     assert sample.subject == "5" and sample.xyxy is not None and sample.xyxy.tolist() == [5, 6, 35, 46]
     assert sample.keypoints is not None and sample.keypoints.confidence.sum() == 2
     assert sample.present == ("picture", "xyxy", "keypoints")
+    boxes = dict(content, annotations=[{k: v for k, v in annotation.items() if k != "keypoints"}])
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert list(read_coco(tmp_path / "boxes.json", tmp_path / "images")) == []
+    (box,) = read_coco(tmp_path / "boxes.json", tmp_path / "images", min_keypoints=0)
+    assert box.present == ("picture", "xyxy")
     (tmp_path / "images" / "a.jpg").unlink()
     assert "1 pictures of l.json are missing" in error_of(read_coco, tmp_path / "l.json", tmp_path / "images")
 
