@@ -95,8 +95,8 @@ class PackageInfo:
 
     name: short name, also the folder's usual name. architecture, arguments: what rebuilds the network.
     body: whose shape basis `betas` belong to ("none" where the graph knows no body). metrics: name -> number,
-    names with their unit ("mpjpe_mm"). masks: stands in the file only where it is
-    not "none". See the constants of this module for the closed vocabularies.
+    names with their unit ("mpjpe_mm"). tokens_of: the hmr package whose tokens a smoother reads. masks, tokens_of:
+    stand in the file only where they are not "none". See the constants of this module for the closed vocabularies.
     """
 
     name: str
@@ -118,6 +118,7 @@ class PackageInfo:
     training_data: str
     metrics: dict[str, float]
     masks: str = "none"
+    tokens_of: str = "none"
 
     def input(self, name: str) -> TensorSpec:
         """The input of this name. Raises PackageError, listing what there is."""
@@ -278,6 +279,7 @@ def parse_metadata(document: object, where: str) -> tuple[PackageInfo, dict[str,
         training_data=top.text("training_data"),
         metrics=_metrics(top),
         masks=top.choice("masks", MASKS) if top.has("masks") else "none",
+        tokens_of=top.text("tokens_of") if top.has("tokens_of") else "none",
     )
     files = _files(top)
     architecture.close()

@@ -105,8 +105,9 @@ def check_writable(out: Path) -> None:
 def _document(info: PackageInfo, files: dict[str, str]) -> dict[str, object]:
     fields = asdict(info)
     architecture = {"name": fields.pop("architecture"), "arguments": fields.pop("arguments")}
-    if info.masks == "none":  # programs of before that key read the package too
-        del fields["masks"]
+    for key in ("masks", "tokens_of"):
+        if fields[key] == "none":  # programs of before that key read the package too
+            del fields[key]
     return {
         "schema_version": SCHEMA_VERSION,
         "name": fields.pop("name"),

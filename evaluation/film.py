@@ -92,9 +92,10 @@ def predict_film(
     camera_of: CameraOf,
     batch: int,
     done: Callable[[int], None],
+    token_width: int = 0,
 ) -> tuple[dict[str, NDArray[Any]], float]:
     """Prediction columns, one row per box, and the film's frames a second. Raises: UsageError, RunError."""
-    columns = empty_columns(len(boxes.frame))
+    columns = empty_columns(len(boxes.frame), token_width)
     columns["annotation_id"][:] = np.arange(len(boxes.frame))
     columns["image_id"][:] = boxes.frame
     columns["bbox_xyxy"][:] = boxes.xyxy
@@ -123,7 +124,7 @@ def as_motion(predictions: Predictions, person_id: NDArray[np.integer]) -> Motio
     rows = np.zeros(len(keep), ROW)
     fps = float(predictions.meta["fps"])
     for name in TABLE:
-        if name not in ("frame", "time_s", "person_id"):
+        if name not in ("frame", "time_s", "person_id") and hasattr(predictions, name):
             rows[name] = getattr(predictions, name)[keep]
     rows["frame"] = predictions.image_id[keep]
     rows["time_s"] = rows["frame"] / fps

@@ -33,6 +33,7 @@ from tqdm import tqdm
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, RunError, UsageError
 from bodycast.app.estimation.estimator import Estimator
+from bodycast.app.files.motion_file import read_motion
 from bodycast.app.files.output_file import check_target
 from bodycast.app.model_packages import find_any_package
 from bodycast.app.pipeline.build import PoseOnly, load_body, open_estimator
@@ -46,6 +47,7 @@ from bodycast.hmr.geometry.crop import CropTransform
 from evaluation.film import KIND, predict_film, read_boxes
 from evaluation.predict_rows import EstimatesBodies, RowPredictor, write_estimates
 from evaluation.predictions import empty_columns, write_predictions
+from evaluation.token_file import write_tokens
 from training.datasets.coco import CocoLabels, LabelledImage, find_pictures, read_labels
 from training.datasets.errors import DatasetError
 from training.datasets.pictures import Picture
@@ -94,12 +96,13 @@ def predict_labels(
     batch: int,
     done: Callable[[int], None],
     unreadable: list[str] | None = None,
+    token_width: int = 0,
 ) -> dict[str, NDArray[Any]]:
     """Prediction columns for all annotations of `labels`; `pictures`: image id -> file. Rows whose picture is not among
     them, or whose box is unusable, stay empty.
 
     Raises: DatasetError for a picture that cannot be read; where `unreadable` is given the reason is added there."""
-    columns = empty_columns(len(labels.annotations))
+    columns = empty_columns(len(labels.annotations), token_width)
     by_image: dict[int, list[int]] = {}
     for row, annotation in enumerate(labels.annotations):
         columns["annotation_id"][row] = annotation.id
@@ -132,7 +135,12 @@ def _usable(xyxy: NDArray[np.float64] | None) -> NDArray[np.float64]:
 
 
 def predict_crops(
-    estimator: EstimatesBodies, body: BodyModel, folder: Path, limit: int | None, done: Callable[[int], None]
+    estimator: EstimatesBodies,
+    body: BodyModel,
+    folder: Path,
+    limit: int | None,
+    done: Callable[[int], None],
+    token_width: int = 0,
 ) -> dict[str, NDArray[Any]]:
     """Prediction columns for a synthetic crop set: row i is sample i, seen by its true camera.
 
@@ -140,7 +148,7 @@ def predict_crops(
     """
     count = _crop_count(folder, limit)
     arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in CROP_ARRAYS}
-    columns = empty_columns(count)
+    columns = empty_columns(count, token_width)
     columns["annotation_id"][:] = columns["image_id"][:] = np.arange(count)
     for row in range(count):
         centre, size = arrays["centre_px"][row], float(arrays["size_px"][row])
@@ -208,6 +216,9 @@ def _parser() -> argparse.ArgumentParser:
                         help="keypoint refinement (default: the preset's)")  # fmt: skip
     parser.add_argument("--body", default="auto", help="body file, for packages of another body than the embedded one")
     parser.add_argument("--pose-only", action="store_true", help="keep the poses where the body is another one")
+    parser.add_argument("--tokens", type=Path, metavar="TOKENS.npz",
+                        help="with --film and true motion as --boxes: write the network's tokens and the true poses, "
+                        "for training.motion.prior --tokens")  # fmt: skip
     parser.add_argument("--batch", type=int, default=16, help="people a call of the network (default 16)")
     parser.add_argument("--limit", type=int, help="only the first so many annotations")
     parser.add_argument("--allow-missing", action="store_true", help="empty rows for missing or broken pictures")
@@ -222,6 +233,10 @@ def _check_sources(args: argparse.Namespace) -> None:
     halves = [name for name, parts in kinds.items() if any(parts) and not all(parts)]
     if len(given) != 1 or halves:
         raise UsageError("give --images and --coco, or --film and --boxes, or --crops alone")
+    if args.tokens is not None:
+        if args.film is None:
+            raise UsageError("--tokens is for --film, with true motion as --boxes")
+        check_target(args.tokens, args.overwrite)
     for path in (args.film, args.boxes):
         if path is not None and not path.is_file():
             raise UsageError(f"{path}: no such file")
@@ -260,26 +275,32 @@ def run(args: argparse.Namespace) -> None:
         network: EstimatesBodies = estimator if body.name == estimator.body_name else PoseOnly(estimator)
         if body.name not in SURFACE_VERTICES:
             notes.append(f"the body {body.name!r} has no face and foot points: points_2d and points_3d stay empty")
+        width = estimator.token_width if args.tokens else 0
+        if args.tokens and not width:
+            raise UsageError(f"--tokens: {args.network} gives no token; an hmr package does, a preset does not")
+        truth = read_motion(args.boxes) if args.tokens else None
         _say(notes, args.quiet)
         meta: dict[str, Any] = {"kind": "labels", "focal": rule.describe()}
         if labels is not None:
             usable = sum(a.xyxy is not None and a.image_id in pictures for a in labels.annotations)
             with progress_bar(usable, args.quiet) as done:
                 unreadable: list[str] | None = [] if args.allow_missing else None
-                columns = predict_labels(network, body, labels, pictures, rule, args.batch, done, unreadable)
+                columns = predict_labels(network, body, labels, pictures, rule, args.batch, done, unreadable, width)
             notes += unreadable or []
             _say(unreadable or [], args.quiet)
             meta |= {"labels": args.coco.name, "info": labels.info}
         elif args.film is not None:
             boxes = read_boxes(args.boxes)
             with progress_bar(len(boxes.frame), args.quiet) as done:
-                columns, fps = predict_film(network, body, args.film, boxes, rule.camera, args.batch, done)
+                columns, fps = predict_film(network, body, args.film, boxes, rule.camera, args.batch, done, width)
             meta |= {"kind": KIND, "labels": args.boxes.name, "fps": fps}
+            if truth is not None:
+                write_tokens(args.tokens, columns, truth, fps, estimator.package.info.name)
         else:
             if not isinstance(estimator, Estimator):
                 raise UsageError("--crops holds HMR2.0's crops: give an hmr package; presets look at whole pictures")
             with progress_bar(_crop_count(args.crops, args.limit), args.quiet) as done:
-                columns = predict_crops(network, body, args.crops, args.limit, done)
+                columns = predict_crops(network, body, args.crops, args.limit, done, width)
             meta |= {"kind": "crops", "labels": str(args.crops.name), "focal": "true cameras of the crop set"}
         meta |= {
             "package": estimator.package.info.name,

@@ -19,6 +19,7 @@ from bodycast.hmr.body.coco_joints import coco_offsets, coco_points
 from bodycast.hmr.body.surface_joints import SURFACE_VERTICES, body_points
 from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
 from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
+from evaluation.predictions import TOKEN
 
 NEAR_M = 0.01
 
@@ -92,7 +93,8 @@ def write_estimates(
     body: BodyModel,
     intrinsics: Intrinsics,
 ) -> None:
-    """Put estimates, one per row, into the columns; skins them for joints and points."""
+    """Put estimates, one per row, into the columns (tokens too, where there is a column for them); skins them for
+    joints and points."""
     posed = pose_bodies(body, estimates, intrinsics)
     columns["valid"][rows] = True
     columns["score"][rows] = estimates.score
@@ -101,6 +103,8 @@ def write_estimates(
     columns["trans"][rows] = estimates.transl_m
     columns["joints_3d"][rows] = posed.joints
     columns["joints_2d"][rows] = posed.joints_px
+    if TOKEN in columns:
+        columns[TOKEN][rows] = estimates.token
     columns["focal_px"][rows] = intrinsics.focal_px
     columns["image_wh"][rows] = intrinsics.image_wh
     if body.name in SURFACE_VERTICES:

@@ -38,6 +38,8 @@ COLUMNS: dict[str, tuple[type, tuple[int, ...]]] = {
     "image_wh": (np.int32, (2,)),
 }
 """Column -> dtype and shape of one row; what motion.npz has too is as there."""
+TOKEN = "token"
+"""A further column (R, C) float32, where it was asked for: every person's token. It goes into a file of its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +75,14 @@ class Predictions:
         return len(self.annotation_id)
 
 
-def empty_columns(rows: int) -> dict[str, NDArray[Any]]:
-    """Columns of `rows` rows: numbers NaN, ids and flags 0, scores 0."""
+def empty_columns(rows: int, token_width: int = 0) -> dict[str, NDArray[Any]]:
+    """Columns of `rows` rows: numbers NaN, ids and flags 0, scores 0. token_width: 0 for no column of tokens."""
     columns: dict[str, NDArray[Any]] = {}
     for name, (dtype, shape) in COLUMNS.items():
         fill = np.nan if dtype is np.float32 and name not in ("score",) else 0
         columns[name] = np.full((rows, *shape), fill, dtype)
+    if token_width:
+        columns[TOKEN] = np.full((rows, token_width), np.nan, np.float32)
     return columns
 
 

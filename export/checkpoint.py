@@ -18,13 +18,15 @@ class CheckpointError(ValueError):
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """net: rebuilt, in eval mode, on the CPU. metrics: names with their unit. training: what it learned from."""
+    """net: rebuilt, in eval mode, on the CPU. metrics: names with their unit. training: what it learned from.
+    tokens_of: of a motion decoder, the package whose tokens it learned from."""
 
     net: nn.Module
     model: str
     arguments: dict[str, Any]
     metrics: dict[str, float]
     training: str
+    tokens_of: str = "none"
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -52,7 +54,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     net.load_state_dict(state["state_dict"])
     metrics = {key: float(value) for key, value in state.get("metrics", {}).items()}
     training = state.get("training", "") or "not recorded"
-    return Checkpoint(net.eval(), state["model"], dict(state["arguments"]), metrics, str(training))
+    tokens_of = str(state.get("tokens_of") or "none")
+    return Checkpoint(net.eval(), state["model"], dict(state["arguments"]), metrics, str(training), tokens_of)
 
 
 def _check_parts(state: object, path: Path) -> None:

@@ -56,6 +56,7 @@ class Words:
     metrics: Mapping[str, float] = field(default_factory=dict)
     recipe: LayerMergeRecipe | None = None
     masks: str = "none"
+    tokens_of: str = "none"
 
 
 @dataclass(frozen=True)
@@ -193,6 +194,7 @@ def _info(item: Exportable, words: Words, precision: str, shapes: Mapping[str, t
         training_data=words.training_data,
         metrics={},
         masks=words.masks,
+        tokens_of=words.tokens_of,
     )
 
 

@@ -123,6 +123,7 @@ def _words(given: argparse.Namespace, source: Source) -> Words:
         metrics=source.metrics,
         recipe=source.recipe,
         masks="silhouette" if given.with_mask else "none",
+        tokens_of=source.tokens_of,
     )
 
 

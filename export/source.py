@@ -28,6 +28,7 @@ class Source:
     """A network in eval mode on the CPU, and what its package has to say about it.
 
     model, arguments: what `hmr.networks.registry.build` takes. recipe: how its layers were merged, if they were.
+    tokens_of: of a motion decoder, the package whose tokens it learned from.
     orientation_frame, body, licence: defaults that the command line may change.
     """
 
@@ -40,6 +41,7 @@ class Source:
     body: str
     licence: str
     recipe: LayerMergeRecipe | None = None
+    tokens_of: str = "none"
 
 
 def open_source(
@@ -123,6 +125,7 @@ def _ours(path: Path) -> Source:
         orientation_frame="crop-ray",
         body="bodycast-adult",
         licence="Apache-2.0",
+        tokens_of=loaded.tokens_of,
     )
 
 

@@ -22,6 +22,8 @@ from bodycast.app.sinks.base import Sink
 from bodycast.app.sources.base import Source, SourceInfo
 from bodycast.app.sources.urls import public_url
 from bodycast.app.tracking.options import FollowOptions
+from bodycast.app.world.floor_fit import FloorKnown
+from bodycast.app.world.live import LiveWorld
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -111,7 +113,8 @@ def open_stages(
     opened.callback(estimator.close)
     body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
     lag_s = motion.lag if lag_s is None else lag_s
-    smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, body if motion.foot_lock else None)
+    feet, tokens = body if motion.foot_lock else None, (estimator.package.info.name, estimator.token_width)
+    smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, feet, tokens)
     opened.callback(smoother.close)
     # --engine is about the network; a detector package runs on whatever is quickest on the same device.
     detector = open_detector(config.people.detector, device=config.network.device)
@@ -125,6 +128,7 @@ def open_stages(
         estimator=PoseOnly(estimator) if notes else estimator,
         body=body,
         smoother=smoother,
+        world=LiveWorld(body, floor_known(config), floor=config.lens.floor != "none"),
         warnings=lambda: (*notes, *estimator.warnings, *source.warnings),
         remember=estimator.remember,
     )
@@ -148,6 +152,12 @@ def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
         source_frame_count=source.frame_count,
         image_wh=source.image_wh,
     )
+
+
+def floor_known(config: RunConfig) -> FloorKnown:
+    """What the user says of camera and floor."""
+    lens = config.lens
+    return FloorKnown(lens.camera_height, lens.floor == "level")
 
 
 def pipeline_options(config: RunConfig) -> PipelineOptions:

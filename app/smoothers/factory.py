@@ -13,7 +13,11 @@ SMOOTHER_NAMES: tuple[str, ...] = get_args(SmootherName)
 
 
 def open_smoother(
-    name: str, lag_s: float | None = None, offline: bool = False, foot_lock: BodyModel | None = None
+    name: str,
+    lag_s: float | None = None,
+    offline: bool = False,
+    foot_lock: BodyModel | None = None,
+    tokens: tuple[str, int] = ("none", 0),
 ) -> Smoother:
     """The smoother of that name.
 
@@ -21,6 +25,8 @@ def open_smoother(
         lag_s: how far the result may be behind, for a smoother that looks ahead; None: as it likes best.
         offline: nobody waits for the result: the diffusion smoother chooses a longer lag itself.
         foot_lock: the body whose feet the diffusion smoother keeps where they stand; None: it lets them slide.
+        tokens: the hmr package that gives per-person tokens, and their width, 0 for none. Where a decoder is installed
+            that learned from them, the diffusion smoother takes it; else the shipped one.
 
     Raises:
         UsageError: unknown name, or a lag that this smoother cannot use.
@@ -42,10 +48,11 @@ def open_smoother(
 
             return OneEuroSmoother()
         case "diffusion":
-            from bodycast.app.smoothers.diffusion.decoder import DecodedSmoother
+            from bodycast.app.smoothers.diffusion.decoder import DECODER, DecodedSmoother, token_decoder
             from bodycast.app.smoothers.diffusion.live import DEFAULT_LAG_S
 
             lag_s = DEFAULT_LAG_S if lag_s is None else lag_s
-            return DecodedSmoother(lag_s, offline=offline, foot_lock=foot_lock)
+            package = token_decoder(*tokens) or DECODER
+            return DecodedSmoother(lag_s, offline=offline, foot_lock=foot_lock, package=package)
         case _:
             assert_never(chosen)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bodycast.app.files.motion_file import read_motion, write_motion
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from evaluation import predict
 from evaluation.film import as_motion, read_boxes
 from evaluation.predictions import read_predictions
@@ -41,6 +42,29 @@ def test_rows_fit_the_truth(tmp_path: Path, repository: Path, capsys: pytest.Cap
     words = [tmp_path / "pred.npz", tmp_path / "truth.npz", "--images", demo / "demo.mp4", "--pictures", tmp_path / "p"]
     assert main([*map(str, words)]) == 0
     assert {path.name for path in (tmp_path / "p").iterdir()} == {f"{i}.jpg" for i in range(5)} | {"sheet.jpg"}
+
+
+def test_tokens_are_stored_beside_the_true_poses(
+    tmp_path: Path, repository: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    demo = repository / "assets" / "demo"
+    truth = read_motion(demo / "demo.npz")
+    few = truth.select(truth.frame < 3)
+    write_motion(tmp_path / "truth.npz", few)
+    tokens = tmp_path / "tokens.npz"
+    words = ["--film", str(demo / "demo.mp4"), "--boxes", str(tmp_path / "truth.npz"), *FLAGS, "--tokens", str(tokens)]
+    assert predict.main(["hmr-swin-t-s2-lite", *words, "--out", str(tmp_path / "pred.npz")]) == 0
+    with np.load(tokens) as stored:
+        assert stored["token"].shape[0] == len(few.frame) and stored["token"].std() > 0.01
+        np.testing.assert_allclose(axis_angle_to_matrix(few.poses.reshape(-1, 24, 3)), stored["pose"], atol=1e-6)
+        np.testing.assert_allclose(stored["time_s"], few.frame / few.fps)
+        assert str(stored["package"]) == "hmr-swin-t-s2-lite" and stored["person_id"].tolist() == few.person_id.tolist()
+    capsys.readouterr()
+    words[-1] = str(tmp_path / "other.npz")
+    assert predict.main(["fast", *words, "--out", str(tmp_path / "other-pred.npz")]) == 2
+    assert "fast gives no token; an hmr package does" in capsys.readouterr().err
+    assert predict.main(["fast", "--crops", "x", "--out", str(tmp_path / "p.npz"), "--tokens", "t.npz"]) == 2
+    assert "--tokens is for --film" in capsys.readouterr().err
 
 
 def test_a_track_gives_boxes_around_its_landmarks(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ al., ICCV 2019; keys `poses`, `trans`, `mocap_framerate`; their world has z up).
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.joints import MIRROR, Joint
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 from training.mocap.retarget import load_smpl_motion, plausible_frames
-from training.synthetic.poses import split_files
+from training.synthetic.poses import is_held_out
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -119,11 +120,35 @@ def at_rate(clip: MotionClip, fps: float) -> MotionClip:
     return resample(clip, np.arange(int(clip.duration_s * fps) + 1) / fps)
 
 
-def load_split(folder: Path, split: str, fps: float | None = None) -> list[MotionClip]:
-    """The clips of `train` or `test` in `folder`: CMU's by subject (training/synthetic/poses.py), AMASS's by the first
-    letters of the file name likewise. At `fps`, or at the rate of each file."""
+def motion_files(folders: Sequence[Path], split: str) -> list[Path]:
+    """The `.bvh`, `.bvh.gz` and AMASS `.npz` motions of `train` or `test` in folders and all below them.
+
+    CMU's are divided by subject (training/synthetic/poses.py), AMASS's by the first letters of the file name likewise;
+    where that holds out none, every sixteenth is. Raises ValueError where there is none.
+    """
+    if split not in ("train", "test"):
+        raise ValueError(f"split: expected train or test, got {split!r}")
+    files = sorted(path for folder in folders for path in folder.rglob("*") if _is_motion(path))
+    held_out = [path for path in files if is_held_out(path)] or files[15::16]
+    chosen = held_out if split == "test" else [path for path in files if path not in set(held_out)]
+    if not chosen:
+        raise ValueError(
+            f"no .bvh, .bvh.gz or AMASS .npz motion of the {split} split in {', '.join(map(str, folders))}"
+        )
+    return chosen
+
+
+def _is_motion(path: Path) -> bool:
+    # AMASS has the subjects' shapes beside their motions.
+    shape = path.name == "shape.npz" or path.name.endswith("_shape.npz")
+    return path.name.endswith((".bvh", ".bvh.gz", ".npz")) and not shape
+
+
+def load_split(folder: Path | Sequence[Path], split: str, fps: float | None = None) -> list[MotionClip]:
+    """The clips of a split (`motion_files`), at `fps`, or at the rate of each file."""
     body = BodyModel.load()
-    clips = [load_clip(path, body) for path in split_files(folder, split)]
+    folders = [folder] if isinstance(folder, Path) else list(folder)
+    clips = [load_clip(path, body) for path in motion_files(folders, split)]
     return clips if fps is None else [at_rate(clip, fps) for clip in clips]
 
 

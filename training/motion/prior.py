@@ -2,8 +2,9 @@
 
 The first part of the time trains the VAE on whole windows of motion (133 numbers a frame, normalised); then it is
 frozen, and the denoiser learns the latents' velocity under the estimates of an engine, drawn from the error model, in
-the same 133 numbers. Time reversal and warping augment as in the paper. In the end, where a recipe has a share for it,
-all that runs learns the motion itself, through the one step that is taken: not FastHMR's, which knows latents alone.
+the same 133 numbers; or, with --tokens, under an HMR network's tokens, as FastHMR's does. Time reversal and warping
+augment as in the paper. In the end, where a recipe has a share for it, all that runs learns the motion itself, through
+the one step that is taken: not FastHMR's, which knows latents alone.
 Writes NAME.pt (a checkpoint that `bodycast export package` takes), and log.jsonl with errors in mm.
 """
 
@@ -32,6 +33,7 @@ from training.core import Clock, Entry, JsonLog, Timer, load_checkpoint, save_ch
 from training.motion.error_model import ERROR_MODEL, ErrorModel
 from training.motion.pair_motions import PairMotions
 from training.motion.recipe import RECIPES, closed
+from training.motion.token_motions import TokenMotions
 from training.motion.windows import MotionWindows
 from training.optimiser import GroupedMuon
 
@@ -144,16 +146,24 @@ class PriorTraining:
     """Both phases of one recipe."""
 
     def __init__(
-        self, recipe: PriorRecipe, windows: MotionWindows, device: str = "cpu", pairs: PairMotions | None = None
+        self,
+        recipe: PriorRecipe,
+        windows: MotionWindows,
+        device: str = "cpu",
+        pairs: PairMotions | None = None,
+        tokens: TokenMotions | None = None,
     ) -> None:
-        self.recipe, self.windows, self.device, self.pairs = recipe, windows, device, pairs
+        """tokens: the conditions are a network's tokens, as FastHMR's, in place of estimates of the motion."""
+        self.recipe, self.windows, self.device, self.pairs, self.tokens = recipe, windows, device, pairs, tokens
         torch.manual_seed(recipe.seed)
         vae = MotionVae(**recipe.vae)
         if vae.dist_layer is not None:
             # Latents that begin nearly without noise carry motion from the first steps on.
             nn.init.constant_(vae.dist_layer.bias[vae.dim :], FIRST_LOG_VARIANCE)
-        sizes = {"latents": vae.latents, "dim": vae.dim, "condition_width": MOTION_FEATURES}
-        self.net = DiffusionDecoder(vae, Denoiser(**sizes, **recipe.denoiser), recipe.frames, motion_conditions=True)
+        self.condition_width = MOTION_FEATURES if tokens is None else tokens.width
+        sizes = {"latents": vae.latents, "dim": vae.dim, "condition_width": self.condition_width}
+        denoiser = Denoiser(**sizes, **recipe.denoiser)
+        self.net = DiffusionDecoder(vae, denoiser, recipe.frames, motion_conditions=tokens is None)
         if recipe.time_codes:
             begin_with_time_codes(self.net)
         self.net.to(device)
@@ -170,7 +180,10 @@ class PriorTraining:
         self.net.load_state_dict(state["state_dict"])
 
     def _draw(self, rng: np.random.Generator, rows: int) -> tuple[Tensor, Tensor]:
-        """Motion and estimates, each (rows, F, 133), not normalised."""
+        """Motion (rows, F, 133) and its conditions, estimates (rows, F, 133) or tokens; not normalised."""
+        if self.tokens is not None:
+            motion, token = self.tokens.draw(rng, rows)
+            return torch.from_numpy(motion).to(self.device), torch.from_numpy(token).to(self.device)
         real = 0 if self.pairs is None else round(self.recipe.pair_share * rows)
         both = [self.pairs.draw(rng, real)] if self.pairs is not None and real else []
         if real < rows:
@@ -232,7 +245,8 @@ class PriorTraining:
         t = torch.randint(0, self.net.schedule.steps, (len(z0),), device=self.device)
         t = torch.where(torch.rand(len(z0), device=self.device) < 0.5, self.net.schedule.steps - 1, t)
         z_t = self.net.schedule.add_noise(z0, noise, t)
-        found = self.net.denoiser(z_t, t, self._normalised(saw))
+        conditions = self._normalised(saw) if self.net.motion_conditions else saw
+        found = self.net.denoiser(z_t, t, conditions)
         return velocity_and_noise_loss(self.net.schedule, found, z0, noise, t)
 
     def answer_loss(self) -> Tensor:
@@ -244,30 +258,37 @@ class PriorTraining:
         return 10 * joints.norm(dim=-1).mean() + PACE_WEIGHT * pace.norm(dim=-1).mean() + twists.abs().mean()
 
     @torch.no_grad()
-    def score(self, windows: MotionWindows, pairs: PairMotions | None = None, rows: int = 32) -> dict[str, float]:
-        """Mean joint errors in mm on motion of `windows` and `pairs`: of the VAE, of the estimates, of the decoder."""
-        own = self.windows, self.pairs
-        self.windows, self.pairs = windows, pairs
+    def score(
+        self,
+        windows: MotionWindows,
+        pairs: PairMotions | None = None,
+        rows: int = 32,
+        tokens: TokenMotions | None = None,
+    ) -> dict[str, float]:
+        """Mean joint errors in mm on motion of `windows` and `pairs`, or of `tokens`: of the VAE, of the estimates
+        where the conditions are such, of the decoder."""
+        own = self.windows, self.pairs, self.tokens
+        self.windows, self.pairs, self.tokens = windows, pairs, tokens or self.tokens
         motion, saw = self._draw(np.random.default_rng(99), rows)
-        self.windows, self.pairs = own
+        self.windows, self.pairs, self.tokens = own
         self.net.eval()
         rebuilt, _ = self.net.vae(self._normalised(motion))
         found = {
             "vae_mm": rebuilt * self.net.motion_std + self.net.motion_mean,
-            "seen_mm": saw,
+            **({"seen_mm": saw} if self.net.motion_conditions else {}),
             "decoded_mm": self.net(saw),
         }
         self.net.train()
         return {name: joint_error_mm(value, motion) for name, value in found.items()}
 
     def checkpoint(self) -> dict[str, Any]:
-        """What the export reads: the decoder as it runs. Its conditions are motion vectors."""
+        """What the export reads: the decoder as it runs, and whose tokens are its conditions."""
         vae, denoiser = self.recipe.vae, self.recipe.denoiser
         arguments = {
             "frames": self.recipe.frames, "latents": vae["latents"], "dim": vae["dim"], "heads": vae["heads"],
-            "ff_width": vae["ff_width"], "condition_width": MOTION_FEATURES, "denoiser_layers": denoiser["layers"],
+            "ff_width": vae["ff_width"], "condition_width": self.condition_width, "denoiser_layers": denoiser["layers"],
             "vae_encoder_layers": vae["encoder_layers"], "vae_decoder_layers": vae["decoder_layers"],
-            "with_vae_encoder": True, "motion_conditions": True,
+            "with_vae_encoder": True, "motion_conditions": self.net.motion_conditions,
             "distribution_layer": self.net.vae.dist_layer is not None,
         }  # fmt: skip
         return {
@@ -275,6 +296,7 @@ class PriorTraining:
             "arguments": arguments,
             "state_dict": self.net.state_dict(),
             "training": f"recipe {self.recipe.name}, {self.steps} steps on {self.device}",
+            "tokens_of": "none" if self.tokens is None else self.tokens.tokens_of,
         }
 
 
@@ -289,9 +311,14 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m training.motion.prior", description=__doc__)
     parser.add_argument("--recipe", default="motion-prior-small", help="name in training/motion/recipes, or a .toml")
     parser.add_argument(
-        "--mocap", type=Path, required=True, metavar="CLIPS", help="folder of motion clips (.bvh, .bvh.gz, AMASS .npz)"
-    )
+        "--mocap", type=Path, nargs="+", required=True, metavar="CLIPS",
+        help="folders of motion clips, all below them included (.bvh, .bvh.gz, AMASS .npz)",
+    )  # fmt: skip
     parser.add_argument("--errors", type=Path, default=ERROR_MODEL)
+    parser.add_argument(
+        "--tokens", type=Path, nargs="+", metavar="TOKENS.npz",
+        help="condition the denoiser on these tokens (evaluation predict --tokens), as FastHMR, not on estimates",
+    )  # fmt: skip
     parser.add_argument("--pairs", type=Path, help="the denoiser also learns from these (training.motion.make_pairs)")
     parser.add_argument("--init", type=Path, help="go on from the weights of an earlier run")
     parser.add_argument("--out", type=Path, default=None, help="default: work/NAME")
@@ -310,7 +337,12 @@ def main(argv: list[str] | None = None) -> int:
         pairs, held_out = None, None
         if args.pairs is not None:
             pairs, held_out = (PairMotions.load(args.pairs, recipe.frames, RATE_HZ, held) for held in (False, True))
-        training = PriorTraining(recipe, train, args.device, pairs)
+        tokens, tokens_held_out = None, None
+        if args.tokens is not None:
+            if args.pairs is not None:
+                raise ValueError("--pairs are estimates, --tokens take their place: give one of them")
+            tokens, tokens_held_out = TokenMotions.load(args.tokens, recipe.frames, RATE_HZ).divided()
+        training = PriorTraining(recipe, train, args.device, pairs, tokens)
         if args.init is not None:
             training.start_from(args.init)
     except (ValueError, TypeError) as error:
@@ -329,7 +361,11 @@ def main(argv: list[str] | None = None) -> int:
             continue
 
         def check(name: str = name) -> None:
-            entry: Entry = {"phase": name, "steps": training.steps, **training.score(test, held_out)}
+            entry: Entry = {
+                "phase": name,
+                "steps": training.steps,
+                **training.score(test, held_out, tokens=tokens_held_out),
+            }
             log.add(entry)
             print(entry, flush=True)
             save_checkpoint(out / f"{recipe.name}.pt", training.checkpoint())

@@ -3,6 +3,7 @@ frame rates, with gaps and short histories."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -108,7 +109,7 @@ class MotionWindows:
 
     @staticmethod
     def load(
-        folder: Path,
+        folder: Path | Sequence[Path],
         split: str,
         errors: ErrorModel,
         ages_s: F64,
@@ -116,7 +117,7 @@ class MotionWindows:
         fast_share: float = 0.0,
         own_share: float = 0.0,
     ) -> MotionWindows:
-        """The clips of a split in `folder`."""
+        """The clips of a split in a folder or several."""
         return MotionWindows(load_split(folder, split), errors, ages_s, rates_hz, fast_share, own_share)
 
     def batch(self, rng: Rng, size: int, answers: int, strength: tuple[float, float]) -> WindowBatch:

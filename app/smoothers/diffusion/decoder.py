@@ -15,11 +15,12 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from bodycast.app.errors import RunError, UsageError
-from bodycast.app.model_packages import find_package
+from bodycast.app.model_packages import find_package, package_folders
 from bodycast.app.records import F32, F64, BodyEstimates
 from bodycast.app.smoothers.diffusion.foot_lock import FootLock
 from bodycast.app.smoothers.diffusion.frame_memory import HIDDEN_TRUST, MAX_GAP_S
@@ -32,7 +33,7 @@ from bodycast.app.smoothers.diffusion.live import (
     open_on_one_core,
 )
 from bodycast.engines.errors import EngineError
-from bodycast.engines.package import BATCH, ModelPackage, shape_text
+from bodycast.engines.package import BATCH, ModelPackage, read_metadata, shape_text
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.joints import ARM_JOINTS
 from bodycast.hmr.body.motion_vectors import POINTS, WIDTH, motion_vectors, poses_of_vectors
@@ -46,6 +47,9 @@ OFFLINE_LAG_S = 1.8
 """Two thirds of a window: what comes later adds little, and every frame that waits is a picture in memory."""
 
 HOP_S, OFFLINE_HOP_S = 0.1, 0.3
+SHIPPED_WINDOW_S = 80 / RATE_HZ
+"""Of the shipped decoder, to which the times between windows belong; FastHMR's of 243 frames is three times as long."""
+
 AT_ONCE = 5
 """So many people's windows are decoded after one frame; of more, those first who have waited longest."""
 
@@ -76,12 +80,13 @@ _ROUNDING_S = 1e-3
 @dataclass(slots=True)
 class _Seen:
     """One frame of one person: time, the pose (24,3,3) that was seen, None where it was not trusted, as a motion vector
-    (133,) too once a window needs it, and its live estimate: pose (24,3,3), betas (10,), translation (3,); until
-    that is there (`final`), one of an earlier frame."""
+    (133,) too once a window needs it, the network's token (C,), and its live estimate: pose (24,3,3), betas (10,),
+    translation (3,); until that is there (`final`), one of an earlier frame."""
 
     time_s: float
     pose: F32 | None
     live: tuple[F32, F32, F32]
+    token: F32
     motion: F32 | None = None
     final: bool = False
 
@@ -126,15 +131,18 @@ class DecodedSmoother:
         live_package: Path | str = PACKAGE,
     ) -> None:
         """lag_s: 0 (causal) to 0.5 s. offline: `OFFLINE_LAG_S` instead, and a third of the work. foot_lock: see
-        `DiffusionSmoother`. Packages: folders, or names of installed ones, of the decoder and the live smoother.
+        `DiffusionSmoother`. Packages: folders, or names of installed ones, of the decoder and the live smoother. A
+        decoder that reads `features` is FastHMR's own: it is conditioned on the tokens of the estimates.
 
         Raises: UsageError where a package cannot be used, or for a lag beyond what the live one was trained for.
         """
         opened = find_package(package, "smoother")
-        self._frames = _check(opened)
+        self._frames, self._token_width = _check(opened)
         self._window_s = (self._frames - 1) / RATE_HZ
         self._live_lag_s = LONGEST_LAG_S if offline else lag_s
         self._lag_s, self._hop_s = (OFFLINE_LAG_S, OFFLINE_HOP_S) if offline else (lag_s, HOP_S)
+        # A longer window costs more and changes less from one to the next.
+        self._hop_s *= max(1.0, self._window_s / SHIPPED_WINDOW_S)
         self._follow_s = FOLLOW_S if self._lag_s > 0 else FOLLOW_AT_ONCE_S
         self._offline = offline
         self._live = DiffusionSmoother(live_package, self._live_lag_s)
@@ -158,7 +166,8 @@ class DecodedSmoother:
 
     def describe(self) -> str:
         """For the HUD: the lag, and whom one-euro has for now."""
-        return f"diffusion, offline, {self._lag_s:g} s behind" if self._offline else self._live.describe()
+        own = f" by {self._engine.package.info.name}" if self._token_width else ""
+        return f"diffusion, offline, {self._lag_s:g} s behind{own}" if self._offline else self._live.describe() + own
 
     def reset(self) -> None:
         """See `Smoother.reset`."""
@@ -173,16 +182,20 @@ class DecodedSmoother:
         self._engine.close()
 
     def update(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
-        """See `Smoother.update`. `score` and `token` pass through. Raises: RunError where an engine fails."""
+        """See `Smoother.update`. `score` and `token` pass through. Raises: RunError where an engine fails, or the
+        estimates have not the tokens that the decoder reads."""
         live = self._live.update(estimates, time_s)
         ids: list[int] = estimates.id.tolist()
         if not ids:
             self._forget(time_s)
             return live
+        if self._token_width and estimates.token.shape[1] != self._token_width:
+            raise RunError(f"{self._engine.package.info.name}: expected tokens of {self._token_width} numbers")
         trusted = estimates.score / TRUSTED_SCORE >= HIDDEN_TRUST
         for row, person in enumerate(ids):
             body = live.pose[row], live.betas[row], live.transl_m[row]
-            self._remember(person, estimates.pose[row] if trusted[row] else None, body, time_s)
+            seen = estimates.pose[row] if trusted[row] else None
+            self._remember(person, _Seen(time_s, seen, body, estimates.token[row]))
         decoded = self._decode(ids, time_s)
         known = [self._people[person] for person in ids]
         frames = [one.due(time_s - self._lag_s) for one in known]
@@ -201,12 +214,13 @@ class DecodedSmoother:
             pose = self._feet.update(estimates.id, pose, betas, transl_m, time_s)
         return replace(live, pose=pose, betas=betas, transl_m=transl_m)
 
-    def _remember(self, person: int, pose: F32 | None, live: tuple[F32, F32, F32], time_s: float) -> None:
+    def _remember(self, person: int, new: _Seen) -> None:
         """One more frame, and the live estimate that came with it."""
+        time_s, live = new.time_s, new.live
         known = self._people.get(person)
         if known is None or not 0 <= time_s - known.frames[-1].time_s <= MAX_GAP_S:
             known = self._people[person] = _Person(time_s + LEAST_SEEN_S)
-        known.frames.append(_Seen(time_s, pose, live))
+        known.frames.append(new)
         about_s = time_s - self._live_lag_s + _ROUNDING_S
         # The live estimate belongs to the newest frame that is due; others, of a hurried camera, take the next one.
         for frame in reversed(known.frames):
@@ -231,9 +245,12 @@ class DecodedSmoother:
             for (frame, _), motion in zip(new, motion_vectors(np.stack([pose for _, pose in new])), strict=True):
                 frame.motion = motion
         at_s = time_s - self._window_s + np.arange(self._frames) / RATE_HZ
-        windows = np.stack([_motion_at(self._people[person].frames, at_s) for person in asked])
+        windows = np.stack([_at(self._people[person].frames, at_s, "motion") for person in asked])
+        conditions = {"estimates": windows}
+        if self._token_width:
+            conditions = {"features": np.stack([_at(self._people[person].frames, at_s, "token") for person in asked])}
         try:
-            found = self._engine.run({"estimates": windows})["motion"]
+            found = self._engine.run(conditions)["motion"]
         except EngineError as error:
             raise RunError(str(error)) from error
         if not np.isfinite(found).all():
@@ -290,25 +307,45 @@ def _shaking(window: F32) -> float:
     return turn_m**2 / (turn_m**2 + SHAKING_M**2)
 
 
-def _motion_at(frames: deque[_Seen], at_s: F64) -> F32:
-    """(F,133) at times (F,): linearly interpolated, the first and the last held."""
-    seen = [(frame.time_s, frame.motion) for frame in frames if frame.motion is not None]
-    times, motion = np.array([time_s for time_s, _ in seen]), np.stack([vector for _, vector in seen])
+def _at(frames: deque[_Seen], at_s: F64, what: Literal["motion", "token"]) -> F32:
+    """Motion vectors (F,133), or tokens (F,C), of the trusted frames at times (F,): linearly interpolated, the first
+    and the last held."""
+    seen = [frame for frame in frames if frame.motion is not None]
+    times = np.array([frame.time_s for frame in seen])
+    values = np.stack([np.asarray(getattr(frame, what), np.float32) for frame in seen])
     at = np.clip(at_s, times[0], times[-1])
     high = np.clip(np.searchsorted(times, at, side="right"), 1, max(len(times) - 1, 1))
     if len(times) == 1:
-        return np.repeat(motion, len(at_s), axis=0)
+        return np.repeat(values, len(at_s), axis=0)
     span = times[high] - times[high - 1]
     share = ((at - times[high - 1]) / np.maximum(span, 1e-9)).astype(np.float32)[:, None]
-    return (motion[high - 1] + share * (motion[high] - motion[high - 1])).astype(np.float32)
+    return (values[high - 1] + share * (values[high] - values[high - 1])).astype(np.float32)
 
 
-def _check(package: ModelPackage) -> int:
-    """Frames of the window, after checking that the graph is one of this kind."""
+def token_decoder(tokens_of: str, width: int) -> Path | None:
+    """The folder of the first installed decoder that learned from this hmr package's tokens (N,width); None: there is
+    none. Raises: UsageError for a damaged package."""
+    if not width:
+        return None
+    for folder in package_folders("smoother"):
+        info = read_metadata(folder)[0]
+        features = next((spec for spec in info.inputs if spec.name == "features"), None)
+        if features is not None and info.tokens_of == tokens_of and features.shape[2:] == (width,):
+            return folder
+    return None
+
+
+def _check(package: ModelPackage) -> tuple[int, int]:
+    """Frames of the window, and the width of the tokens that it reads, 0 for estimates of the motion; after checking
+    that the graph is one of this kind."""
     info = package.info
-    for side, specs, name in (("input", info.inputs, "estimates"), ("output", info.outputs, "motion")):
+    tokens = any(spec.name == "features" for spec in info.inputs)
+    sides = (("input", info.inputs, "features" if tokens else "estimates"), ("output", info.outputs, "motion"))
+    for side, specs, name in sides:
         spec = next((spec for spec in specs if spec.name == name), None)
-        if spec is None or len(spec.shape) != 3 or spec.shape[0] != BATCH or spec.shape[2] != WIDTH:
+        wide = spec is not None and len(spec.shape) == 3 and spec.shape[2] == WIDTH
+        if spec is None or len(spec.shape) != 3 or spec.shape[0] != BATCH or not (wide or name == "features"):
             expected = shape_text((BATCH, "frames", WIDTH))
             raise UsageError(f"{package.folder}: a motion decoder has the {side} {name} {expected}, this one {spec}")
-    return int(info.input("estimates").shape[1])
+    shape = info.input("features" if tokens else "estimates").shape
+    return int(shape[1]), int(shape[2]) if tokens else 0
