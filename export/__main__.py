@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
         "YOLO-seg or another network that cuts people out, to a model package",
     ),
     "parity": ("parity_command", "how far a package is from torch, in millimetres, and how fast it is"),
+    "merge-layers": ("merge_layers_command", "which layers of a network can be merged (ECLM), by frames of people"),
     "weights": ("weights_command", "a package's weights back to a checkpoint, to train further from"),
     "tensorrt": (
         "tensorrt_command",

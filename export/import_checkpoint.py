@@ -114,7 +114,7 @@ def import_checkpoint(
     if whole != model:
         raise ValueError(f"published weights are those of the whole network: --as {whole} --eclm N --tokens fasthmr")
     say(f"{path.name}: {model}")
-    source = _opened(path, model, layout, arguments)
+    source = open_published(path, model, layout, arguments)
     if merging and not isinstance(source.net, HmrNet):
         raise ValueError(f"merging is for networks that recover bodies, {model} is none")
     cost = None
@@ -148,7 +148,7 @@ def parity_line(report: ParityReport) -> str:
     return f"parity: worst row {said} {unit} from {report.reference} ({measure}, allowed {report.tolerance[measure]:g})"
 
 
-def _opened(path: Path, model: str, layout: str | None, arguments: Mapping[str, Any] | None) -> Source:
+def open_published(path: Path, model: str, layout: str | None, arguments: Mapping[str, Any] | None) -> Source:
     """The network with the file's weights, by the first of its layouts that fits."""
     layouts = (layout,) if layout is not None else checkpoints.layouts_of(model)
     if not layouts:
