@@ -246,8 +246,12 @@ def _check_sources(args: argparse.Namespace) -> None:
         raise UsageError("--crops brings its own cameras: leave --focal-px and --fov-deg out")
 
 
-def run_config(args: argparse.Namespace) -> RunConfig:
-    """The program's configuration that finds bodies with these networks. Raises: UsageError."""
+def run_config(args: argparse.Namespace, protocol: bool = False) -> RunConfig:
+    """The program's configuration that finds bodies with these networks. protocol: the boxes are those of a paper's
+    protocol, which knows no test-time augmentation: a preset's flip test counts only where it is asked for.
+
+    Raises: UsageError.
+    """
     config = preset_defaults(args.network if args.network in PRESETS else RunConfig().preset)
     network = replace(config.network, engine=args.engine, device=args.device)
     if args.network not in PRESETS:
@@ -256,8 +260,8 @@ def run_config(args: argparse.Namespace) -> RunConfig:
             raise UsageError(f"{args.network} is a package for {package.info.task}, expected one for hmr or pose")
         names = ("none", args.network) if package.info.task == "pose" else (args.network, "none")
         network = replace(network, model=names[0], keypoints=names[1])
-    if args.flip_test is not None:
-        network = replace(network, flip_test=args.flip_test)
+    if args.flip_test is not None or protocol:
+        network = replace(network, flip_test=bool(args.flip_test))
     if args.refine_keypoints is not None:
         network = replace(network, refine_keypoints=args.refine_keypoints)
     return replace(config, network=network)
@@ -269,7 +273,11 @@ def run(args: argparse.Namespace) -> None:
     check_target(args.out, args.overwrite)
     rule = CameraRule(args.focal_px, args.fov_deg)
     labels, pictures, notes = _labels(args) if args.coco is not None else (None, {}, [])
-    estimator = open_estimator(run_config(args), args.threads)
+    protocol = labels is not None and "protocol" in labels.info
+    if protocol:
+        augmented = "the flip test, as asked for" if args.flip_test else "none"
+        notes.append(f"boxes of protocol {labels.info['protocol']}: test-time augmentation: {augmented}")
+    estimator = open_estimator(run_config(args, protocol), args.threads, look_turned=not protocol)
     try:
         body = load_body(args.body, estimator.body_name, args.pose_only)
         network: EstimatesBodies = estimator if body.name == estimator.body_name else PoseOnly(estimator)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
 from bodycast.hmr.networks.decoders.smpl_transformer import camera_box_information
 from bodycast.hmr.networks.heads import cliff_regressor
 from bodycast.hmr.networks.hmr_net import HmrNet
@@ -23,12 +22,11 @@ def box_information(net: HmrNet, batch: Batch) -> Tensor | None:
 
 
 def person_mask(net: HmrNet, batch: Batch) -> Tensor | None:
-    """(B,rows,columns) on the token grid: any pixel of the person in the patch (Mask-ToMe), or None where the network
-    merges no tokens. A crop without a labelled person protects nothing. A network with a query a joint learns as it
-    runs in the program, which has no masks."""
-    if not net.takes_mask or isinstance(net.smpl_head, JointQueryDecoder):
+    """(B,h,w) where the person is, at the images' size as the program gives it (Mask-ToMe), or None where the network
+    merges no tokens. A crop without a labelled person protects nothing."""
+    if not net.takes_mask:
         return None
-    return F.adaptive_max_pool2d((batch.parts > 0).float(), net.encoder.grid_hw)
+    return F.interpolate((batch.parts > 0).float().unsqueeze(1), net.image_hw, mode="nearest")[:, 0]
 
 
 def run_network(net: nn.Module, batch: Batch):

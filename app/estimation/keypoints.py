@@ -40,14 +40,16 @@ class KeypointNetwork(CropNetwork):
         *,
         threads: int | None = None,
         flip_test: bool = False,
+        look_turned: bool = True,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one. flip_test: estimate every crop's mirror
-        image too and give the mean, at twice the cost.
+        image too and give the mean, at twice the cost. look_turned: look at crops that it is unsure of turned as well.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
         super().__init__(package_dir, "pose", _check_pose, engine, device, threads, flip_test)
         self._rows = list(COCO_OF[self.package.info.joint_set])
+        self._look_turned = look_turned
 
     def crop(self, frame: Frame, tracks: Tracks) -> CropBatch:
         """Padded crops (N, h, w, 3) uint8 RGB of all tracks, black where others may stand."""
@@ -70,7 +72,7 @@ class KeypointNetwork(CropNetwork):
             back[..., 0] -= 1 / self._input_hw[0]
             at = _mean_keypoints(at, back)
         unsure = np.flatnonzero(surest(at) < UNSURE)
-        if len(unsure):
+        if self._look_turned and len(unsure):
             at = at.copy()
             at[unsure] = self._turned(pixels[unsure], at[unsure])
         return at

@@ -248,8 +248,10 @@ def pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
     return (f"--pose-only: shapes of {network_body!r} mean nothing on {body!r}; everybody has the average shape",)
 
 
-def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator | FusedEstimator:
-    """The networks of a run, opened. Raises: UsageError."""
+def open_estimator(
+    config: RunConfig, threads: int | None = None, look_turned: bool = True
+) -> Estimator | FusedEstimator:
+    """The networks of a run, opened. look_turned: see `KeypointNetwork`. Raises: UsageError."""
     from bodycast.app.estimation.estimator import Estimator
 
     network = config.network
@@ -272,7 +274,12 @@ def open_estimator(config: RunConfig, threads: int | None = None) -> Estimator |
     with ExitStack() as opened:
         engine, device = network.engine, network.device
         seen = KeypointNetwork(
-            keypoint_package(keypoints), engine, device, threads=threads, flip_test=network.flip_test
+            keypoint_package(keypoints),
+            engine,
+            device,
+            threads=threads,
+            flip_test=network.flip_test,
+            look_turned=look_turned,
         )
         opened.callback(seen.close)
         hmr = None

@@ -14,13 +14,15 @@ import pytest
 from PIL import Image
 
 from bodycast.app.commands.run import parse_run
+from bodycast.app.estimation.keypoints import KeypointNetwork
 from bodycast.app.pipeline.build import open_estimator
 from bodycast.app.pipeline.inference import pose_bodies
 from bodycast.app.records import Frame, Tracks
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
-from evaluation.predict import main
+from evaluation.predict import _parser, main, run_config
 from evaluation.predictions import read_predictions
+from tests.tiny_packages import pose_package
 
 PACKAGE = "hmr-swin-t-s2-lite"
 FLAGS = ["--engine", "onnxruntime", "--device", "cpu", "--threads", "1", "--quiet"]
@@ -234,3 +236,31 @@ def test_no_torch_is_loaded(tmp_path: Path, repository: Path) -> None:
         [sys.executable, "-c", code, *words, *FLAGS], cwd=repository, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_a_papers_protocol_knows_no_test_time_augmentation_but_what_is_asked_for() -> None:
+    words = ["balanced", "--images", "x", "--coco", "x.json", "--out", "p.npz"]
+    plain, asked = (_parser().parse_args([*words, *more]) for more in ([], ["--flip-test"]))
+    assert run_config(plain).network.flip_test
+    assert not run_config(plain, protocol=True).network.flip_test
+    assert run_config(asked, protocol=True).network.flip_test
+
+
+def test_unsure_crops_are_looked_at_turned_only_where_that_is_wanted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = pose_package(tmp_path / "pose", np.full((17, 3), 0.2), side=64).folder
+    crops = np.zeros((1, 64, 64, 3), np.uint8)
+    for turned in (True, False):
+        network = KeypointNetwork(package, "onnxruntime", "cpu", look_turned=turned)
+        looks: list[int] = []
+        run = network.engine.run
+
+        def counted(inputs: dict[str, np.ndarray], run=run, looks=looks) -> dict[str, np.ndarray]:
+            looks.append(len(inputs["crops"]))
+            return run(inputs)
+
+        monkeypatch.setattr(network.engine, "run", counted)
+        network.look(crops)
+        network.close()
+        assert looks == ([1, 3] if turned else [1])
