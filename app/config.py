@@ -123,7 +123,7 @@ class MotionConfig:
 
 @dataclass(frozen=True)
 class LensConfig:
-    """What is known about the camera's lens; it decides how far away people stand."""
+    """What is known about the camera and the floor; it decides how far away people stand."""
 
     focal_px: Annotated[float | None, LEFT_OUT] = None
     """Focal length in pixels of the source; where left out, the diagonal of its pictures."""
@@ -131,7 +131,21 @@ class LensConfig:
     fov_deg: Annotated[float | None, LEFT_OUT] = None
     """Field of view along the diagonal, in degrees; instead of --focal-px."""
 
+    floor: Literal["auto", "level", "none"] = "auto"
+    """What people stand on: auto, found from their feet; level: the same, and the camera looks straight ahead; none:
+    there is no floor, though feet that touch something still hold."""
+
+    camera_height: Annotated[float | None, LEFT_OUT] = None
+    """Height of the camera above the floor, in metres; where left out, people's sizes decide."""
+
+    person_height: Annotated[float | None, LEFT_OUT] = None
+    """Height of everybody in the picture, in metres; where left out, the network and --camera-height decide."""
+
     def __post_init__(self) -> None:
+        if self.camera_height is not None:
+            require_range("camera-height", self.camera_height, 0.05, 100)
+        if self.person_height is not None:
+            require_range("person-height", self.person_height, 0.5, 2.5)
         if self.focal_px is not None and self.fov_deg is not None:
             raise UsageError("--focal-px and --fov-deg say the same thing: give one of them")
         if self.focal_px is not None:

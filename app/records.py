@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.app.world.ground import LEVEL
 from bodycast.hmr.geometry.arrays import F32, F64, I32, U8
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.crop import CropTransform
@@ -250,6 +251,30 @@ class PosedBodies:
 
 
 @dataclass(frozen=True, slots=True)
+class FrameWorld:
+    """`contacts` (N,4) float32 probabilities: left heel, left toe, right heel, right toe. `floor` (4,) float64: n.x + d
+    is a camera-frame point's height, m; NaN: none. `camera_to_world` (4,4) float64; NaN: not known. `turn` (3,3)
+    float64: this frame's camera frame -> the first one's; NaN: the camera moves, and how is not known.
+    """
+
+    contacts: F32
+    floor: F64
+    camera_to_world: F64
+    turn: F64 = field(default_factory=lambda: np.eye(3))
+
+    def __post_init__(self) -> None:
+        check_array("FrameWorld.turn", self.turn, (3, 3), np.float64)
+        check_array("FrameWorld.contacts", self.contacts, (None, 4), np.float32)
+        check_array("FrameWorld.floor", self.floor, (4,), np.float64)
+        check_array("FrameWorld.camera_to_world", self.camera_to_world, (4, 4), np.float64)
+
+    @staticmethod
+    def unknown(people: int) -> FrameWorld:
+        """No floor: a level camera at the origin of the world, feet not judged."""
+        return FrameWorld(np.full((people, 4), np.nan, np.float32), np.full(4, np.nan), LEVEL.copy())
+
+
+@dataclass(frozen=True, slots=True)
 class FrameResult:
     """A frame and its people, from the estimator to the sinks: each stage gives a new one with what it adds.
 
@@ -257,7 +282,8 @@ class FrameResult:
     `estimates.id` are track keys and tentative tracks are among the rows; from there on they are the ids that users
     see. The smoother replaces `estimates` and `bodies`. `overlay` (H,W,3) uint8 BGR is the frame's picture, from the
     drawing on with meshes. `dropped`: frames that were dropped so far, known at the drawing. `stage_s`: seconds per
-    stage, by name; all records of a frame share it.
+    stage, by name; all records of a frame share it. `world`: where the people stand, once that is known; `smoothed`:
+    the same people before they were put there.
     """
 
     frame: Frame
@@ -268,6 +294,8 @@ class FrameResult:
     overlay: U8
     dropped: int = 0
     stage_s: dict[str, float] = field(default_factory=dict[str, float])
+    world: FrameWorld | None = None
+    smoothed: BodyEstimates | None = None
 
     def __post_init__(self) -> None:
         check_array("FrameResult.xyxy", self.xyxy, (len(self.estimates), 4), np.float32)

@@ -7,7 +7,7 @@ defaults opens it.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import cast
 
@@ -18,8 +18,9 @@ from bodycast.app.errors import UsageError
 from bodycast.app.files.npz_file import read_arrays
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.records import F32, F64, I32, check_array
+from bodycast.app.world.ground import LEVEL
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 TABLE: dict[str, tuple[type, tuple[int, ...]]] = {
     "frame": (np.int32, ()),
@@ -32,10 +33,22 @@ TABLE: dict[str, tuple[type, tuple[int, ...]]] = {
     "trans": (np.float32, (3,)),
     "joints_3d": (np.float32, (24, 3)),
     "joints_2d": (np.float32, (24, 2)),
+    "keypoints_2d": (np.float32, (17, 3)),
+    "contacts": (np.float32, (4,)),
+    "joints_world": (np.float32, (24, 3)),
+    "trans_world": (np.float32, (3,)),
+    "root_orient_world": (np.float32, (3,)),
 }
 """Column name -> dtype and shape of one row."""
 
+SINCE_SCHEMA_2 = ("keypoints_2d", "contacts", "joints_world", "trans_world", "root_orient_world")
+"""Columns that files of schema 1 lack; NaN when one of those is read."""
+
 CLIP_KEYS = ("focal_px", "image_wh", "fps", "meta")
+CLIP_KEYS_2 = ("floor", "camera_to_world")
+
+NO_FLOOR: F64 = np.full(4, np.nan)
+MAY_BE_NAN = ("joints_2d", *SINCE_SCHEMA_2)
 
 ROW = np.dtype([(name, dtype, shape) for name, (dtype, shape) in TABLE.items()])
 """One row as a numpy record, for collecting rows."""
@@ -62,8 +75,16 @@ class Motion:
     `frame` (R,) int32 index in the source; `time_s` (R,) float64; `person_id` (R,) int32 from 1; `bbox_xyxy` (R,4)
     float32 px; `score` (R,) float32 0..1; `poses` (R,72) float32 axis-angle, root first, SMPL order; `betas` (R,10)
     float32; `trans` (R,3) float32 SMPL translation, camera frame, m; `joints_3d` (R,24,3) float32 camera frame, m;
-    `joints_2d` (R,24,2) float32 px, NaN for a joint behind the camera. `focal_px`, `image_wh` and `fps` hold for the
-    clip; 0 where no frame came.
+    `joints_2d` (R,24,2) float32 px, NaN for a joint behind the camera; `keypoints_2d` (R,17,3) float32 px and
+    confidence of COCO's keypoints as the network saw them, NaN where it sees none.
+
+    World frame, y up, right-handed, m, floor at 0 (app/world/ground.py), NaN where there is none: `joints_world`
+    (R,24,3), `trans_world` (R,3), `root_orient_world` (R,3) axis-angle, all float32. `contacts` (R,4) float32
+    probability that left heel, left toe, right heel, right toe touch what carries them. `floor` (4,) float64: n.x + d
+    is the height of a camera-frame point; NaN: no floor. `camera_to_world` (4,4) float64, of the first frame where the
+    camera moves.
+
+    `focal_px`, `image_wh` and `fps` hold for the clip; 0 where no frame came.
     """
 
     frame: I32
@@ -76,18 +97,29 @@ class Motion:
     trans: F32
     joints_3d: F32
     joints_2d: F32
+    keypoints_2d: F32
+    contacts: F32
+    joints_world: F32
+    trans_world: F32
+    root_orient_world: F32
     focal_px: float
     image_wh: tuple[int, int]
     fps: float
     meta: MotionMeta
+    floor: F64 = field(default_factory=NO_FLOOR.copy)
+    camera_to_world: F64 = field(default_factory=LEVEL.copy)
 
     def __post_init__(self) -> None:
         rows = len(self.frame)
         for name, (dtype, shape) in TABLE.items():
             column = cast("NDArray[np.generic]", getattr(self, name))
             check_array(f"Motion.{name}", column, (rows, *shape), dtype)
-            if name != "joints_2d" and not np.isfinite(cast("F64", column)).all():
+            if name not in MAY_BE_NAN and not np.isfinite(cast("F64", column)).all():
                 raise ValueError(f"Motion.{name}: holds values that are not finite (NaN or infinity)")
+        check_array("Motion.floor", self.floor, (4,), np.float64)
+        check_array("Motion.camera_to_world", self.camera_to_world, (4, 4), np.float64)
+        if not np.isfinite(self.camera_to_world).all():
+            raise ValueError("Motion.camera_to_world: holds values that are not finite (NaN or infinity)")
         if rows and (self.frame.min() < 0 or self.person_id.min() < 1):
             raise ValueError("Motion: expected frames from 0 and person ids from 1")
         if rows and (self.focal_px <= 0 or self.fps <= 0 or min(self.image_wh) <= 0):
@@ -104,6 +136,11 @@ class Motion:
         return len(self.frame)
 
     @property
+    def has_world(self) -> bool:
+        """Whether world coordinates are known for every row."""
+        return bool(np.isfinite(self.joints_world).all())
+
+    @property
     def person_ids(self) -> list[int]:
         """Ids that occur, ascending."""
         return [int(person) for person in np.unique(self.person_id)]
@@ -115,7 +152,11 @@ class Motion:
     def select(self, rows: NDArray[np.bool_]) -> Motion:
         """The given rows; the clip's facts stay."""
         table = self.table[rows]
-        return motion_from_rows(table, self.focal_px, self.image_wh, self.fps, self.meta)
+        return replace(
+            motion_from_rows(table, self.focal_px, self.image_wh, self.fps, self.meta),
+            floor=self.floor,
+            camera_to_world=self.camera_to_world,
+        )
 
     def to_smplx(self, person_id: int | None = None) -> dict[str, F32]:
         """The arguments of an smplx SMPL layer for one person's F frames: `global_orient` (F,3), `body_pose` (F,69)
@@ -162,6 +203,7 @@ def write_motion(path: Path, motion: Motion) -> None:
     content["focal_px"] = np.array(motion.focal_px, np.float32)
     content["image_wh"] = np.array(motion.image_wh, np.int32)
     content["fps"] = np.array(motion.fps, np.float64)
+    content["floor"], content["camera_to_world"] = motion.floor, motion.camera_to_world
     content["meta"] = np.array(json.dumps(asdict(motion.meta)))
     write_whole(path, lambda stream: np.savez(stream, allow_pickle=False, **content))
 
@@ -172,7 +214,9 @@ def read_motion(path: str | Path) -> Motion:
     Raises: UsageError, one line that names the key at fault, for a missing file, another kind of file, a missing or
     misshapen column, or a schema that this version does not know.
     """
-    content = read_arrays(Path(path), (*TABLE, *CLIP_KEYS), "motion", "give a run's motion.npz")
+    first = [name for name in TABLE if name not in SINCE_SCHEMA_2]
+    later = (*SINCE_SCHEMA_2, *CLIP_KEYS_2)
+    content = read_arrays(Path(path), (*first, *CLIP_KEYS), "motion", "give a run's motion.npz", later)
     try:
         return _from_content(content)
     except (ValueError, TypeError) as error:
@@ -186,12 +230,24 @@ def _from_content(content: dict[str, NDArray[np.generic]]) -> Motion:
             raise ValueError(f"{key}: expected one number, got shape {content[key].shape}")
     check_array("image_wh", content["image_wh"], (2,), np.int32)
     width, height = content["image_wh"].tolist()
+    meta = _parse_meta(str(content["meta"]))
+    if meta.schema_version == 1:
+        rows = len(content["frame"])
+        for name in SINCE_SCHEMA_2:
+            content[name] = np.full((rows, *TABLE[name][1]), np.nan, np.float32)
+        content["floor"], content["camera_to_world"] = NO_FLOOR.copy(), LEVEL.copy()
+        meta = replace(meta, schema_version=SCHEMA_VERSION)
+    missing = [name for name in (*SINCE_SCHEMA_2, *CLIP_KEYS_2) if name not in content]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} missing")
     return Motion(
         **{name: content[name] for name in TABLE},  # pyright: ignore[reportArgumentType]  checked by Motion itself
         focal_px=float(content["focal_px"].item()),
         image_wh=(width, height),
         fps=float(content["fps"].item()),
-        meta=_parse_meta(str(content["meta"])),
+        meta=meta,
+        floor=cast("F64", content["floor"]),
+        camera_to_world=cast("F64", content["camera_to_world"]),
     )
 
 
@@ -201,9 +257,9 @@ def _parse_meta(text: str) -> MotionMeta:
         raise ValueError(f"meta: expected a JSON object, got {type(parsed).__name__}")
     values = cast("dict[str, object]", parsed)
     version = values.get("schema_version")
-    if version != SCHEMA_VERSION:
-        raise ValueError(f"meta: expected schema version {SCHEMA_VERSION}, got {version}")
-    known = {field.name for field in fields(MotionMeta)}
+    if version not in range(1, SCHEMA_VERSION + 1):
+        raise ValueError(f"meta: expected schema version 1 to {SCHEMA_VERSION}, got {version}")
+    known = {entry.name for entry in fields(MotionMeta)}
     if set(values) != known:
         raise ValueError(f"meta: expected the keys {sorted(known)}, got {sorted(values)}")
     kinds: dict[str, type | tuple[type, ...]] = {"lag_s": (int, float), "frame_count": int, "schema_version": int}

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from bodycast.app.errors import UsageError
 
 
-def read_arrays(path: Path, names: Iterable[str], kind: str, way_out: str) -> dict[str, NDArray[np.generic]]:
-    """The arrays called `names` of an archive that is to be a `kind` file ("motion").
+def read_arrays(
+    path: Path, names: Iterable[str], kind: str, way_out: str, optional: Iterable[str] = ()
+) -> dict[str, NDArray[np.generic]]:
+    """The arrays called `names` of an archive that is to be a `kind` file ("motion"), and those of `optional` that it
+    has.
 
     Raises: UsageError, which ends in `way_out`, for a missing file, another kind of file, or a missing array.
     """
@@ -27,6 +30,7 @@ def read_arrays(path: Path, names: Iterable[str], kind: str, way_out: str) -> di
             missing = [name for name in names if name not in archive.files]
             if missing:
                 raise UsageError(f"{path}: not a {kind} file, {', '.join(missing)} missing; {way_out}")
-            return {name: archive[name] for name in names}
+            there = [name for name in optional if name in archive.files]
+            return {name: archive[name] for name in (*names, *there)}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         raise UsageError(f"{path}: not a readable {kind} file ({error}); {way_out}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -24,6 +25,8 @@ from bodycast.app.sources.urls import public_url
 from bodycast.app.tracking.options import FollowOptions
 from bodycast.app.world.floor_fit import FloorKnown
 from bodycast.app.world.live import LiveWorld
+from bodycast.app.world.offline import place_motion
+from bodycast.app.world.options import WorldOptions
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -64,7 +67,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         parts = _parts_report(source.info, opened_stages)
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
-        sinks = _SinkMaker(report, config, source, parts)
+        sinks = _SinkMaker(report, config, source, parts, opened_stages.body)
         looked_at = config.results.window or (output is not None and config.results.renderer != "none")
         stages = replace(
             opened_stages.stages,
@@ -120,6 +123,7 @@ def open_stages(
     detector = open_detector(config.people.detector, device=config.network.device)
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
+    world = LiveWorld(body, world_options(config))
     stages = Stages(
         source=source,
         detector=detector,
@@ -128,8 +132,8 @@ def open_stages(
         estimator=PoseOnly(estimator) if notes else estimator,
         body=body,
         smoother=smoother,
-        world=LiveWorld(body, floor_known(config), floor=config.lens.floor != "none"),
-        warnings=lambda: (*notes, *estimator.warnings, *source.warnings),
+        world=world,
+        warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *world.warnings),
         remember=estimator.remember,
     )
     return OpenedStages(stages, estimator, body)
@@ -154,10 +158,15 @@ def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
     )
 
 
-def floor_known(config: RunConfig) -> FloorKnown:
-    """What the user says of camera and floor."""
+def world_options(config: RunConfig) -> WorldOptions:
+    """What the user says of camera, floor and people."""
     lens = config.lens
-    return FloorKnown(lens.camera_height, lens.floor == "level")
+    return WorldOptions(
+        floor=lens.floor != "none",
+        known=FloorKnown(lens.camera_height, lens.floor == "level"),
+        person_height_m=lens.person_height,
+        hold_feet=config.motion.foot_lock,
+    )
 
 
 def pipeline_options(config: RunConfig) -> PipelineOptions:
@@ -342,11 +351,14 @@ def _window_maker() -> MakesWindow:
 class _SinkMaker:
     """Makes the folder and the files' sinks, when the pipeline asks for them."""
 
-    def __init__(self, report: ReportFile, config: RunConfig, source: ThreadedSource, parts: PartsReport) -> None:
+    def __init__(
+        self, report: ReportFile, config: RunConfig, source: ThreadedSource, parts: PartsReport, body: BodyModel
+    ) -> None:
         self._report = report
         self._config = config
         self._source = source
         self._parts = parts
+        self._finish = partial(place_motion, body=body, options=world_options(config))
         self._warnings: list[Sequence[str]] = []
 
     def warnings(self) -> list[str]:
@@ -375,7 +387,9 @@ class _SinkMaker:
             lag_s=self._parts.lag_s,
             source=self._parts.source,
         )
-        sinks: list[Sink] = [MotionSink(folder / MOTION_FILE, meta, fps)]
+        # What comes live is kept as it was sent; a file's motion is worked out once more with its future known.
+        finish = None if self._parts.source_live else self._finish
+        sinks: list[Sink] = [MotionSink(folder / MOTION_FILE, meta, fps, finish=finish)]
         if self._config.results.renderer != "none":
             video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
             self._warnings.append(video.warnings)

@@ -36,7 +36,7 @@ class Inference:
         self._cuts = SceneCutDetector()
         live = stages.source.info.live
         self._backfill = Backfill(self._look_at, options.follow, 0.0 if live else options.backfill_s)
-        self._smoothing = SmoothingStage(stages.smoother, self._pose)
+        self._smoothing = SmoothingStage(stages.smoother, self._pose, stages.world)
         self._shot_began_s = -math.inf
         # Last, because it may start a thread.
         self._detection: DetectionRunner = (

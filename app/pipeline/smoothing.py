@@ -19,6 +19,7 @@ from bodycast.app.pipeline.timing import timed
 from bodycast.app.records import BodyEstimates, FrameResult, PosedBodies
 from bodycast.app.smoothers.base import Smoother
 from bodycast.app.smoothers.interpolation import interpolate_bodies
+from bodycast.app.world.frame_world import PlacesPeople
 from bodycast.hmr.geometry.camera import Intrinsics
 
 _ROUNDING_S = 1e-3
@@ -31,9 +32,11 @@ PosesEstimates = Callable[[BodyEstimates, Intrinsics], PosedBodies]
 class SmoothingStage:
     """Frames in, the same frames out in order with smoothed people, `lag_s` later."""
 
-    def __init__(self, smoother: Smoother, pose: PosesEstimates) -> None:
-        """pose: skins the smoothed people; where the smoother changed nothing, they are skinned already."""
+    def __init__(self, smoother: Smoother, pose: PosesEstimates, world: PlacesPeople | None = None) -> None:
+        """pose: skins the smoothed people; where the smoother changed nothing, they are skinned already. world: puts
+        the smoothed people where they stand."""
         self._smoother = smoother
+        self._world = world
         self._pose = pose
         self._waiting: deque[FrameResult] = deque()
         self._step_s = _USUAL_STEP_S
@@ -69,6 +72,8 @@ class SmoothingStage:
         self._seen.clear()
         self._last = None
         self._smoother.reset()
+        if self._world is not None:
+            self._world.reset()
 
     def _smooth(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
         """The smoother's output for these people, and for those who left less than its lag ago."""
@@ -97,6 +102,11 @@ class SmoothingStage:
 
     def _smoothed(self, result: FrameResult, output: BodyEstimates) -> FrameResult:
         estimates = _for_people_of(result.estimates, output)
+        smoothed = estimates
+        if self._world is not None:
+            with timed("place", result.stage_s):
+                estimates, world = self._world.place(result.frame, estimates, result.xyxy, result.intrinsics)
+            result = replace(result, smoothed=smoothed, world=world)
         if estimates is result.estimates:
             return result
         with timed("body", result.stage_s):

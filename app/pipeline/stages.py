@@ -14,6 +14,7 @@ from bodycast.app.smoothers.base import Smoother
 from bodycast.app.sources.base import Source
 from bodycast.app.tracking.base import Tracker
 from bodycast.app.tracking.options import FollowOptions
+from bodycast.app.world.frame_world import PlacesPeople
 from bodycast.hmr.body.body_model import BodyOutput
 from bodycast.hmr.geometry.camera import Intrinsics
 
@@ -81,7 +82,8 @@ MakesWindow = Callable[[Callable[[], None], Callable[[], None]], Window]
 class Stages:
     """All parts, open and checked, except those that must be made later: the renderer owns a GL context, so the
     drawing thread makes it; the window belongs to the program's main thread; sinks create files, so they are made
-    when all else stands. `make_renderer` None: nobody looks at the picture, nothing is drawn.
+    when all else stands. `world` None: people stay where the smoother has them. `make_renderer` None: nobody looks at
+    the picture, nothing is drawn.
     `warnings`: what the stages have to say beside their results, one line each, so far. `remember`: told of every
     frame's meshes (the estimator, for the next frame's person masks)."""
 
@@ -92,6 +94,7 @@ class Stages:
     estimator: EstimatesBodies
     body: PosesBodies
     smoother: Smoother
+    world: PlacesPeople | None = None
     make_renderer: Callable[[], Renderer] | None = None
     make_sinks: Callable[[], Sequence[Sink]] = tuple
     make_window: MakesWindow | None = None

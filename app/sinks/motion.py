@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bodycast.app.errors import RunError, cannot_write
-from bodycast.app.files.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
+from bodycast.app.errors import cannot_write
+from bodycast.app.files.motion_file import NO_FLOOR, ROW, Motion, MotionMeta, motion_from_rows, write_motion
 from bodycast.app.files.output_file import check_target
 from bodycast.app.records import FrameResult
+from bodycast.app.sinks.motion_rows import motion_rows, smoothed_rows
 from bodycast.app.sources.frame_rate import measured_rate
-from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
+from bodycast.app.world.ground import LEVEL
+from bodycast.app.world.offline import SMOOTHED
 
 CHECKPOINT_S = 5.0
 CHECKPOINT_SHARE = 0.05
@@ -26,11 +30,38 @@ FALLBACK_FPS = 30.0
 """Stated for clips of a single frame from a source that does not know its rate."""
 
 
+Finishes = Callable[[Motion, NDArray[np.void]], Motion]
+"""The whole motion and its smoothed rows (dtype SMOOTHED) -> the motion as it is kept."""
+
+
+class GrowingTable:
+    """Records that come a few at a time, in one array that doubles."""
+
+    def __init__(self, dtype: np.dtype[np.void]) -> None:
+        self._table: NDArray[np.void] = np.empty(64, dtype)
+        self._count = 0
+
+    def extend(self, rows: NDArray[np.void]) -> None:
+        """Append records."""
+        end = self._count + len(rows)
+        if end > len(self._table):
+            grown = np.empty(max(end, 2 * len(self._table)), self._table.dtype)
+            grown[: self._count] = self._table[: self._count]
+            self._table = grown
+        self._table[self._count : end] = rows
+        self._count = end
+
+    @property
+    def all(self) -> NDArray[np.void]:
+        """Everything so far."""
+        return self._table[: self._count]
+
+
 class MotionSink:
     """Collects one row per person per frame and leaves `path` readable at all times (see motion_file.py).
 
     The file is written at the first frame, again every `checkpoint_s`, and at `close`; each time it is replaced in one
-    step, so even a killed run leaves a motion file, at most a few seconds short. About 0.9 kB a row are kept in memory.
+    step, so even a killed run leaves a motion file, at most a few seconds short. About 1.4 kB a row are kept in memory.
     """
 
     def __init__(
@@ -41,8 +72,10 @@ class MotionSink:
         *,
         overwrite: bool = False,
         checkpoint_s: float = CHECKPOINT_S,
+        finish: Finishes | None = None,
     ) -> None:
-        """`fps`: rate that the source states; the time stamps decide where they do not bear it out.
+        """`fps`: rate that the source states; the time stamps decide where they do not bear it out. `finish`: what is
+        done with the whole motion at the end (app/world/offline.py); None: it stays as it came.
 
         Raises: UsageError where `path` exists and `overwrite` is not set, or its folder does not exist.
         """
@@ -52,8 +85,9 @@ class MotionSink:
         self._fps = fps
         self._checkpoint_s = checkpoint_s
         self._next_checkpoint_s = 0.0
-        self._rows: NDArray[np.void] = np.empty(64, ROW)
-        self._row_count = 0
+        self._finish = finish
+        self._rows, self._smoothed = GrowingTable(ROW), GrowingTable(SMOOTHED)
+        self._floor, self._camera_to_world = NO_FLOOR.copy(), LEVEL.copy()
         self._frame_count = 0
         self._steps_s: list[float] = []
         self._last_time_s = 0.0
@@ -93,35 +127,17 @@ class MotionSink:
         if self._closed:
             return
         self._closed = True
-        self._save()
+        self._save(finish=True)
 
     def _append(self, result: FrameResult) -> None:
-        count = len(result.estimates)
-        end = self._row_count + count
-        if end > len(self._rows):
-            grown = np.empty(max(end, 2 * len(self._rows)), ROW)
-            grown[: self._row_count] = self._rows[: self._row_count]
-            self._rows = grown
-        rows = self._rows[self._row_count : end]
-        rows["frame"] = result.frame.index
-        rows["time_s"] = result.frame.time_s
-        rows["person_id"] = result.estimates.id
-        rows["bbox_xyxy"] = result.xyxy
-        rows["score"] = result.estimates.score
-        rows["poses"] = matrix_to_axis_angle(result.estimates.pose).reshape(count, 72)
-        rows["betas"] = result.estimates.betas
-        rows["trans"] = result.estimates.transl_m
-        rows["joints_3d"] = result.bodies.joints
-        # A joint at or behind the camera plane has no image; the file says so with NaN.
-        rows["joints_2d"] = np.where(np.isfinite(result.bodies.joints_px), result.bodies.joints_px, np.nan)
-        for name in ("time_s", "bbox_xyxy", "score", "poses", "betas", "trans", "joints_3d"):
-            if not np.isfinite(rows[name]).all():
-                raise RunError(f"frame {result.frame.index}: {name} holds values that are not finite; check the model")
-        if len(np.unique(rows["person_id"])) != count:
-            raise RunError(f"frame {result.frame.index}: one person occurs twice, ids {rows['person_id'].tolist()}")
-        self._row_count = end
+        rows = motion_rows(result)
+        self._rows.extend(rows)
+        if self._finish is not None:
+            self._smoothed.extend(smoothed_rows(result))
+        if result.world is not None:
+            self._floor, self._camera_to_world = result.world.floor, result.world.camera_to_world
 
-    def _save(self) -> None:
+    def _save(self, *, finish: bool = False) -> None:
         meta = MotionMeta(
             package=self._meta.package,
             body=self._meta.body,
@@ -130,8 +146,11 @@ class MotionSink:
             source=self._meta.source,
             frame_count=self._frame_count,
         )
-        rows = self._rows[: self._row_count]
-        motion = motion_from_rows(rows, self._focal_px, self._image_wh, self._measured_fps(), meta)
+        motion = motion_from_rows(self._rows.all, self._focal_px, self._image_wh, self._measured_fps(), meta)
+        known = np.isfinite(self._camera_to_world).all()
+        motion = replace(motion, floor=self._floor, camera_to_world=self._camera_to_world if known else LEVEL.copy())
+        if finish and self._finish is not None:
+            motion = self._finish(motion, self._smoothed.all)
         try:
             write_motion(self._path, motion)
         except OSError as error:

@@ -62,9 +62,13 @@ class Refinement:
 
     def reach(self) -> Floats:
         """(K, turned): 1 where turning that joint moves the point."""
-        table = np.zeros((len(self.joint), len(self.turned)), np.float32)
-        for row, (joint, carrier) in enumerate(zip(self.joint.tolist(), self.carrier.tolist(), strict=True)):
-            for start in (int(PARENTS[joint]), carrier if carrier != joint or joint == Joint.HEAD else -1):
+        return self.reach_of(self.joint, self.carrier)
+
+    def reach_of(self, joints: NDArray[np.intp], carriers: NDArray[np.intp]) -> Floats:
+        """The same for points of one's own, (P,) each: their joints, and what turns their offsets."""
+        table = np.zeros((len(joints), len(self.turned)), np.float32)
+        for row, (joint, carrier) in enumerate(zip(joints.tolist(), carriers.tolist(), strict=True)):
+            for start in (int(PARENTS[joint]), carrier):
                 above = start
                 while above >= 0:
                     if above in self.turned:
@@ -112,6 +116,22 @@ class Seen:
     crop_px: Floats
 
 
+@dataclass(frozen=True)
+class Held:
+    """Points of bodies that have a place: joint (P,) that carries each, offsets (P,3) m of the rest pose from that joint
+    to it, places_m (N,P,3) camera frame, precision (N,P) in 1/m^2, 0 for a point that is free."""
+
+    joint: NDArray[np.intp]
+    offsets: Floats
+    places_m: Floats
+    precision: Floats
+
+    def residuals(self, turns: Floats, places: Floats) -> tuple[Floats, Floats]:
+        """The points (N,P,3) of bodies with these joints, and what they are off their places (N,P,3), m."""
+        points = places[:, self.joint] + (turns[:, self.joint] @ self.offsets[..., None])[..., 0]
+        return points, (self.places_m - points).astype(np.float32)
+
+
 def refine(
     pose: Floats,
     joints_rest: Floats,
@@ -120,16 +140,19 @@ def refine(
     seen: Seen,
     intrinsics: Intrinsics,
     how: Refinement,
+    held: Held | None = None,
 ) -> tuple[Floats, Floats]:
     """Pose and translation of N bodies, moved towards their keypoints; what came in is left as it is.
 
     pose: (N,24,3,3), root relative to the camera. joints_rest: (N,24,3) of the rest pose, m. transl_m: (N,3), camera
     frame. offsets: (K,3) of the rest pose, from each point's joint to the point, m; None: the joints themselves.
+    held: points that are pulled to places of their own at the same time, such as feet to the floor.
     """
     pose, transl = pose.astype(np.float32), transl_m.astype(np.float32)
     scale = (1 / seen.crop_px[:, None]).astype(np.float32)
     so_far = np.zeros((len(pose), how.unknowns), np.float32)
     prior, reach = how.prior(), how.reach()
+    held_reach = None if held is None else how.reach_of(held.joint, held.joint)
     believed: Floats | None = None
     for _ in range(how.steps if len(pose) else 0):
         turns, places = forward_kinematics(pose, joints_rest)
@@ -146,7 +169,12 @@ def refine(
         doubt = 1 + np.square(off / how.outlier).sum(axis=-1)
         weight = (usable / how.keypoint**2 / doubt).astype(np.float32)
         jacobian = by_place @ _place_jacobian(points, places[:, list(how.turned)], transl, reach)
-        step = _step(jacobian * weight[..., None, None], jacobian, off, so_far, prior)
+        rows = [(jacobian * weight[..., None, None], jacobian, off)]
+        if held is not None and held_reach is not None:
+            at, away = held.residuals(turns, places)
+            moves = _place_jacobian(at, places[:, list(how.turned)], transl, held_reach)
+            rows.append((moves * held.precision[..., None, None], moves, away))
+        step = _step(rows, so_far, prior)
         so_far = so_far + step
         pose = _turned(pose, turns, step[:, :-3].reshape(len(pose), -1, 3), how.turned)
         transl = transl * np.exp(step[:, -1:])
@@ -154,12 +182,15 @@ def refine(
     return pose, transl
 
 
-def _step(weighted: Floats, jacobian: Floats, off: Floats, so_far: Floats, prior: Floats) -> Floats:
-    """The Gauss-Newton step (N,unknowns). The prior pulls back to where the network was, not to the last step."""
+def _step(terms: list[tuple[Floats, Floats, Floats]], so_far: Floats, prior: Floats) -> Floats:
+    """The Gauss-Newton step (N,unknowns) for terms of (weighted Jacobian, Jacobian, residuals). The prior pulls back to
+    where the network was, not to the last step."""
     rows, unknowns = so_far.shape
-    across = weighted.reshape(rows, -1, unknowns).swapaxes(1, 2)
-    product = across @ jacobian.reshape(rows, -1, unknowns) + prior
-    wanted = across @ off.reshape(rows, -1, 1) - (so_far @ prior)[..., None]
+    product, wanted = prior, -(so_far @ prior)[..., None]
+    for weighted, jacobian, off in terms:
+        across = weighted.reshape(rows, -1, unknowns).swapaxes(1, 2)
+        product = product + across @ jacobian.reshape(rows, -1, unknowns)
+        wanted = wanted + across @ off.reshape(rows, -1, 1)
     return np.linalg.solve(product, wanted)[..., 0].astype(np.float32)
 
 

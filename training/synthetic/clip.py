@@ -16,7 +16,10 @@ import av
 import numpy as np
 from numpy.typing import NDArray
 
-from bodycast.hmr.body.body_model import BodyModel
+from bodycast.app.files.motion_file import SCHEMA_VERSION
+from bodycast.app.world.ground import camera_to_world
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.soles import sole_offsets, sole_points
 from bodycast.hmr.geometry.camera import focal_from_fov
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations, matrix_to_axis_angle
 from training.mocap.retarget import Motion
@@ -25,6 +28,7 @@ from training.synthetic.scene import FLIP_YZ, Camera, project
 
 F32 = NDArray[np.float32]
 MIN_SHARE_IN_PICTURE = 0.15
+NEAR_FLOOR_M, STANDS_M_A_FRAME = 0.04, 0.013
 
 
 @dataclass(frozen=True)
@@ -82,6 +86,11 @@ class Stage(Protocol):
     camera: Camera
     body: BodyModel
 
+    @property
+    def origin(self) -> F32: ...
+
+    def begin(self, frame: int) -> None: ...
+
     def to_camera(self, points: F32) -> F32: ...
 
     def frame(self, people: list[tuple[Actor, int, F32]]) -> NDArray[np.uint8]: ...
@@ -97,6 +106,7 @@ def truth_row(frame: int, fps: float, person: int, body: BodyModel, actor: Actor
     inside = ((pixels >= 0) & (pixels < wh)).all(1)
     if inside.mean() < MIN_SHARE_IN_PICTURE:
         return vertices, None
+    root_world = matrix_to_axis_angle(pose[:1])[0]
     pose[0] = clip.camera.rotation @ pose[0]
     rest = body.joints(actor.betas[None])[0, 0]
     return vertices, {
@@ -110,12 +120,28 @@ def truth_row(frame: int, fps: float, person: int, body: BodyModel, actor: Actor
         "trans": (joints[0] - rest).astype(np.float32),
         "joints_3d": joints.astype(np.float32),
         "joints_2d": project(joints, clip.camera).astype(np.float32),
+        "keypoints_2d": np.full((17, 3), np.nan, np.float32),
+        "contacts": np.zeros(4, np.float32),
+        "joints_world": posed.joints[0].astype(np.float32),
+        "trans_world": actor.transl_m[at].astype(np.float32),
+        "root_orient_world": root_world.astype(np.float32),
     }
+
+
+def contacts_of(actor: Actor, body: BodyModel) -> F32:
+    """(T,4) which soles touch the floor: within 4 cm of it, and slower than 0.4 m/s at 30 frames/s."""
+    turns, places = forward_kinematics(actor.pose, body.joints(actor.betas[None]))
+    soles = sole_points(turns, places + actor.transl_m[:, None], sole_offsets(body))
+    step = np.linalg.norm(np.diff(soles, axis=0, append=soles[-1:]), axis=-1)
+    return ((soles[..., 1] < NEAR_FLOOR_M) & (step < STANDS_M_A_FRAME)).astype(np.float32)
 
 
 def write_clip(out: Path, actors: Sequence[Actor], clip: Stage, frames: int, fps: int) -> None:
     """Encode OUT.mp4 and write the truth beside it."""
+    clip.begin(0)
     width, height = clip.camera.image_wh
+    first = camera_to_world(clip.camera.rotation @ np.array([0.0, 1.0, 0.0]), float(clip.origin[1]))
+    contacts = [contacts_of(actor, clip.body) for actor in actors]
     rows: list[dict[str, np.ndarray]] = []
     with av.open(str(out), "w") as container:
         # Same frames, same bytes: x264's macroblock tree reads memory that nobody wrote.
@@ -124,6 +150,7 @@ def write_clip(out: Path, actors: Sequence[Actor], clip: Stage, frames: int, fps
         stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
         stream.time_base = Fraction(1, fps)
         for frame in range(frames):
+            clip.begin(frame)
             people = []
             for person, actor in enumerate(actors, 1):
                 at = frame - actor.enters
@@ -132,7 +159,7 @@ def write_clip(out: Path, actors: Sequence[Actor], clip: Stage, frames: int, fps
                 vertices, row = truth_row(frame, fps, person, clip.body, actor, clip, at)
                 people.append((actor, at, vertices))
                 if row is not None:
-                    rows.append(row)
+                    rows.append({**row, "contacts": contacts[person - 1][at]})
             picture = av.VideoFrame.from_ndarray(clip.frame(people), format="rgb24")
             for packet in stream.encode(picture):
                 container.mux(packet)
@@ -141,9 +168,11 @@ def write_clip(out: Path, actors: Sequence[Actor], clip: Stage, frames: int, fps
     table = {name: np.stack([row[name] for row in rows]) for name in rows[0]}
     meta = {
         "package": "ground-truth", "body": clip.body.name, "smoother": "none", "lag_s": 0.0, "source": out.name,
-        "frame_count": frames, "schema_version": 1,
+        "frame_count": frames, "schema_version": SCHEMA_VERSION,
     }  # fmt: skip
+
     np.savez_compressed(
         out.with_suffix(".npz"), **table, focal_px=np.float64(clip.camera.focal_px),
         image_wh=np.array([width, height], np.int32), fps=np.float64(fps), meta=json.dumps(meta),
+        floor=first[1], camera_to_world=first,
     )  # fmt: skip

@@ -95,6 +95,9 @@ class ClipStage:
         table[around.WORLD] = np.column_stack([self.camera.rotation, self.to_camera(anchor)])
         return Drawn(self.renderer.upload(mesh), table)
 
+    def begin(self, frame: int) -> None:
+        """Called before each frame: this camera stands still."""
+
     def to_camera(self, points: F32) -> F32:
         """World points (..., 3) -> camera frame."""
         return ((points - self.origin) @ self.camera.rotation.T).astype(np.float32)

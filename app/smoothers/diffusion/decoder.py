@@ -32,8 +32,10 @@ from bodycast.app.smoothers.diffusion.live import (
     DiffusionSmoother,
     open_on_one_core,
 )
+from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, read_metadata, shape_text
+from bodycast.engines.registry import open_engine
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.joints import ARM_JOINTS
 from bodycast.hmr.body.motion_vectors import POINTS, WIDTH, motion_vectors, poses_of_vectors
@@ -147,7 +149,7 @@ class DecodedSmoother:
         self._offline = offline
         self._live = DiffusionSmoother(live_package, self._live_lag_s)
         try:
-            self._engine = open_on_one_core(opened)
+            self._engine = _open_large(opened) if self._token_width else open_on_one_core(opened)
         except UsageError:
             self._live.close()
             raise
@@ -156,8 +158,8 @@ class DecodedSmoother:
 
     @property
     def name(self) -> str:
-        """`diffusion`."""
-        return "diffusion"
+        """`diffusion`, with the decoder's name where it is not the shipped one's kind."""
+        return f"diffusion ({self._engine.package.info.name})" if self._token_width else "diffusion"
 
     @property
     def lag_s(self) -> float:
@@ -166,8 +168,7 @@ class DecodedSmoother:
 
     def describe(self) -> str:
         """For the HUD: the lag, and whom one-euro has for now."""
-        own = f" by {self._engine.package.info.name}" if self._token_width else ""
-        return f"diffusion, offline, {self._lag_s:g} s behind{own}" if self._offline else self._live.describe() + own
+        return f"{self.name}, offline, {self._lag_s:g} s behind" if self._offline else self._live.describe()
 
     def reset(self) -> None:
         """See `Smoother.reset`."""
@@ -333,6 +334,14 @@ def token_decoder(tokens_of: str, width: int) -> Path | None:
         if features is not None and info.tokens_of == tokens_of and features.shape[2:] == (width,):
             return folder
     return None
+
+
+def _open_large(package: ModelPackage) -> Engine:
+    """FastHMR's decoder: 30 M parameters are worth all cores, or a GPU. Raises: UsageError."""
+    try:
+        return open_engine(package, "auto", "auto")
+    except EngineError as error:
+        raise UsageError(str(error)) from error
 
 
 def _check(package: ModelPackage) -> tuple[int, int]:

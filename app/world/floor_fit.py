@@ -1,0 +1,225 @@
+"""The floor from feet that stand on it: a robust plane that several people and their sizes agree on.
+
+A foot that stands is seen on a ray, and the size of its person says how far along. Sizes are unsure by some percent, so
+they are unknowns too, tied to the network's answer; the plane is tied to what upright bodies say of the vertical, and
+to a level camera. Somebody whose feet disagree with everybody's floor by more than a size can explain stands on a
+level of their own, parallel to it: a roof, a stage, stairs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bodycast.app.records import F64
+from bodycast.app.world.ground import Floor, up_of
+
+SIZE_SPREAD = 0.05
+"""Standard deviation of the logarithm of a person's size about the network's answer, where no height is given."""
+SAMPLE_SPREAD = 0.08
+"""Of the logarithm of one sample's distance; samples of one place err together, see `PLACE_M`."""
+UPRIGHT_RAD = 0.1
+"""Of the vertical that one person's body says, about each axis."""
+LEVEL_PITCH_RAD, LEVEL_ROLL_RAD = 0.2, 0.06
+"""Of cameras, before anything is seen."""
+USUAL_HEIGHT_M, HEIGHT_SPREAD = 1.5, 0.8
+OUTLIER = 0.12
+"""Logarithm of a distance from which a sample is believed ever less (weights of Cauchy)."""
+OWN_LEVEL = 0.17
+"""Somebody this far off everybody's floor, as the logarithm of a distance, stands on a level of their own."""
+UNEVEN = 0.16
+"""Spread of one person's samples about their plane from which they stand on none: stairs."""
+LEAST_DROP = 0.02
+"""Sine of the least angle below the horizon at which a foot says anything."""
+LEAST_WEIGHT = 2.0
+"""Samples' weights must add up to this much: two independent places, or one for as many half seconds."""
+
+
+@dataclass(frozen=True)
+class FloorSamples:
+    """S places of feet that stand, of K people. `rays` (S,3) with z = 1; `depth_m` (S,) by the person's size; `person`
+    (S,) 0..K-1; `weight` (S,) how much each counts, in independent samples. `upright` (K,3): the sum of the unit
+    vectors that a person's upright body points along, over `upright_weight` (K,) independent ones; 0 for none.
+    `size_spread` (K,): SIZE_SPREAD, or less where a person's height is known."""
+
+    rays: F64
+    depth_m: F64
+    person: NDArray[np.intp]
+    weight: F64
+    upright: F64
+    upright_weight: F64
+    size_spread: F64
+
+    @property
+    def people(self) -> int:
+        """K."""
+        return len(self.upright_weight)
+
+
+@dataclass(frozen=True)
+class FloorFit:
+    """`floor`: None where nobody stands on anything. `log_size` (K,): by how much each person is larger than thought;
+    `level_m` (K,) height of what each stands on above the floor, 0 for the floor itself, NaN: on no plane.
+    `pitch_spread`, `height_spread`: standard deviations, rad and of the logarithm of the camera's height."""
+
+    floor: Floor | None
+    log_size: F64
+    level_m: F64
+    pitch_spread: float = field(default=np.inf)
+    height_spread: float = field(default=np.inf)
+
+
+@dataclass(frozen=True)
+class FloorKnown:
+    """What the user says: `camera_height_m` above the floor, and whether the camera is `level`."""
+
+    camera_height_m: float | None = None
+    level: bool = False
+
+
+def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown()) -> FloorFit:
+    """Fit the plane; see the module's text."""
+    people = samples.people
+    nothing = FloorFit(None, np.zeros(people), np.full(people, np.nan))
+    if samples.weight.sum() < LEAST_WEIGHT:
+        return nothing
+    own = np.zeros(people, np.bool_)
+    solved = _Solver(samples, known, own).solve()
+    for _ in range(people):
+        off = solved.disagreement()
+        worst = int(np.argmax(np.where(own, 0, np.abs(off))))
+        others = ~own & (solved.support > 0)
+        if abs(off[worst]) <= OWN_LEVEL or others.sum() < 2:
+            break
+        # The floor is where most of the standing is done; who disagrees with it leaves, not who agrees with fewer.
+        own = solved.smaller_part(off)
+        solved = _Solver(samples, known, own).solve()
+    return solved.fit()
+
+
+class _Solver:
+    """Gauss-Newton on pitch, roll, log of the camera's height above every level, and the people's log sizes."""
+
+    def __init__(self, samples: FloorSamples, known: FloorKnown, own: NDArray[np.bool_]) -> None:
+        self.samples, self.known, self.own = samples, known, own
+        people = samples.people
+        self.level = np.zeros(people, np.intp)  # which height each person's feet are under
+        self.level[own] = 1 + np.arange(own.sum())
+        self.support = np.bincount(samples.person, samples.weight, people)
+        self.heights = 1 + int(own.sum())
+        self.theta = np.zeros(2 + self.heights + people)
+        self.theta[0], self.theta[1] = self._first_angles()
+        self.precision = np.eye(len(self.theta))
+        drop = -samples.rays @ up_of(*self.theta[:2])
+        usable = drop > LEAST_DROP
+        if usable.any():
+            guess = float(np.median(np.log(samples.depth_m[usable] * drop[usable])))
+            self.theta[2 : 2 + self.heights] = guess
+        if known.camera_height_m is not None:
+            self.theta[2] = np.log(known.camera_height_m)
+
+    def _first_angles(self) -> tuple[float, float]:
+        total = self.samples.upright.sum(axis=0)
+        if self.known.level or not np.any(total):
+            return 0.0, 0.0
+        weight = self.samples.upright_weight.sum()
+        floor = Floor(total / np.linalg.norm(total), 1.0)
+        share = weight / UPRIGHT_RAD**2
+        return (
+            floor.pitch_rad * share / (share + LEVEL_PITCH_RAD**-2),
+            floor.roll_rad * share / (share + LEVEL_ROLL_RAD**-2),
+        )
+
+    def solve(self) -> _Solver:
+        """Eight steps, or until nothing moves."""
+        for _ in range(8):
+            normal, right = self._prior()
+            residual, jacobian, weight = self._residuals()
+            weighted = jacobian * weight[:, None]
+            self.precision = normal + weighted.T @ jacobian
+            step = np.linalg.solve(self.precision, right - weighted.T @ residual)
+            step[:2] = np.clip(step[:2], -0.2, 0.2)
+            self.theta += step
+            if np.abs(step).max() < 1e-4:
+                break
+        return self
+
+    def _residuals(self) -> tuple[F64, F64, F64]:
+        """Of the samples: log distance by size less that of the plane; its Jacobian; weights."""
+        samples = self.samples
+        pitch, roll = self.theta[:2]
+        drop = -samples.rays @ up_of(pitch, roll)
+        usable = drop > LEAST_DROP
+        drop = np.maximum(drop, LEAST_DROP)
+        level = self.level[samples.person]
+        size = self.theta[2 + self.heights + samples.person]
+        residual = np.log(samples.depth_m) + size - self.theta[2 + level] + np.log(drop)
+        eps = 1e-5
+        jacobian = np.zeros((len(residual), len(self.theta)))
+        jacobian[:, 0] = -samples.rays @ (up_of(pitch + eps, roll) - up_of(pitch, roll)) / eps / drop
+        jacobian[:, 1] = -samples.rays @ (up_of(pitch, roll + eps) - up_of(pitch, roll)) / eps / drop
+        rows = np.arange(len(residual))
+        jacobian[rows, 2 + level] = -1
+        jacobian[rows, 2 + self.heights + samples.person] = 1
+        doubt = 1 + np.square(residual / OUTLIER)
+        return residual, jacobian, np.where(usable, samples.weight / SAMPLE_SPREAD**2 / doubt, 0)
+
+    def _prior(self) -> tuple[F64, F64]:
+        """Precision (P,P) and precision times what is still off (P,)."""
+        samples, theta = self.samples, self.theta
+        precision, off = np.zeros(len(theta)), np.zeros(len(theta))
+        precision[0], precision[1] = LEVEL_PITCH_RAD**-2, LEVEL_ROLL_RAD**-2
+        off[:2] = -theta[:2] * precision[:2]
+        total, weight = samples.upright.sum(axis=0), samples.upright_weight.sum()
+        if weight > 0 and np.any(total):
+            seen = Floor(total / np.linalg.norm(total), 1.0)
+            precision[:2] += weight / UPRIGHT_RAD**2
+            off[:2] += weight / UPRIGHT_RAD**2 * (np.array([seen.pitch_rad, seen.roll_rad]) - theta[:2])
+        if self.known.level:
+            precision[:2], off[:2] = 1e8, -1e8 * theta[:2]
+        heights = slice(2, 2 + self.heights)
+        precision[heights] = HEIGHT_SPREAD**-2
+        off[heights] = (np.log(USUAL_HEIGHT_M) - theta[heights]) * precision[heights]
+        if self.known.camera_height_m is not None:
+            precision[2] = 1e8
+            off[2] = 1e8 * (np.log(self.known.camera_height_m) - theta[2])
+        sizes = slice(2 + self.heights, len(theta))
+        precision[sizes] = self.samples.size_spread**-2
+        off[sizes] = -theta[sizes] * precision[sizes]
+        return np.diag(precision), off
+
+    def disagreement(self) -> F64:
+        """(K,) how far each person's feet are off their plane, their own size left out, as log of a distance."""
+        residual, _, weight = self._residuals()
+        person, people = self.samples.person, self.samples.people
+        total = np.bincount(person, weight, people)
+        plain = residual - self.theta[2 + self.heights + person]
+        return np.where(total > 0, np.bincount(person, weight * plain, people) / np.maximum(total, 1e-9), 0.0)
+
+    def smaller_part(self, off: F64) -> NDArray[np.bool_]:
+        """(K,) who leaves the common floor: the largest group within OWN_LEVEL of one another stays."""
+        there = ~self.own & (self.support > 0)
+        best, kept = -1.0, there
+        for person in np.flatnonzero(there).tolist():
+            group = there & (np.abs(off - off[person]) <= OWN_LEVEL / 2)
+            if self.support[group].sum() > best:
+                best, kept = float(self.support[group].sum()), group
+        return self.own | (there & ~kept)
+
+    def fit(self) -> FloorFit:
+        """What has been solved."""
+        heights = np.exp(self.theta[2 : 2 + self.heights])
+        residual, _, weight = self._residuals()
+        person, people = self.samples.person, self.samples.people
+        total = np.maximum(np.bincount(person, weight, people), 1e-9)
+        spread = np.sqrt(np.bincount(person, weight * np.square(residual), people) / total)
+        level = heights[0] - heights[self.level]
+        level = np.where((self.support > 0) & (spread <= UNEVEN), level, np.nan)
+        covariance = np.linalg.inv(self.precision)
+        floor = Floor.of_angles(float(self.theta[0]), float(self.theta[1]), float(heights[0]))
+        return FloorFit(
+            floor, self.theta[2 + self.heights :].copy(), level,
+            float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[2, 2])),
+        )  # fmt: skip

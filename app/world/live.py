@@ -1,0 +1,167 @@
+"""Where people stand, frame by frame, from what came before: floor, contacts, root trajectory, camera motion."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
+from bodycast.app.world.camera_motion import CameraMotion
+from bodycast.app.world.contacts import Signals, contact_network
+from bodycast.app.world.ground import LEVEL
+from bodycast.app.world.live_floor import LiveFloor
+from bodycast.app.world.live_person import LivePerson
+from bodycast.app.world.options import WorldOptions
+from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
+from bodycast.app.world.placing import held_soles, upright_directions
+from bodycast.app.world.repose import repose, repose_points
+from bodycast.app.world.shapes import body_height_m, with_height
+from bodycast.app.world.standing import Footing
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.keypoint_refinement import Held
+from bodycast.hmr.body.soles import SOLE_CARRIER
+from bodycast.hmr.geometry.camera import Intrinsics
+
+FORGET_S = 60.0
+"""Somebody who was away for longer is a new person to the world."""
+FIRST_UP: F64 = np.array([0.0, -1.0, 0.0])
+NO_WORLD = "the camera moves: world coordinates are off, the motion is in camera coordinates only"
+
+
+class LiveWorld:
+    """Places people as they come. Use it from one thread; `warnings` from any."""
+
+    def __init__(self, body: BodyModel, options: WorldOptions | None = None) -> None:
+        """body: whose betas the people have."""
+        self._options = options or WorldOptions()
+        self._skeleton = Skeleton.of(body)
+        self._people: dict[int, LivePerson] = {}
+        self._floor = LiveFloor(self._options)
+        self._camera = CameraMotion()
+        self._warnings: list[str] = []
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One line each: what is not known of the world."""
+        return tuple(self._warnings)
+
+    @property
+    def camera_moves(self) -> bool:
+        """Whether the camera has been seen to move."""
+        return self._camera.moves
+
+    @property
+    def floor(self) -> LiveFloor:
+        """The floor in use, and its last fit."""
+        return self._floor
+
+    def heights_m(self) -> dict[int, float]:
+        """Height of everybody so far, by id."""
+        return {person: body_height_m(self._skeleton.body, kept.shape.betas) for person, kept in self._people.items()}
+
+    def reset(self) -> None:
+        """A cut: another camera. Bodies stay with their ids."""
+        self._floor.reset()
+        self._camera.reset()
+        for person in self._people.values():
+            person.forget_place()
+
+    def place(
+        self, frame: Frame, estimates: BodyEstimates, xyxy: F32, intrinsics: Intrinsics
+    ) -> tuple[BodyEstimates, FrameWorld]:
+        """The people of a frame where they stand; rows and ids stay. xyxy: (N,4) px."""
+        turn = self._camera.update(frame.image, frame.time_s, xyxy, intrinsics)
+        lost = not np.isfinite(turn).all()
+        if lost and NO_WORLD not in self._warnings:
+            self._warnings.append(NO_WORLD)
+        if not len(estimates):
+            self._floor.update({}, frame.time_s)
+            return estimates, self._world(np.zeros((0, 4), np.float32), turn)
+        placed, contacts = self._place(frame, estimates, intrinsics, np.eye(3) if lost else turn, lost)
+        return placed, self._world(contacts, turn)
+
+    def _place(
+        self, frame: Frame, estimates: BodyEstimates, intrinsics: Intrinsics, turn: F64, lost: bool
+    ) -> tuple[BodyEstimates, F32]:
+        """turn: this frame's camera frame -> the first one's, in which everything is kept. lost: nothing holds."""
+        time_s, ids = frame.time_s, [int(person) for person in estimates.id]
+        people = [self._person(person, time_s) for person in ids]
+        betas = self._betas(people, estimates)
+        rest, seen_rest = self._skeleton.rest(betas), self._skeleton.rest(estimates.betas)
+        root = resized_root(estimates.transl_m + seen_rest[:, 0], seen_rest, rest)
+        joints, soles = self._skeleton.place(estimates.pose, rest, root)
+        targets = repose_points(joints, intrinsics)
+        seen = ankles_seen(estimates.keypoints, soles, estimates.score, intrinsics, frame.image_wh)
+        still = turn.astype(np.float32)
+        root_f, joints_f, soles_f = ((points @ still.T).astype(np.float32) for points in (root, joints, soles))
+        series = PersonSeries(np.full(len(ids), time_s), estimates.pose, betas[0], root_f, joints_f, soles_f, seen)
+        contacts = self._contacts(people, series, time_s)
+        self._update_floor(people, series, contacts, time_s, lost)
+        places: list[F32] = []
+        precision: list[F32] = []
+        for row, person in enumerate(people):
+            plane = None if lost else self._floor.plane_of(ids[row])
+            felt = contacts[row] * np.float32(self._options.hold_feet and not lost)
+            at, stands = person.step(
+                series.root_m[row].astype(np.float64), series.soles_m[row].astype(np.float64), felt, plane, time_s,
+                intrinsics.focal_px,
+            )  # fmt: skip
+            moved = series.soles_m[row : row + 1] + (at - series.root_m[row]).astype(np.float32)
+            held = held_soles(Footing(stands.places_m, stands.weight), moved, plane)
+            root[row] = at @ turn
+            places.append((held[0] @ still).astype(np.float32))
+            precision.append(held[1])
+        feet = Held(SOLE_CARRIER, self._skeleton.offsets, np.concatenate(places), np.concatenate(precision))
+        pose, transl = repose(estimates.pose, rest, root, targets, intrinsics, feet)
+        return replace(estimates, pose=pose, betas=betas, transl_m=transl), contacts
+
+    def _person(self, person: int, time_s: float) -> LivePerson:
+        kept = self._people.get(person)
+        if kept is None or time_s - kept.last_s > FORGET_S:
+            self._people = {n: other for n, other in self._people.items() if time_s - other.last_s <= FORGET_S}
+            kept = self._people[person] = LivePerson(time_s)
+        kept.seen_at(time_s)
+        return kept
+
+    def _betas(self, people: list[LivePerson], estimates: BodyEstimates) -> F32:
+        """(N,10) one body each."""
+        scores = [float(score) for score in estimates.score]
+        rows = [
+            kept.shape.add(estimates.betas[row], score)
+            for row, (kept, score) in enumerate(zip(people, scores, strict=True))
+        ]
+        if self._options.person_height_m is not None:
+            rows = [with_height(self._skeleton.body, betas, self._options.person_height_m) for betas in rows]
+        return np.stack(rows)
+
+    def _contacts(self, people: list[LivePerson], series: PersonSeries, time_s: float) -> F32:
+        """(N,4) probabilities from each person's last half second."""
+        floor = self._floor.floor
+        now = Signals.of(series, FIRST_UP if floor is None else floor.up)
+        inputs = [person.contact_inputs(now, row, time_s) for row, person in enumerate(people)]
+        said = contact_network()(np.concatenate(inputs))
+        return said * np.repeat(np.minimum(2 * series.seen, 1), 2, axis=1)
+
+    def _update_floor(
+        self, people: list[LivePerson], series: PersonSeries, contacts: F32, time_s: float, lost: bool
+    ) -> None:
+        if lost:
+            return
+        vectors, straight = upright_directions(series)
+        for row, person in enumerate(people):
+            person.samples.add(series.soles_m[row], contacts[row], vectors[row], bool(straight[row]), time_s)
+        self._floor.update({person: kept.samples for person, kept in self._people.items()}, time_s)
+
+    def _world(self, contacts: F32, turn: F64) -> FrameWorld:
+        floor = self._floor.floor
+        nowhere = np.full(4, np.nan)
+        if not np.isfinite(turn).all():
+            return FrameWorld(contacts, nowhere, np.full((4, 4), np.nan), turn)
+        moved = np.eye(4)
+        moved[:3, :3] = turn
+        if floor is None:
+            return FrameWorld(contacts, nowhere, LEVEL @ moved, turn)
+        return FrameWorld(
+            contacts, np.array([*(floor.up @ turn), floor.height_m]), floor.camera_to_world() @ moved, turn
+        )

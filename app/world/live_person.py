@@ -1,0 +1,132 @@
+"""What is kept of one person while they are followed: body, last half second, feet that stand, root."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from bodycast.app.records import F32, F64
+from bodycast.app.world.contacts import PAST_S, Signals, features
+from bodycast.app.world.person_series import NEAREST_M
+from bodycast.app.world.root_filter import RootState
+from bodycast.app.world.shapes import RunningShape
+from bodycast.app.world.standing import (
+    BEGINS,
+    CORRELATED_S,
+    ENDS,
+    Footing,
+    Plane,
+    footing_sight,
+    root_sight,
+    sight,
+    standing_place,
+)
+
+LONGEST_GAP_S = 0.5
+LETS_GO_S = 0.1
+"""A foot comes and goes so gradually."""
+OFF_PLACE_M = 0.35
+"""A foot whose estimate is so far from where it is held, across the line of sight, is let go."""
+SAMPLE_EVERY_S = 0.2
+MOST_SAMPLES = 150
+_SLACK_S = 0.1
+
+
+@dataclass
+class FootSamples:
+    """Places where a person's feet stood, and how upright they were: for the floor's fit."""
+
+    rays: deque[F64] = field(default_factory=lambda: deque[F64](maxlen=MOST_SAMPLES))
+    depth_m: deque[float] = field(default_factory=lambda: deque[float](maxlen=MOST_SAMPLES))
+    upright: F64 = field(default_factory=lambda: np.zeros(3))
+    upright_count: int = 0
+    next_s: float = -np.inf
+
+    def add(self, soles_m: F32, contact: F32, upright: F32, straight: bool, time_s: float) -> None:
+        """Take a frame's soles (4,3), contacts (4,), direction of the body (3,), and whether it is straight."""
+        if contact.max() < BEGINS or time_s < self.next_s:
+            return
+        self.next_s = time_s + SAMPLE_EVERY_S
+        stands = contact * (contact > BEGINS)
+        place = (soles_m * stands[:, None]).sum(axis=0) / stands.sum()
+        if place[2] > NEAREST_M:
+            self.rays.append((place / place[2]).astype(np.float64))
+            self.depth_m.append(float(place[2]))
+        if straight:
+            self.upright += upright
+            self.upright_count += 1
+
+
+class LivePerson:
+    """One id. Places are in the camera frame of the first frame."""
+
+    def __init__(self, time_s: float) -> None:
+        self.shape = RunningShape()
+        self.samples = FootSamples()
+        self._past: deque[tuple[float, F32, F32, float, F32]] = deque()
+        self._root: RootState | None = None
+        self._stands = np.zeros(4, np.bool_)
+        self._level = np.zeros(4)
+        self._precision, self._vector = np.zeros((4, 3, 3)), np.zeros((4, 3))
+        self._place_m = np.zeros((4, 3))
+        self.last_s = time_s
+
+    def seen_at(self, time_s: float) -> None:
+        """After a gap, motion is forgotten; the body and the floor's samples stay."""
+        if not 0 <= time_s - self.last_s <= LONGEST_GAP_S:
+            self._past.clear()
+            self._root = None
+            self._stands[:] = False
+            self._level[:] = 0
+        self.last_s = time_s
+
+    def forget_place(self) -> None:
+        """Another camera: the body stays."""
+        self.samples = FootSamples()
+        self.last_s = -np.inf
+
+    def contact_inputs(self, now: Signals, row: int, time_s: float) -> F32:
+        """(1,FEATURES) for the contact network, with this frame's signals taken in."""
+        self._past.append((time_s, now.across[row], now.heights_m[row], float(now.depth_m[row]), now.seen[row]))
+        while self._past[0][0] < time_s + PAST_S[0] - _SLACK_S:
+            self._past.popleft()
+        times, across, heights, depth, seen = zip(*self._past, strict=True)
+        signals = Signals(np.stack(across), np.stack(heights), np.asarray(depth, np.float32), np.stack(seen))
+        return features(np.asarray(times), signals, slice(len(times) - 1, None), ahead=False)
+
+    def step(
+        self, root_m: F64, soles_m: F64, contact: F32, plane: Plane | None, time_s: float, focal_px: float
+    ) -> tuple[F64, Footing]:
+        """Root (3,) and footing of this frame, from the estimate's root (3,) and soles (4,3)."""
+        state = self._root
+        step_s = 1 / 30 if state is None else max(time_s - state.time_s, 1e-3)
+        correlated = max(CORRELATED_S / step_s, 1.0)
+        state = RootState.begin(root_m, time_s) if state is None else state.predicted(time_s)
+        self._stand(soles_m, contact, plane, step_s, focal_px, correlated)
+        size = root_sight(root_m[None], correlated)
+        weight = (self._level * self._stands)[None]
+        legs = footing_sight(self._place_m[None], weight, root_m[None], soles_m[None], correlated)
+        self._root = state.updated(size[0][0] + legs[0][0], size[1][0] + legs[1][0])
+        return self._root.mean[:3].copy(), Footing(self._place_m[None].copy(), self._level[None].copy())
+
+    def _stand(
+        self, soles_m: F64, contact: F32, plane: Plane | None, step_s: float, focal_px: float, correlated: float
+    ) -> None:
+        """Which soles stand, and where each does."""
+        ray = soles_m / np.maximum(np.linalg.norm(soles_m, axis=1, keepdims=True), NEAREST_M)
+        off = self._place_m - soles_m
+        across = np.linalg.norm(off - ray * (off * ray).sum(axis=1, keepdims=True), axis=1)
+        stood = self._stands
+        stands = (contact > BEGINS) | (stood & (contact > ENDS))
+        stands &= ~(stood & (across >= OFF_PLACE_M))
+        fresh = stands & ~stood
+        self._precision[fresh], self._vector[fresh] = 0, 0
+        precision, vector = sight(soles_m, contact, focal_px, correlated)
+        for sole in np.flatnonzero(stands).tolist():
+            self._precision[sole] += precision[sole]
+            self._vector[sole] += vector[sole]
+            self._place_m[sole] = standing_place(self._precision[sole], self._vector[sole], plane)
+        self._stands = stands
+        self._level = np.clip(self._level + np.where(stands, step_s, -step_s) / LETS_GO_S, 0, 1)

@@ -1,0 +1,28 @@
+"""What the user says of camera, floor and people."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from bodycast.app.world.floor_fit import SIZE_SPREAD, FloorKnown
+
+KNOWN_SIZE_SPREAD = 0.01
+
+
+@dataclass(frozen=True)
+class WorldOptions:
+    """`floor`: whether one is looked for. `known`: of the camera. `person_height_m`: of everybody. `hold_feet`: feet
+    that touch something stay where they do."""
+
+    floor: bool = True
+    known: FloorKnown = field(default_factory=FloorKnown)
+    person_height_m: float | None = None
+    hold_feet: bool = True
+
+    @property
+    def size_spread(self) -> float:
+        """How unsure people's sizes are, see FloorSamples."""
+        if self.person_height_m is not None:
+            return KNOWN_SIZE_SPREAD
+        # A known height of the camera says people's sizes, so that they need not be taken for the usual ones.
+        return 4 * SIZE_SPREAD if self.known.camera_height_m is not None else SIZE_SPREAD

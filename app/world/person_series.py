@@ -1,0 +1,99 @@
+"""One person over time, with one body: what contacts, floor and trajectory are worked out from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from bodycast.app.records import F32, F64
+from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
+from bodycast.hmr.body.joints import PARENTS
+from bodycast.hmr.body.soles import sole_offsets, sole_points
+from bodycast.hmr.geometry.camera import Intrinsics
+
+NEAREST_M = 0.2
+
+
+def bone_length_m(rest: F32) -> F32:
+    """(N,) sum of the lengths of all bones of rest joints (N,24,3), m: what stands for a body's size."""
+    return np.linalg.norm(rest[:, 1:] - rest[:, PARENTS[1:]], axis=-1).sum(axis=-1).astype(np.float32)
+
+
+def resized_root(root_m: F32, rest: F32, new_rest: F32) -> F32:
+    """Places (N,3) of root joints for another body that looks as large in the picture: distances grow with the size."""
+    return (root_m * (bone_length_m(new_rest) / bone_length_m(rest))[:, None]).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """A body's skeleton and the points under its feet."""
+
+    body: BodyModel
+    offsets: F32
+
+    @staticmethod
+    def of(body: BodyModel) -> Skeleton:
+        """The skeleton of a body."""
+        return Skeleton(body, sole_offsets(body))
+
+    def rest(self, betas: F32) -> F32:
+        """(N,24,3) joints of the rest pose, m."""
+        return self.body.joints(betas)
+
+    def place(self, pose: F32, rest: F32, root_m: F32) -> tuple[F32, F32]:
+        """Joints (N,24,3) and soles (N,4,3), m, of bodies whose root joints are at `root_m` (N,3)."""
+        turns, places = forward_kinematics(pose, rest)
+        places = (places + (root_m - rest[:, 0])[:, None]).astype(np.float32)
+        return places, sole_points(turns, places, self.offsets)
+
+
+@dataclass(frozen=True)
+class PersonSeries:
+    """F frames of one person, in the camera frame of the clip's first frame (a still camera has no other).
+
+    `time_s` (F,) ascending; `pose` (F,24,3,3) root relative to that camera; `betas` (10,); `root_m` (F,3) root joint,
+    from the body's size in the picture; `joints_m` (F,24,3); `soles_m` (F,4,3); `seen` (F,2) confidence 0..1 that the
+    picture shows left and right ankle.
+    """
+
+    time_s: F64
+    pose: F32
+    betas: F32
+    root_m: F32
+    joints_m: F32
+    soles_m: F32
+    seen: F32
+
+    def __len__(self) -> int:
+        return len(self.time_s)
+
+    @staticmethod
+    def of(skeleton: Skeleton, time_s: F64, pose: F32, betas: F32, root_m: F32, seen: F32) -> PersonSeries:
+        """With joints and soles worked out."""
+        rest = np.repeat(skeleton.rest(betas[None]), len(pose), axis=0)
+        joints, soles = skeleton.place(pose, rest, root_m)
+        return PersonSeries(time_s, pose, betas, root_m, joints, soles, seen)
+
+
+COCO_ANKLES = (15, 16)
+SMPL_ANKLES = (7, 8)
+_BORDER_PX = 2.0
+
+
+def ankles_seen(keypoints: F32, soles_m: F32, score: F32, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> F32:
+    """(N,2) confidence 0..1 that the picture shows the left and the right foot.
+
+    keypoints (N,K,3): COCO's 17 or SMPL's 24; with none of them a foot is seen where its projection is in the picture
+    and the score (N,) is above 0.
+    """
+    at = soles_m.copy()
+    at[..., 2] = np.maximum(at[..., 2], NEAREST_M)
+    px = at[..., :2] / at[..., 2:] * np.array([intrinsics.fx, intrinsics.fy]) + np.array([intrinsics.cx, intrinsics.cy])
+    inside = ((px > -_BORDER_PX) & (px < np.array(image_wh) + _BORDER_PX)).all(axis=-1).reshape(-1, 2, 2).all(axis=-1)
+    seen = inside & (score > 0)[:, None]
+    count = keypoints.shape[1]
+    if count not in (17, 24):
+        return seen.astype(np.float32)
+    ankles = keypoints[:, list(COCO_ANKLES if count == 17 else SMPL_ANKLES), 2]
+    return (seen * np.clip(2 * ankles, 0, 1)).astype(np.float32)

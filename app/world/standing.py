@@ -1,0 +1,122 @@
+"""Where feet that touch something stand, and what that says of the root's place."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bodycast.app.records import F32, F64
+from bodycast.app.world.person_series import NEAREST_M, PersonSeries
+
+BEGINS, ENDS = 0.6, 0.4
+"""Probability of contact from which a foot stands, and below which it no longer does."""
+SHORTEST_S = 0.08
+SOLE_PX, SOLE_M = 3.0, 0.04
+"""What a sole's place in the picture may be off: px, and at the person's distance m."""
+SIZE_SPREAD = 0.08
+"""Of the logarithm of a distance that a body's size says."""
+CORRELATED_S = 0.5
+"""Errors of sizes and poses of so near frames are the same error."""
+ON_PLANE_M = 0.005
+LATERAL_M = 0.02
+"""What the root's line of sight may be off."""
+LEG_ACROSS_M, LEG_ALONG_M = 0.04, 0.1
+"""What a leg may be wrong by, from the root to its sole: across the picture, and along the line of sight."""
+
+
+@dataclass(frozen=True)
+class Plane:
+    """What somebody stands on: `up` (3,) in the camera frame, `height_m` of the camera above it."""
+
+    up: F64
+    height_m: float
+
+    def heights_m(self, points: NDArray[np.floating]) -> F64:
+        """Heights (...) of points (...,3)."""
+        return (points @ self.up + self.height_m).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Footing:
+    """F frames: `places_m` (F,4,3) where each sole stands, camera frame; `weight` (F,4) 0..1, 0 where it does not."""
+
+    places_m: F64
+    weight: F64
+
+
+def episodes(time_s: F64, contact: F32) -> list[tuple[int, int]]:
+    """First and last but one frame of every contact of one sole, from its probabilities (F,)."""
+    found: list[tuple[int, int]] = []
+    begin: int | None = None
+    for row, value in enumerate(contact.tolist()):
+        if begin is None and value > BEGINS:
+            begin = row
+        elif begin is not None and value < ENDS:
+            found.append((begin, row))
+            begin = None
+    if begin is not None:
+        found.append((begin, len(contact)))
+    return [(a, b) for a, b in found if b - a > 1 and time_s[b - 1] - time_s[a] >= SHORTEST_S]
+
+
+def footing(person: PersonSeries, contact: F32, plane: Plane | None, focal_px: float) -> Footing:
+    """Places of all contacts of a person, each the one that its frames' lines of sight, the plane and the person's size
+    agree on. contact: (F,4)."""
+    places, weight = np.zeros((len(person), 4, 3)), np.zeros((len(person), 4))
+    correlated = np.clip(CORRELATED_S / step_s(person.time_s), 1, None)
+    for sole in range(4):
+        for begin, end in episodes(person.time_s, contact[:, sole]):
+            seen = person.soles_m[begin:end, sole].astype(np.float64)
+            precision, vector = sight(seen, contact[begin:end, sole], focal_px, correlated)
+            place = standing_place(precision.sum(axis=0), vector.sum(axis=0), plane)
+            places[begin:end, sole], weight[begin:end, sole] = place, contact[begin:end, sole]
+    return Footing(places, weight)
+
+
+def sight(soles_m: F64, weight: F32 | F64, focal_px: float, correlated: float) -> tuple[F64, F64]:
+    """Precision (E,3,3) and vector (E,3) of a sole's place from single frames: sharp across, dull along the ray."""
+    distance = np.maximum(np.linalg.norm(soles_m, axis=1), NEAREST_M)
+    ray = soles_m / distance[:, None]
+    along = ray[:, :, None] * ray[:, None, :]
+    across_m, along_m = np.hypot(SOLE_PX / focal_px * distance, SOLE_M), SIZE_SPREAD * distance
+    sharp = (np.eye(3) - along) / np.square(across_m)[:, None, None] + along / np.square(along_m)[:, None, None]
+    precision = sharp * (np.asarray(weight, np.float64) / correlated)[:, None, None]
+    return precision, (precision @ soles_m[..., None])[..., 0]
+
+
+def standing_place(precision: F64, vector: F64, plane: Plane | None) -> F64:
+    """(3,) the place that a sum of `sight`s says, on the plane where there is one."""
+    if plane is not None:
+        precision = precision + np.outer(plane.up, plane.up) / ON_PLANE_M**2
+        vector = vector - plane.up * (plane.height_m / ON_PLANE_M**2)
+    return np.linalg.solve(precision, vector).astype(np.float64)
+
+
+def root_sight(root_m: F64, correlated: float) -> tuple[F64, F64]:
+    """Precision (F,3,3) and vector (F,3) of the root's place from where the estimate has it."""
+    distance = np.maximum(np.linalg.norm(root_m, axis=1), NEAREST_M)
+    ray = root_m / distance[:, None]
+    along = ray[:, :, None] * ray[:, None, :]
+    spread = np.square(SIZE_SPREAD * distance) * correlated
+    precision = (np.eye(3) - along) / LATERAL_M**2 + along / spread[:, None, None]
+    return precision, (precision @ root_m[..., None])[..., 0]
+
+
+def footing_sight(places_m: F64, weight: F64, root_m: F64, soles_m: F64, correlated: float) -> tuple[F64, F64]:
+    """Precision (F,3,3) and vector (F,3) of the root's place from soles that stand: each says where its leg's other end
+    is. places_m, soles_m (F,4,3): where they stand, and where the estimate has them with its root at root_m (F,3)."""
+    distance = np.maximum(np.linalg.norm(root_m, axis=1), NEAREST_M)
+    ray = root_m / distance[:, None]
+    along = ray[:, :, None] * ray[:, None, :]
+    one = (np.eye(3) - along) / LEG_ACROSS_M**2 + along / LEG_ALONG_M**2
+    shares = weight / correlated / 2  # heel and toe of a foot err together
+    precision = one * shares.sum(axis=1)[:, None, None]
+    wanted = ((places_m - (soles_m - root_m[:, None])) * shares[..., None]).sum(axis=1)
+    return precision, (one @ wanted[..., None])[..., 0]
+
+
+def step_s(time_s: F64) -> float:
+    """Usual time from frame to frame."""
+    return float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1 / 30
