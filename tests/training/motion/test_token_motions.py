@@ -106,10 +106,10 @@ def test_the_package_says_whose_tokens_it_reads(decoder: Path, monkeypatch: pyte
     for other in (("mine", WIDTH + 1), ("other", WIDTH), ("none", 0)):
         assert token_decoder(*other) is None
     taken = open_smoother("diffusion", tokens=("mine", WIDTH))
-    assert "by token-decoder" in taken.describe()
+    assert taken.name == "diffusion (token-decoder)"
     taken.close()
     shipped = open_smoother("diffusion", tokens=("other", WIDTH))
-    assert "by" not in shipped.describe()
+    assert shipped.name == "diffusion"
     shipped.close()
 
 
