@@ -23,7 +23,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bodycast.engines.errors import EngineError
 from bodycast.engines.package import ModelPackage, Tensors
 from bodycast.engines.registry import ENGINES, open_engine
 from bodycast.export.exportable import Exportable, exportable
@@ -97,8 +96,12 @@ def run(
         try:
             with torch.no_grad():
                 measure_network(name, batches, repeats, device, report)
-        except (ValueError, EngineError, RuntimeError, OSError) as error:
+        # Whatever a network, the exporter or protobuf raises, MemoryError too: the others are still measured.
+        except Exception as error:
             report.failed[name] = first_line(error)
+        finally:
+            if device == "cuda":
+                torch.cuda.empty_cache()
         report.speedups = speedups(report.times)
         if out is not None:
             out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
@@ -129,6 +132,7 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
                 try:
                     with prepare() as runner:
                         times, answers = timed(runner, repeats, device)
+                        unit, distance = error_of(package.info.task, wanted, named(answers, item.output_names))
                 # Compilers and engines of four makers, whose exceptions share no base below Exception.
                 except Exception as error:
                     report.failed[key] = first_line(error)
@@ -137,7 +141,6 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
                     if device == "cuda":
                         torch.cuda.empty_cache()
                 rate = report.rates["fp32" if method.endswith("fp32") else "fp16"]
-                unit, distance = error_of(package.info.task, wanted, named(answers, item.output_names))
                 report.times.append(
                     GpuTime(
                         name,

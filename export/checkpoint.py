@@ -9,6 +9,7 @@ from typing import Any, cast
 import torch
 from torch import nn
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from bodycast.hmr.networks import registry
 
 
@@ -19,7 +20,8 @@ class CheckpointError(ValueError):
 @dataclass(frozen=True)
 class Checkpoint:
     """net: rebuilt, in eval mode, on the CPU. metrics: names with their unit. training: what it learned from.
-    tokens_of: of a motion decoder, the package whose tokens it learned from."""
+    tokens_of: of a motion decoder, the package whose tokens it learned from. body: whose
+    shapes it gives, the embedded body's where nothing is said."""
 
     net: nn.Module
     model: str
@@ -27,6 +29,7 @@ class Checkpoint:
     metrics: dict[str, float]
     training: str
     tokens_of: str = "none"
+    body: str = EMBEDDED_BODY.stem
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -55,7 +58,8 @@ def load_checkpoint(path: Path) -> Checkpoint:
     metrics = {key: float(value) for key, value in state.get("metrics", {}).items()}
     training = state.get("training", "") or "not recorded"
     tokens_of = str(state.get("tokens_of") or "none")
-    return Checkpoint(net.eval(), state["model"], dict(state["arguments"]), metrics, str(training), tokens_of)
+    body = str(state.get("body") or EMBEDDED_BODY.stem)
+    return Checkpoint(net.eval(), state["model"], dict(state["arguments"]), metrics, str(training), tokens_of, body)
 
 
 def _check_parts(state: object, path: Path) -> None:

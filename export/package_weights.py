@@ -48,6 +48,7 @@ class PackageWeights:
             "state_dict": self.net.state_dict(),
             "metrics": {k: v for k, v in info.metrics.items() if not k.startswith("onnx_difference_")},
             "training": info.training_data,
+            "body": info.body,
         }
 
 
@@ -71,8 +72,7 @@ def package_weights(package: ModelPackage) -> PackageWeights:
     names = {spec.name for spec in info.inputs}
     item = exportable(net, with_mask="masks" in names)
     _mark(own)
-    marked = _constants(onnx.load_from_string(_exported(item)))
-    stored = _constants(onnx.load(str(package.model_path)))
+    marked, stored = _aligned(onnx.load_from_string(_exported(item)), onnx.load(str(package.model_path)))
     found = _gathered({name: tensor.detach().numpy() for name, tensor in own.items()}, marked, stored)
     with torch.no_grad():
         for name, tensor in own.items():
@@ -105,6 +105,32 @@ def _constants(model: onnx.ModelProto) -> dict[str, NDArray[np.float32]]:
     weights = {w.name: w for w in graph.initializer if w.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)}
     casts = {n.input[0]: n.output[0] for n in graph.node if n.op_type == "Cast" and n.input[0] in weights}
     return {casts.get(name, name): numpy_helper.to_array(w).astype(np.float32) for name, w in weights.items()}
+
+
+def _aligned(
+    ours: onnx.ModelProto, theirs: onnx.ModelProto
+) -> tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]]:
+    """The constants of two graphs of one network, under the same keys.
+
+    Weights that are equal, as those of fresh norms, are stored once: their names say nothing then, the nodes that read
+    them do. Where the graphs have other nodes, names are all there is.
+    """
+    marked, stored = _constants(ours), _constants(theirs)
+    first, second = _readers(ours), _readers(theirs)
+    if [op for op, _ in first] != [op for op, _ in second]:
+        return marked, stored
+    pairs: tuple[dict[str, NDArray[np.float32]], dict[str, NDArray[np.float32]]] = {}, {}
+    for index, ((_, inputs), (_, others)) in enumerate(zip(first, second, strict=True)):
+        for slot, (name, other) in enumerate(zip(inputs, others, strict=False)):
+            if name in marked and other in stored:
+                pairs[0][f"{index}.{slot}"], pairs[1][f"{index}.{slot}"] = marked[name], stored[other]
+    return pairs
+
+
+def _readers(model: onnx.ModelProto) -> list[tuple[str, list[str]]]:
+    """Operator and inputs of every node, but of casts that only widen stored weights."""
+    weights = {w.name for w in model.graph.initializer}
+    return [(n.op_type, list(n.input)) for n in model.graph.node if not (n.op_type == "Cast" and n.input[0] in weights)]
 
 
 def _gathered(

@@ -123,7 +123,7 @@ def _ours(path: Path) -> Source:
         loaded.training,
         loaded.metrics,
         orientation_frame="crop-ray",
-        body="bodycast-adult",
+        body=loaded.body,
         licence="Apache-2.0",
         tokens_of=loaded.tokens_of,
     )

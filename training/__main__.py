@@ -42,12 +42,14 @@ def parser() -> argparse.ArgumentParser:
     )
     data.add_argument("--workers", type=int, default=None, help="processes that render (default: the cores but two)")
     data.add_argument("--pool", type=int, default=None, help="rendered crops to keep and draw from (150 kB each)")
+    data.add_argument("--body", type=Path, default=None, help="body that the sets are labelled with, e.g. smpl.npz")
     data.add_argument("--test-crops", type=int, default=512, help="crops to score on where the pack gives them")
     data.add_argument("--augment", default=None, help="none, colour (default on a CPU), film or full (on a GPU)")
     run = p.add_argument_group("run")
     run.add_argument("--out", type=Path, default=None, help="checkpoints, log and curves (default work/RECIPE)")
     run.add_argument("--minutes", type=float, default=60.0, help="time budget, resumed runs counted in")
     run.add_argument("--steps", type=int, default=None, help="stop after so many steps, if the time allows")
+    run.add_argument("--epochs", type=float, default=None, help="stop after so many passes over the sets on disk")
     run.add_argument("--device", default="cpu", help="cpu or cuda")
     run.add_argument("--threads", type=int, default=None, help="CPU threads")
     run.add_argument("--batch", type=int, default=None, help="crops of a step (default: each recipe's own)")
@@ -85,6 +87,8 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
     cuda = args.device.startswith("cuda")
     if args.stream is not None and args.train:
         raise ValueError("give crop sets (--train) or a pack (--stream), not both")
+    if args.epochs is not None and not args.epochs > 0:
+        raise ValueError(f"--epochs: expected more than 0, got {args.epochs:g}")
     if not args.minutes > 0:
         raise ValueError(f"--minutes: expected more than 0, got {args.minutes:g}")
     train, stream = args.train, args.stream
@@ -113,6 +117,8 @@ def _options(args: argparse.Namespace, names: list[str]) -> RunOptions:
         photos=args.photos,
         photo_share=args.photo_share,
         steps=args.steps,
+        epochs=args.epochs,
+        body=args.body,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable
@@ -12,6 +13,8 @@ from typing import Any
 import torch
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bodycast.hmr.body.body_files import load_body_arrays
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from training import distributed
 from training.batch import Batch
 from training.config import Phase, Recipe
@@ -36,7 +39,8 @@ class RunOptions:
     latest `pool` crops. test: folder of crops, or None to render `test_crops` from the pack. init: checkpoint for all
     recipes, or for each by its name. teacher: checkpoint of a network whose maps are learned (`training.teacher`).
     photos: labelled photographs (`training.photos.label`) that are `photo_share` of every batch.
-    steps: stop after so many, if the time allows.
+    steps: stop after so many, if the time allows; epochs: after so many times all crops of sets on disk, likewise.
+    body: file of the body that crops are labelled with (SMPL's, converted); the embedded one where None.
     """
 
     train: Path | tuple[Path, ...] | None
@@ -61,6 +65,8 @@ class RunOptions:
     photos: Path | None = None
     photo_share: float = 0.5
     steps: int | None = None
+    epochs: float | None = None
+    body: Path | None = None
 
 
 def phase_at(recipe: Recipe, fraction: float) -> tuple[Phase, float]:
@@ -86,6 +92,8 @@ class Training:
         self.device = distributed.start(options.device)
         options.out.mkdir(parents=True, exist_ok=True)
         self.fraction = 0.0
+        self.body_file = options.body or EMBEDDED_BODY
+        self.body_name = load_body_arrays(self.body_file).name
         self.clock = Clock(
             options.minutes, steps=options.steps, agree=lambda seconds: distributed.from_first(seconds, self.device)
         )
@@ -93,9 +101,11 @@ class Training:
         self.means = {recipe.name: RunningMeans() for recipe in recipes}
         self.source, self.test = self._open_data()
         try:
+            self._check_bodies()
+            self.clock.most_steps = self._steps()
             known = self.source.sets if isinstance(self.source, SetSource) else [self.test]
             mean = mean_parameters(known)
-            self.trainees = [Trainee(recipe, mean, self.device, options.compiled) for recipe in recipes]
+            self.trainees = [Trainee(recipe, mean, self.device, options.compiled, self.body_file) for recipe in recipes]
             self._initialise()
             first = distributed.rank() == 0
             self.log = Logbook(options.out, tensorboard=options.tensorboard and first)
@@ -135,6 +145,28 @@ class Training:
         stream = RenderedStream(options.stream, split="train", seed=seed, workers=options.workers)
         at_least = max(512, 2 * self._largest_batch())
         return StreamSource(stream.arrays(64), self.device, options.pool, seed, stream.close, at_least), test
+
+    def _check_bodies(self) -> None:
+        """Raise ValueError where crops are labelled with another body than the one that is to be learned."""
+        if not isinstance(self.source, SetSource) and self.options.body is not None:
+            raise ValueError("--body: rendered crops are of the embedded body; give sets of `as_crops --body`")
+        sets = [*self.source.sets, self.test] if isinstance(self.source, SetSource) else []
+        for crops in sets:
+            if isinstance(crops, CropSet) and crops.meta.get("body", EMBEDDED_BODY.stem) != self.body_name:
+                raise ValueError(
+                    f"{crops.folder} is labelled with the body {crops.meta.get('body', EMBEDDED_BODY.stem)}, this run "
+                    f"learns {self.body_name}: give --body its file, or make the set anew (as_crops --body)"
+                )
+
+    def _steps(self) -> int | None:
+        """The most steps, from steps and epochs."""
+        options = self.options
+        if options.epochs is None:
+            return options.steps
+        if not isinstance(self.source, SetSource):
+            raise ValueError("--epochs counts the crops of sets on disk: give --train, or --steps with --stream")
+        steps = math.ceil(options.epochs * self.source.seen / self._largest_batch())
+        return steps if options.steps is None else min(steps, options.steps)
 
     def _beside_photos(self, seed: int) -> Source:
         """The source of crops, with photographs in its batches where there are some."""
@@ -363,6 +395,7 @@ class Training:
             "model": trainee.recipe.model,
             "arguments": trainee.package_arguments(),
             "layer_merge": trainee.layer_merge,
+            "body": self.body_name,
             "helper": {k: v.detach().half().cpu() for k, v in trainee.helper.state_dict().items()},  # for --init
             "state_dict": {k: v.half() if k in learned else v.clone() for k, v in weights.items()},
             "metrics": scores,

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from bodycast.hmr.body.torch_body import TorchBody
 from bodycast.hmr.networks.hmr_net import HmrNet, with_merging
 from bodycast.hmr.networks.merging.error_constrained_layer_merging import (
@@ -41,13 +43,18 @@ class MergedNetwork(NamedTuple):
 
 
 def merge_network(
-    recipe: Recipe, net: HmrNet, ema: HmrNet, batches: Iterable[Batch], device: torch.device
+    recipe: Recipe,
+    net: HmrNet,
+    ema: HmrNet,
+    batches: Iterable[Batch],
+    device: torch.device,
+    body: Path = EMBEDDED_BODY,
 ) -> MergedNetwork:
     """Search with the averaged weights on labelled crops, merge both networks alike."""
     layers, words = None, "no layers merged"
     if recipe.merge_tolerance_mm > 0:
         # Process 0 decides, or several would train different networks.
-        found = _search(recipe, ema, [b.to(device) for b in batches], device) if rank() == 0 else None
+        found = _search(recipe, ema, [b.to(device) for b in batches], device, body) if rank() == 0 else None
         layers = LayerMergeRecipe.from_json(object_from_first(found) or {})
         words = (
             f"{layers.blocks} layers -> {layers.blocks_left} (windows {list(layers.windows)}), "
@@ -65,9 +72,9 @@ def merge_network(
     return MergedNetwork(smaller, with_merging(ema, layers, schedule), arguments, plain, words)
 
 
-def _search(recipe: Recipe, ema: HmrNet, crops: list[Batch], device: torch.device) -> dict[str, Any]:
+def _search(recipe: Recipe, ema: HmrNet, crops: list[Batch], device: torch.device, body_file: Path) -> dict[str, Any]:
     """ECLM against the labels; the recipe as plain values."""
-    body = TorchBody.load().to(device)
+    body = TorchBody.load(body_file).to(device)
     target = torch.cat([body.posed_joints(b.pose, b.betas, torch.zeros_like(b.camera)) for b in crops])
 
     @torch.no_grad()

@@ -5,11 +5,13 @@ from __future__ import annotations
 import copy
 import sys
 from collections.abc import Callable, Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from bodycast.hmr.networks.decoders.smpl_transformer import MeanParameters
 from bodycast.hmr.networks.hmr_net import HmrNet
 from training.batch import Batch
@@ -34,9 +36,17 @@ class Trainee:
     """Several trainees can learn from one stream of batches; each resizes itself when a phase begins.
 
     mean: starting values of the decoder's mean parameters by their names. `compiled`: run through torch.compile.
+    body: the file of the body that it learns.
     """
 
-    def __init__(self, recipe: Recipe, mean: dict[str, Tensor], device: torch.device, compiled: bool = False) -> None:
+    def __init__(
+        self,
+        recipe: Recipe,
+        mean: dict[str, Tensor],
+        device: torch.device,
+        compiled: bool = False,
+        body: Path = EMBEDDED_BODY,
+    ) -> None:
         torch.manual_seed(recipe.seed)
         self.recipe = recipe
         self.device = device
@@ -51,7 +61,7 @@ class Trainee:
         if isinstance(net, HmrNet):
             convolution_like(net.backbone)
         set_mean_parameters(net, mean)
-        self.task = make_task(recipe)
+        self.task = make_task(recipe, body)
         self.task.prepare(net)
         self.task.to(device)
         self._adopt(net.to(device), copy.deepcopy(net).to(device))
@@ -98,7 +108,7 @@ class Trainee:
         if not phase.merge or self.merged:
             return
         assert isinstance(self.net, HmrNet) and isinstance(self.ema, HmrNet)
-        merged = merge_network(self.recipe, self.net, self.ema, calibration(), self.device)
+        merged = merge_network(self.recipe, self.net, self.ema, calibration(), self.device, self.task.body_file)
         self.arguments |= merged.arguments
         self.layer_merge = merged.layer_merge
         self._adopt(merged.net, merged.ema)

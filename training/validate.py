@@ -48,12 +48,13 @@ def validate(net: nn.Module, crops: Crops, image_hw: tuple[int, int], limit: int
 
 
 @torch.no_grad()
-def score_batches(net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
+def score_batches(net: nn.Module, batches: Iterable[Batch], body: TorchBody | None = None) -> dict[str, float]:
     """MPJPE and PA-MPJPE in mm, 2D error in per cent of the crop's height (24 joints, pelvis-aligned), and the same for
-    the mean pose: one fixed pose and shape, the best there is without looking (its root is the mean orientation)."""
+    the mean pose: one fixed pose and shape, the best there is without looking (its root is the mean orientation).
+    body: the embedded one where None."""
     net.eval()
     device = next(net.parameters()).device
-    body = TorchBody.load()
+    body = TorchBody.load() if body is None else body
     mean = next((module for module in net.modules() if isinstance(module, MeanParameters)), None)
     scores: dict[str, list[np.ndarray]] = {}
     for batch in batches:

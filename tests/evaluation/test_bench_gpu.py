@@ -41,6 +41,46 @@ def test_the_command_at_toy_size_on_the_cpu(
     assert "| toy | onnxruntime fp16 | 2 |" in shown and "not run: broken: " in shown
 
 
+def test_no_failure_of_a_network_ends_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever it is: a protobuf that is too large, memory, a bug; one in the middle of a network too."""
+
+    class EncodeError(Exception):
+        pass
+
+    raised = iter([EncodeError("Failed to serialize proto"), MemoryError(), KeyError("no such layer"), None])
+    whole = bench_gpu.exportable
+
+    def failing(*arguments, **named):
+        error = next(raised)
+        if error is not None:
+            raise error
+        return whole(*arguments, **named)
+
+    monkeypatch.setattr(bench_gpu, "exportable", failing)
+    monkeypatch.setattr(bench_gpu, "NETWORKS", {f"toy {i}": ("swin-t-s2", TOY) for i in range(4)})
+    monkeypatch.setattr(bench_gpu, "WARM_UP", 1)
+    answers = bench_gpu.named
+    monkeypatch.setattr(bench_gpu, "engine_methods", lambda *_: {})
+
+    def broken(answered, names):
+        found = answers(answered, names)
+        if not calls:
+            calls.append(1)
+            raise ValueError("NaN in the answers")
+        return found
+
+    calls: list[int] = []
+    monkeypatch.setattr(bench_gpu, "named", broken)
+    out = tmp_path / "gpu.json"
+    report = bench_gpu.run(list(bench_gpu.NETWORKS), [1], 2, "cpu", out)
+    assert report.failed == {
+        "toy 0": "Failed to serialize proto", "toy 1": "MemoryError", "toy 2": "'no such layer'",
+        "toy 3, torch eager fp32, batch 1": "NaN in the answers",
+    }  # fmt: skip
+    assert [(row.network, row.method) for row in report.times] == [("toy 3", "torch eager fp16")]
+    assert json.loads(out.read_text())["failed"] == report.failed
+
+
 def test_merged_against_plain() -> None:
     times = [ROW, replace(ROW, network="merged", least_ms=1.6), replace(ROW, network="merged", batch=16)]
     with pytest.MonkeyPatch.context() as patch:

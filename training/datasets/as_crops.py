@@ -6,7 +6,9 @@ complete, the weights of `training.batch.Known`: `known_pose`, `known_betas`, `k
 crop sides) and `known_points` (N,35). Labels that are not there are zeros with weight zero.
 
 What is taken over: pixels by HMR2.0's crop rule; the pose, also from SMPL's body onto the embedded one (same joints,
-same T-pose; shapes do not carry over, so `known_betas` is 0 there); joints in space where the pelvis is among them;
+same T-pose; shapes do not carry over, so `known_betas` is 0 there). With `--body smpl.npz` the set is of SMPL's body:
+shapes of that body are taken as they are, those of its gendered twins (3DPW, EMDB) are converted through their files in
+`--smpl`. Train with the same `--body`. Joints in space where the pelvis is among them;
 keypoints by name. Without a known camera the focal length is the picture's diagonal, `known_camera` is 0 and the root's
 orientation is taken as the crop shows it.
 """
@@ -14,6 +16,7 @@ orientation is taken as the crop shows it.
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import shutil
 import sys
@@ -28,7 +31,6 @@ import numpy as np
 from numpy.typing import NDArray
 from rich.progress import Progress
 
-from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from bodycast.hmr.body.joints import NUM_JOINTS, Joint
 from bodycast.hmr.body.surface_joints import POINT_NAMES
 from bodycast.hmr.geometry.camera import Intrinsics, cam_full_to_crop
@@ -38,9 +40,10 @@ from training.datasets.errors import DatasetError
 from training.datasets.joint_sets import points_of
 from training.datasets.readers import READERS
 from training.datasets.sample import PersonSample
+from training.datasets.smpl_files import SmplFiles
+from training.datasets.target_body import TargetBody, load_target
 from training.synthetic.generate import FIELDS
 
-BODY = EMBEDDED_BODY.stem
 NUM_POINTS = len(POINT_NAMES)
 KNOWN_FIELDS: dict[str, tuple[tuple[int, ...], str]] = {
     "known_pose": ((), "f4"),
@@ -70,11 +73,18 @@ def cut_crop(image: NDArray[np.uint8], transform: CropTransform) -> NDArray[np.u
     return np.asarray(cv2.cvtColor(crop, cv2.COLOR_BGR2RGB), np.uint8)
 
 
-def as_row(sample: PersonSample, body: str = BODY) -> Row | None:
+@functools.cache
+def _embedded() -> TargetBody:
+    return load_target(None, None)
+
+
+def as_row(sample: PersonSample, body: TargetBody | None = None) -> Row | None:
     """The arrays of ROW_FIELDS for one sample; None for one without a picture or a box with area.
 
-    body: whose shape basis the set is in. Raises: DatasetError for a picture that cannot be read.
+    body: whose shape basis the set is in; the embedded body where None.
+    Raises: DatasetError for a picture that cannot be read, or a body's file that is missing.
     """
+    body = body or _embedded()
     if sample.picture is None or sample.xyxy is None or not (sample.xyxy[2:] > sample.xyxy[:2]).all():
         return None
     image = sample.picture.read()
@@ -94,9 +104,10 @@ def as_row(sample: PersonSample, body: str = BODY) -> Row | None:
         if sample.camera is not None:
             pose[0] = crop_ray_rotation(centre, camera.focal_px, principal).T @ pose[0]
         row["pose"], row["known_pose"] = pose, np.float64(1)
-    if sample.betas is not None and sample.body == body:
-        row["betas"], row["known_betas"] = sample.betas, np.float64(1)
-    _add_joints(row, sample, transform, camera)
+    betas = body.betas(sample)
+    if betas is not None:
+        row["betas"], row["known_betas"] = betas, np.float64(1)
+    _add_joints(row, sample, transform, camera, body.rest_root(betas))
     _add_keypoints(row, sample, transform)
     return row
 
@@ -106,8 +117,11 @@ def _tall(sample: PersonSample, height_px: float) -> bool:
     return sample.xyxy is None or float(sample.xyxy[3] - sample.xyxy[1]) >= height_px
 
 
-def _add_joints(row: Row, sample: PersonSample, transform: CropTransform, camera: Intrinsics) -> None:
-    """Joints in space and, where they are placed before a known camera, the crop's camera."""
+def _add_joints(
+    row: Row, sample: PersonSample, transform: CropTransform, camera: Intrinsics, rest_root_m: NDArray[np.float64]
+) -> None:
+    """Joints in space and, where they are placed before a known camera, the crop's camera, which places the body's
+    origin: its pelvis stands `rest_root_m` beside it."""
     if sample.joints_3d is None:
         return
     joints, known = np.zeros((NUM_JOINTS, 3)), np.zeros(NUM_JOINTS)
@@ -120,10 +134,9 @@ def _add_joints(row: Row, sample: PersonSample, transform: CropTransform, camera
     pelvis = joints[Joint.PELVIS]
     if not sample.joints_3d.absolute or sample.camera is None or pelvis[2] <= 0:
         return
-    # The embedded body's pelvis is at its origin, so the pelvis' place is the translation.
     centre, principal = np.array([transform.centre_px]), np.array([camera.cx, camera.cy])
     placed = cam_full_to_crop(
-        pelvis[None], centre, np.array([transform.size_px]), camera.image_wh, camera.focal_px, principal
+        (pelvis - rest_root_m)[None], centre, np.array([transform.size_px]), camera.image_wh, camera.focal_px, principal
     )
     row["camera"], row["known_camera"] = placed[0], np.float64(1)
 
@@ -204,15 +217,17 @@ def write_crop_set(
     out: Path,
     *,
     source: str,
+    body: TargetBody | None = None,
     limit: int | None = None,
     done: Callable[[], object] = lambda: None,
 ) -> Written:
     """Write a crop set of `samples` to the new folder `out`. Raises: DatasetError, OSError."""
     rows = left_out = 0
-    meta: dict[str, object] = {"split": "train", "source": source, "body": BODY, "photographs": False, "seed": 0}
+    body = body or _embedded()
+    meta: dict[str, object] = {"split": "train", "source": source, "body": body.name, "photographs": False, "seed": 0}
     with CropSetWriter(out, meta) as writer:
         for sample in samples:
-            row = as_row(sample)
+            row = as_row(sample, body)
             if row is None:
                 left_out += 1
                 continue
@@ -241,17 +256,21 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--every", type=int, default=1, help="only every so many-th sample")
     parser.add_argument("--min-height", type=float, default=0.0, metavar="PX", help="leave smaller boxes out")
     parser.add_argument("--limit", type=int, help="at most so many crops")
-    parser.add_argument("--smpl", type=Path, help="folder with SMPL's files: joints for EMDB")
+    parser.add_argument(
+        "--smpl", type=Path, help="folder with SMPL's files: joints for EMDB, gendered shapes for --body"
+    )
+    parser.add_argument("--body", type=Path, help="the set's body, e.g. smpl.npz; the embedded one where left out")
     args = parser.parse_args(argv)
     try:
         if args.every < 1:
             raise DatasetError(f"--every: expected 1 or more, got {args.every}")
+        body = load_target(args.body, None if args.smpl is None else SmplFiles(args.smpl))
         found = (s for s in READERS[args.dataset](args.path, args) if _tall(s, args.min_height))
         samples = (s for i, s in enumerate(found) if i % args.every == 0)
         with Progress(disable=not sys.stderr.isatty()) as progress:
             task = progress.add_task("crops", total=args.limit)
             written = write_crop_set(
-                samples, args.out, source=args.dataset, limit=args.limit, done=lambda: progress.advance(task)
+                samples, args.out, source=args.dataset, body=body, limit=args.limit, done=lambda: progress.advance(task)
             )
     except (DatasetError, OSError) as error:
         print(f"as_crops: {error}", file=sys.stderr)

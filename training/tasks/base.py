@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from training.batch import Batch
 from training.config import Recipe
 from training.losses import Truth
@@ -17,9 +19,10 @@ class Task(nn.Module):
 
     main_score = "error_2d_percent"
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, body: Path = EMBEDDED_BODY) -> None:
+        """body: the file of the body that labels and answers are shapes of."""
         super().__init__()
-        self.recipe = recipe
+        self.recipe, self.body_file = recipe, body
         self.helper: nn.Module = nn.Module()
 
     def prepare(self, net: nn.Module) -> None:

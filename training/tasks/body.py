@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
+from bodycast.hmr.body.torch_body import TorchBody
 from bodycast.hmr.networks.decoders.joint_queries import JointQueryDecoder
 from bodycast.hmr.networks.hmr_net import HmrNet
 from bodycast.hmr.networks.layers import tokens_to_map
 from bodycast.hmr.networks.merging.mask_token_merging import TokenMergingVit, unmerge_tokens
 from training.batch import Batch
 from training.config import Recipe
-from training.losses import HelperHeads, HmrLoss, Truth
+from training.losses import HelperHeads, HmrLoss, SurfaceBody, Truth
 from training.network_inputs import box_information, person_mask
 from training.tasks.base import Task
 from training.teacher import Teacher, feature_loss
@@ -25,9 +28,9 @@ class BodyTask(Task):
 
     main_score = "mpjpe_mm"
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.criterion = HmrLoss(recipe.weights)
+    def __init__(self, recipe: Recipe, body: Path = EMBEDDED_BODY) -> None:
+        super().__init__(recipe, body)
+        self.criterion = HmrLoss(recipe.weights, SurfaceBody(TorchBody.load(body)))
         self.teacher: Teacher | None = None
 
     def prepare(self, net: nn.Module) -> None:
@@ -69,7 +72,7 @@ class BodyTask(Task):
         return self.criterion(prediction, helper, batch, body_scale, truth, early, distilled)
 
     def score(self, net: nn.Module, batches: Iterable[Batch]) -> dict[str, float]:
-        return score_batches(net, batches)
+        return score_batches(net, batches, TorchBody.load(self.body_file))
 
 
 def _features(net: HmrNet, batch: Batch, with_map: bool) -> tuple[Any, Tensor | None]:

@@ -7,12 +7,14 @@ cell lies on the crop's first pixel, that of the last on its last. Keypoints out
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from bodycast.hmr.body.surface_joints import COCO_FROM_POINTS, COCO_JOINT_NAMES
 from bodycast.hmr.body.torch_body import TorchBody
 from bodycast.hmr.networks.heads.udp_decoding import refine_peaks
@@ -29,9 +31,9 @@ _TORSO = tuple(COCO_JOINT_NAMES.index(name) for name in ("left_shoulder", "right
 class KeypointTask(Task):
     """Heat maps of COCO's keypoints."""
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
-        self.labels = Labels(SurfaceBody(TorchBody.load()))
+    def __init__(self, recipe: Recipe, body: Path = EMBEDDED_BODY) -> None:
+        super().__init__(recipe, body)
+        self.labels = Labels(SurfaceBody(TorchBody.load(body)))
         self.register_buffer("coco", torch.from_numpy(np.asarray(COCO_FROM_POINTS)), persistent=False)
 
     def fast_modules(self, net: nn.Module) -> list[nn.Module]:

@@ -13,12 +13,14 @@ once, and its checkpoint then starts the network's own training (`--init`).
 from __future__ import annotations
 
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from bodycast.hmr.networks.hmr_net import HmrNet
 from bodycast.hmr.networks.upsampling.jbu import AttentionDownsampler
 from training.batch import Batch
@@ -48,8 +50,8 @@ class UpsamplerTask(Task):
 
     main_score = "consistency"
 
-    def __init__(self, recipe: Recipe) -> None:
-        super().__init__(recipe)
+    def __init__(self, recipe: Recipe, body: Path = EMBEDDED_BODY) -> None:
+        super().__init__(recipe, body)
         if "backbone" not in recipe.freeze:
             raise ValueError(
                 f'recipe {recipe.name}: an upsampler is trained on a frozen encoder: freeze = ["backbone"]'
