@@ -95,14 +95,19 @@ def doctor(args: Sequence[str], prog: str) -> int:
 
 
 def get(args: Sequence[str], prog: str) -> int:
-    """`get detector`."""
+    """`get detector`, `get hmr2`."""
     if not args or args[0] in ("-h", "--help"):
         print(f"usage: {prog} WHAT [OPTIONS]\n\n  detector   YOLO11n, as a detector package (AGPL-3.0)")
+        print("  hmr2       HMR2.0's published checkpoint, for bodycast import (non-commercial data)")
         return 0 if args else 2
+    if args[0] == "hmr2":
+        from bodycast.app.commands.get_hmr2 import main as get_hmr2
+
+        return get_hmr2(args[1:], f"{prog} hmr2")
     if args[0] != "detector":
         from bodycast.app.errors import UsageError
 
-        raise UsageError(f"nothing to get by the name {args[0]!r}; there is: detector")
+        raise UsageError(f"nothing to get by the name {args[0]!r}; there are: detector, hmr2")
     from bodycast.app.commands.get_detector import main
 
     return main(args[1:], f"{prog} detector")
@@ -135,6 +140,13 @@ def import_checkpoint(args: Sequence[str], prog: str) -> int:
     return main(args, prog)
 
 
+def evaluate(args: Sequence[str], prog: str) -> int:
+    """`evaluate world`."""
+    from bodycast.app.commands.evaluate import main
+
+    return main(args, prog)
+
+
 def licences(args: Sequence[str], prog: str) -> int:
     """`licences`."""
     from bodycast.app.commands.licences import main
@@ -159,6 +171,7 @@ COMMANDS: dict[str, Command] = {
     "import": Command("make a model package of an official checkpoint", import_checkpoint),
     "get": Command("fetch a network once: get detector", get),
     "licences": Command("list the licences of what a run would use", licences),
+    "evaluate": Command("score motion files against their truth: evaluate world", evaluate),
     "bench": Command("time the stages of a run, and the networks on every engine, on this machine", bench),
     "export": Command("make model packages and TensorRT plans, and measure how exact they are", export),
 }
