@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tune-one-euro": ("evaluation.tune_one_euro", "constants with which the one-euro filter does best on clips"),
     "bench": ("evaluation.bench", "forward time of every network on CPU engines against its floor, or --gpu"),
     "exports": ("evaluation.exports", "every kind of network through export: parity in each precision, TensorRT plans"),
+    "show": ("evaluation.show", "pictures of what is inside: features, sampling points, merged tokens, mesh layers"),
     "models": ("evaluation.models", "parameters and cost of every network, beside the papers' figures"),
 }
 

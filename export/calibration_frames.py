@@ -62,6 +62,14 @@ def read_frames(path: Path, image_hw: tuple[int, int], limit: int, *, crop_ray: 
     return CalibrationFrames(np.stack(crops), None, np.array(boxes, np.float32))
 
 
+def crop_of(path: Path, image_hw: tuple[int, int]) -> U8:
+    """(h,w,3) uint8 RGB: a picture of one person, whole, padded to the crop's aspect. Raises: ValueError."""
+    picture = cv2.imread(str(path))
+    if picture is None:
+        raise ValueError(f"{path}: no picture that can be read")
+    return _padded(np.asarray(picture, np.uint8), image_hw)[0]
+
+
 def _crop_set(path: Path, image_hw: tuple[int, int], limit: int, crop_ray: bool) -> CalibrationFrames:
     def load(name: str) -> NDArray[np.generic]:
         try:
