@@ -133,3 +133,13 @@ def load_recipe(name_or_path: str) -> Recipe:
     phases = tuple(Phase(**_closed(Phase, p, f"{path.name} phase {i}")) for i, p in enumerate(values.pop("phases", [])))
     weights = LossWeights(**_closed(LossWeights, values.pop("weights", {}), f"{path.name} weights"))
     return Recipe(**_closed(Recipe, values, path.name), phases=phases, weights=weights)
+
+
+def phase_at(recipe: Recipe, fraction: float) -> tuple[Phase, float]:
+    """The phase that is on when `fraction` (0..1) of the time is spent, and the progress within it."""
+    start = 0.0
+    for phase in recipe.phases:
+        if fraction < start + phase.share or phase is recipe.phases[-1]:
+            return phase, min(1.0, max(0.0, (fraction - start) / phase.share))
+        start += phase.share
+    raise AssertionError("a recipe has at least one phase")

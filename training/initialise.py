@@ -143,6 +143,8 @@ def weights_from(net: nn.Module, path: Path) -> tuple[dict[str, torch.Tensor], s
     for part in ("weight", "bias"):
         if f"heatmaps.{part}" in heads:
             stored.setdefault(f"smpl_head.heatmaps.{part}", heads[f"heatmaps.{part}"])
+    if _task_of(path) == "upsampler":  # its decoder, mean pose and all, has learned nothing
+        stored = {key: value for key, value in stored.items() if not key.startswith("smpl_head.")}
     deeper = one_stage_deeper(net, stored)
     stored |= deeper
     taken = {key: stored[key].to(value.dtype) for key, value in own.items() if _fits(stored.get(key), value)}
@@ -215,6 +217,13 @@ def _stored_helper(path: Path) -> dict[str, torch.Tensor]:
     content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else {}
     stored = content.get("helper") if isinstance(content, dict) else None
     return stored if isinstance(stored, dict) else {}
+
+
+def _task_of(path: Path) -> str:
+    """What a network of this trainer was trained for; "" where a file does not say."""
+    content = torch.load(path, map_location="cpu", weights_only=True) if path.suffix == ".pt" else {}
+    training = content.get("training") if isinstance(content, dict) else None
+    return str(training.get("task", "")) if isinstance(training, dict) else ""
 
 
 def _widened(stored: torch.Tensor, own: torch.Tensor | None) -> torch.Tensor:

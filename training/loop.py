@@ -17,7 +17,7 @@ from bodycast.hmr.body.body_files import load_body_arrays
 from bodycast.hmr.body.body_model import EMBEDDED_BODY
 from training import distributed
 from training.batch import Batch
-from training.config import Phase, Recipe
+from training.config import Phase, Recipe, phase_at
 from training.core import Clock, Entry, Timer, load_checkpoint, save_checkpoint, train
 from training.crop_set import Crops, CropSet, mean_parameters
 from training.initialise import helper_from, weights_from
@@ -67,16 +67,6 @@ class RunOptions:
     steps: int | None = None
     epochs: float | None = None
     body: Path | None = None
-
-
-def phase_at(recipe: Recipe, fraction: float) -> tuple[Phase, float]:
-    """The phase that is on when `fraction` (0..1) of the time is spent, and the progress within it."""
-    start = 0.0
-    for phase in recipe.phases:
-        if fraction < start + phase.share or phase is recipe.phases[-1]:
-            return phase, min(1.0, max(0.0, (fraction - start) / phase.share))
-        start += phase.share
-    raise AssertionError("a recipe has at least one phase")
 
 
 class Training:
@@ -400,7 +390,7 @@ class Training:
             "state_dict": {k: v.half() if k in learned else v.clone() for k, v in weights.items()},
             "metrics": scores,
             "training": {
-                "recipe": trainee.recipe.name, "minutes": self.clock.minutes, "steps": trainee.steps,
-                "crops": self.source.seen, "device": self.options.device,
+                "recipe": trainee.recipe.name, "task": trainee.recipe.task, "minutes": self.clock.minutes,
+                "steps": trainee.steps, "crops": self.source.seen, "device": self.options.device,
             },
         }  # fmt: skip

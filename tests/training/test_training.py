@@ -13,9 +13,9 @@ import pytest
 import torch
 
 from tests.training.toy import JOINT_QUERIES, toy_crops, toy_recipe, write_set
-from training.config import Phase, load_recipe
+from training.config import Phase, load_recipe, phase_at
 from training.crop_set import Crops, CropSet
-from training.loop import RunOptions, Training, phase_at
+from training.loop import RunOptions, Training
 from training.optimiser import FlatGradients, GroupedMuon, orthogonalised
 from training.running_means import RunningMeans
 from training.trainee import Trainee

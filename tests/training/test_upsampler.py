@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from tests.training.toy import SWIN, VIT, toy_crops
 from training.config import Phase, Recipe
 from training.crop_set import as_batch
+from training.initialise import weights_from
 from training.tasks.upsampler import UpsamplerTask
 from training.trainee import Trainee
 
@@ -50,3 +52,11 @@ def test_bilinear_is_what_its_name_says() -> None:
     found, wanted = UpsamplerTask.predict_bilinear(trainee.net.eval(), batch)
     assert [f.shape for f in found] == [w.shape for w in wanted]
     assert [f.shape[1] for f in found] == [16, 32]  # one tap a stage
+
+
+def test_its_checkpoint_starts_a_decoder_anew(tmp_path: Path) -> None:
+    """The upsampler and the encoder go on; the decoder has learned nothing, its mean pose is nobody's."""
+    net = Trainee(recipe(HIERARCHICAL), {}, torch.device("cpu")).net
+    path = tmp_path / "up.pt"
+    torch.save({"state_dict": net.state_dict(), "training": {"task": "upsampler"}}, path)
+    assert "smpl_head 0 of" in weights_from(net, path)[1] and "upsampling 0 of" not in weights_from(net, path)[1]
