@@ -115,7 +115,8 @@ def test_commands_exist(path: Path) -> None:
 @cache
 def help_of(command: str, second: str = "") -> str:
     """What `bodycast COMMAND --help` prints; of `get` and `export`, whose commands have commands, the second one's."""
-    words = [command, second] if command in ("get", "export") and re.fullmatch(r"[a-z][a-z0-9-]*", second) else [command]
+    has_second = command in ("get", "export") and re.fullmatch(r"[a-z][a-z0-9-]*", second)
+    words = [command, second] if has_second else [command]
     done = subprocess.run(
         [sys.executable, "-m", "bodycast", *words, "--help"],
         cwd=REPOSITORY, capture_output=True, text=True, timeout=120, check=False,
