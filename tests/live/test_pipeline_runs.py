@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 
@@ -231,3 +232,26 @@ def test_the_selfie_view_mirrors_the_window_and_not_the_files() -> None:
     assert Pipeline(world.stages(), PipelineOptions(hud=False, mirror=True)).run().failure is None
     assert window.kept == [pair[::-1] for pair in sink.kept]
     assert any(left != right for left, right in sink.kept)
+
+
+def test_every_frames_meshes_are_remembered_under_the_tracks_ids_for_the_next_ones_masks() -> None:
+    kept: list[tuple[list[int], int]] = []
+    stages = replace(
+        World(images=walk(12)).stages(), remember=lambda id, vertices, _: kept.append((id.tolist(), len(vertices)))
+    )
+    Pipeline(stages).run()
+    assert len(kept) == 12 and kept[-1][1] == 1
+    assert len({tuple(ids) for ids, people in kept if people}) == 1  # one track, one id
+
+
+def test_skeletons_are_drawn_over_what_the_renderer_gives() -> None:
+    pictures = []
+    for skeletons in (False, True):
+        sink = MemorySink()
+        sink.write = lambda result: pictures[-1].append(result.overlay.copy())  # type: ignore[method-assign]
+        pictures.append([])
+        world = World(images=walk(4), sinks=[sink], make_renderer=FakeRenderer)
+        world.options = replace(world.options, skeletons=skeletons)
+        Pipeline(world.stages(), world.options).run()
+    assert len(pictures[0]) == len(pictures[1]) == 4
+    assert any((plain != drawn).any() for plain, drawn in zip(*pictures, strict=True))
