@@ -19,11 +19,11 @@ from numpy.typing import NDArray
 
 from bodycast.app.errors import BodycastError
 from bodycast.app.files.motion_file import Motion, read_motion
+from bodycast.app.world.scores import match_rows
 from bodycast.hmr.body.joints import Joint
-from bodycast.hmr.geometry.boxes import iou_matrix
 from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 
-MIN_IOU = 0.3
+
 TORSO_SHARE = 0.2
 # MediaPipe Pose landmark -> SMPL joint, by limb.
 MEDIAPIPE_JOINTS: dict[str, tuple[tuple[int, Joint], tuple[int, Joint]]] = {
@@ -34,19 +34,6 @@ MEDIAPIPE_JOINTS: dict[str, tuple[tuple[int, Joint], tuple[int, Joint]]] = {
     "knees": ((25, Joint.LEFT_KNEE), (26, Joint.RIGHT_KNEE)),
     "ankles": ((27, Joint.LEFT_ANKLE), (28, Joint.RIGHT_ANKLE)),
 }
-
-
-def match_rows(predicted: Motion, truth: Motion) -> list[tuple[int, int]]:
-    """Pairs (predicted row, true row): per frame the best boxes first, each used once, IoU of at least 0.3."""
-    pairs: list[tuple[int, int]] = []
-    for frame in np.unique(truth.frame):
-        ours, theirs = np.flatnonzero(predicted.frame == frame), np.flatnonzero(truth.frame == frame)
-        overlap = iou_matrix(predicted.bbox_xyxy[ours], truth.bbox_xyxy[theirs])
-        while overlap.size and overlap.max() >= MIN_IOU:
-            a, b = np.unravel_index(int(overlap.argmax()), overlap.shape)
-            pairs.append((int(ours[a]), int(theirs[b])))
-            overlap[a], overlap[:, b] = -1, -1
-    return pairs
 
 
 def identity_switches(predicted: Motion, truth: Motion, pairs: list[tuple[int, int]]) -> int:

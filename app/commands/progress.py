@@ -13,6 +13,7 @@ from bodycast.app.files.output_folder import FILES
 from bodycast.app.pipeline.pipeline import Progress, RunSummary
 from bodycast.app.pipeline.run_report import PartsReport
 from bodycast.app.pipeline.timing import StageSummary
+from bodycast.app.world.report import WorldReport
 
 STAGE_NOTES = {
     "wait": "for the source",
@@ -67,9 +68,14 @@ def progress_bar(visible: bool) -> Generator[Callable[[Progress], None] | None]:
 
 
 def print_results(
-    summary: RunSummary, stage_ms: dict[str, StageSummary], warnings: Sequence[str], folder: Path | None
+    summary: RunSummary,
+    stage_ms: dict[str, StageSummary],
+    warnings: Sequence[str],
+    folder: Path | None,
+    world: WorldReport | None = None,
 ) -> None:
-    """The table of times, frames in and out, warnings, and where the results are; on stdout."""
+    """The table of times, frames in and out, lens, floor and heights, warnings, and where the results are; on
+    stdout."""
     notes = [STAGE_NOTES.get(stage, "") for stage in stage_ms]
     width = max([9, *map(len, stage_ms)])
     print(f"{'stage':<{width}} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'runs':>7}")
@@ -82,6 +88,8 @@ def print_results(
         f"{summary.frames_out} of {summary.frames_in} frames in {summary.seconds:.1f} s ({rate:.1f} fps), "
         f"dropped: {dropped}; {'ended by an error' if summary.failure else summary.exit_reason}"
     )
+    for line in () if world is None else world.lines():
+        print(line)
     if not summary.people and summary.frames_out and not summary.failure:
         print(f"note: {NOBODY}")
     for warning in warnings:

@@ -94,8 +94,9 @@ def run(config: RunConfig) -> int:
         built.report.abort(str(error), getattr(error, "exit_code", 1))
         raise
     exit_code = 1 if summary.failure else 128 + caught[0] if caught else 0
-    built.report.finish(summary, pipeline.times.summary(), tuple(built.stages.warnings()), exit_code)
-    print_results(summary, pipeline.times.summary(), built.stages.warnings(), built.report.folder)
+    stage_ms, warnings, world = pipeline.times.summary(), built.stages.warnings(), built.world()
+    built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world)
+    print_results(summary, stage_ms, warnings, built.report.folder, world if summary.people else None)
     _raise_failure(summary)
     return exit_code
 

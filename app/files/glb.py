@@ -32,6 +32,10 @@ INFLUENCES = 4
 COLOURS = ((0.65, 0.74, 0.86), (0.87, 0.62, 0.49), (0.62, 0.80, 0.60), (0.83, 0.70, 0.87), (0.88, 0.82, 0.55))
 
 
+ABSENT_S = 0.5
+"""Somebody who was not seen for longer is not shown in between."""
+
+
 class _Asset:
     """The growing document: every list of the glTF JSON, and the one binary buffer."""
 
@@ -155,9 +159,28 @@ def _add_animation(
         channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
 
     animate(nodes[0], "translation", person.root_m.astype(np.float32))
+    _add_presence(asset, person, nodes[0], start_s, samplers, channels)
     quaternions = continuous_quaternions(person.rotations)
     for joint, node in enumerate(nodes):
         animate(node, "rotation", np.ascontiguousarray(quaternions[:, joint]))
+
+
+def _add_presence(
+    asset: _Asset, person: PersonMotion, root: int, start_s: float, samplers: list[Json], channels: list[Json]
+) -> None:
+    """Who is not there yet, or between two appearances, has no size: glTF's own animations know no visibility."""
+    time_s = person.time_s - start_s
+    gaps = np.flatnonzero(np.diff(time_s) > ABSENT_S)
+    if time_s[0] <= ABSENT_S and not len(gaps):
+        return
+    changes = [(0.0, 0.0 if time_s[0] > 0 else 1.0), *([(float(time_s[0]), 1.0)] if time_s[0] > 0 else [])]
+    step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
+    for gap in gaps.tolist():
+        changes += [(float(time_s[gap]) + step, 0.0), (float(time_s[gap + 1]), 1.0)]
+    times = asset.add_array(np.array([time for time, _ in changes], np.float32), bounds=True)
+    sizes = asset.add_array(np.array([[size] * 3 for _, size in changes], np.float32))
+    samplers.append({"input": times, "output": sizes, "interpolation": "STEP"})
+    channels.append({"sampler": len(samplers) - 1, "target": {"node": root, "path": "scale"}})
 
 
 def continuous_quaternions(rotations: Floats) -> NDArray[np.float32]:

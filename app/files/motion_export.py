@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
-
 from bodycast.app.errors import UsageError, cannot_write
 from bodycast.app.files import bvh, csv, glb
 from bodycast.app.files import smplx_npz as npz
 from bodycast.app.files.motion_file import Motion, read_motion
 from bodycast.app.files.output_file import check_target, write_whole
-from bodycast.app.files.person_motion import PersonMotion, person_in_world
+from bodycast.app.files.person_motion import PersonMotion, clip_start_s, people_in_world
 from bodycast.hmr.body.body_model import BodyModel
 
 SUFFIXES = (".bvh", ".glb", ".csv", ".npz")
@@ -28,9 +26,10 @@ def export_motion(
 ) -> tuple[Path, ...]:
     """Write the motion of one person, or of everybody, and return the files written.
 
-    The world frame is y up, right-handed, metres, with the camera at the origin looking along -z. `.glb` and `.csv`
-    hold all people; `.bvh` and `.npz` hold one, so several people become `NAME_person1.bvh`, `NAME_person2.bvh`, each
-    from the first frame in which that person was seen. `centimetres` scales a BVH for programs that expect that unit.
+    The world frame is y up, right-handed, metres, its floor at y = 0, its origin below whoever is seen first. `.glb`
+    and `.csv` hold all people; `.bvh` and `.npz` hold one, so several people become `NAME_person1.bvh`,
+    `NAME_person2.bvh`. All start with the clip's frame 0: in a `.glb` who is not there yet is not seen, a `.bvh` holds
+    the first pose until then, and an `.npz` says when it starts. `centimetres` scales a BVH for programs that want it.
     `body`: the body file that the betas belong to, needed for `.glb` when it is not the embedded one.
 
     Raises: UsageError for a source that is no motion file or holds nobody, an unknown person or suffix, a body that
@@ -44,7 +43,7 @@ def export_motion(
     if target.resolve() == Path(source).resolve():
         raise UsageError(f"{target}: the export would replace its own source; give another name")
     motion = read_motion(source)
-    people = [person_in_world(motion, person) for person in _chosen(motion, person_id, source)]
+    people = people_in_world(motion, _chosen(motion, person_id, source))
     files = _encode(motion, people, target, centimetres, body)
     for path in files:
         check_target(path, overwrite)
@@ -71,7 +70,7 @@ def _encode(
     motion: Motion, people: list[PersonMotion], target: Path, centimetres: bool, body: str | Path | None
 ) -> dict[Path, bytes]:
     """File -> content."""
-    start_s = float(np.min(motion.time_s))
+    start_s = clip_start_s(motion)
     if target.suffix == ".csv":
         return {target: csv.encode(people)}
     if target.suffix == ".glb":
@@ -79,11 +78,11 @@ def _encode(
     files: dict[Path, bytes] = {}
     for person in people:
         path = target if len(people) == 1 else target.with_stem(f"{target.stem}_person{person.person_id}")
-        steady = person.at_steady_rate(motion.fps)
         if target.suffix == ".bvh":
-            files[path] = bvh.encode(steady, motion.fps, centimetres)
+            from_start = person.from_time(start_s).at_steady_rate(motion.fps)
+            files[path] = bvh.encode(from_start, motion.fps, centimetres)
         else:
-            files[path] = npz.encode(steady, motion.fps)
+            files[path] = npz.encode(person.at_steady_rate(motion.fps), motion.fps)
     return files
 
 

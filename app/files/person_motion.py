@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,13 +10,18 @@ from numpy.typing import NDArray
 
 from bodycast.app.errors import UsageError
 from bodycast.app.files.motion_file import Motion
+from bodycast.app.world.ground import LEVEL
 from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations
 
 Floats = NDArray[np.float64]
 
-WORLD_FROM_CAMERA: Floats = np.diag([1.0, -1.0, -1.0])
+WORLD_FROM_CAMERA: Floats = LEVEL[:3, :3]
 """Half a turn about x: the camera frame (y down, z forward) becomes y up, right-handed, the camera looking along -z."""
+
+LOWEST_PERCENTILE = 1.0
+"""Where no floor is known, the lowest joints of a clip lie on it, but for so many."""
+JOINT_ABOVE_FLOOR_M = 0.02
 
 MOST_FRAMES = 1_000_000
 """Nine hours at 30 frames a second: formats without time stamps hold no more."""
@@ -50,6 +56,16 @@ class PersonMotion:
         """(F,24,3) joints in the world, by forward kinematics."""
         places, _ = forward_kinematics(self.rotations, self.offsets_m, self.root_m)
         return places
+
+    def from_time(self, start_s: float) -> PersonMotion:
+        """The same motion with the first pose held from `start_s` on, for formats in which nobody can be absent."""
+        if self.time_s[0] - start_s <= 0:
+            return self
+        held = {
+            name: np.concatenate([getattr(self, name)[:1], getattr(self, name)])
+            for name in ("frame", "score", "rotations", "root_m")
+        }
+        return replace(self, time_s=np.concatenate([[start_s], self.time_s]), **held)
 
     def at_steady_rate(self, fps: float) -> PersonMotion:
         """The same motion at `fps` frames a second from its first frame, for formats without time stamps.
@@ -102,7 +118,29 @@ def forward_kinematics(rotations: Floats, offsets_m: Floats, root_m: Floats) -> 
     return places, turns
 
 
-def person_in_world(motion: Motion, person_id: int) -> PersonMotion:
+def people_in_world(motion: Motion, ids: Sequence[int]) -> list[PersonMotion]:
+    """The people with these ids, in one world whose floor is at y = 0 and whose origin is below whoever is seen first,
+    in the first frame that shows them.
+
+    Where the motion knows no world (its camera moves, or an older version wrote it), that of a level camera is taken;
+    where it knows no floor, the lowest joints of everybody lie on it.
+    """
+    people = [_person_in_world(motion, person) for person in ids]
+    first = min(people, key=lambda person: (int(person.frame[0]), person.person_id))
+    shift = first.root_m[0] * np.array([1.0, 0.0, 1.0])
+    if not (motion.has_world and np.isfinite(motion.floor).all()):
+        lowest = np.concatenate([person.joints_m()[..., 1].min(axis=1) for person in people])
+        shift[1] = float(np.percentile(lowest, LOWEST_PERCENTILE)) - JOINT_ABOVE_FLOOR_M
+    return [replace(person, root_m=person.root_m - shift) for person in people]
+
+
+def clip_start_s(motion: Motion) -> float:
+    """When frame 0 of the clip was, on its clock: the same start for every file that is made of it."""
+    first = int(np.argmin(motion.frame))
+    return float(motion.time_s[first]) - int(motion.frame[first]) / motion.fps
+
+
+def _person_in_world(motion: Motion, person_id: int) -> PersonMotion:
     """One person of a motion file.
 
     The skeleton comes from the recorded joints, turned back into the rest pose, so no body file is needed; where the
@@ -116,14 +154,19 @@ def person_in_world(motion: Motion, person_id: int) -> PersonMotion:
     bones = np.swapaxes(turns[:, parents], -1, -2) @ (joints[:, 1:] - joints[:, parents])[..., None]
     offsets = np.zeros((NUM_JOINTS, 3))
     offsets[1:] = np.median(bones[..., 0], axis=0)
-    rotations[:, 0] = WORLD_FROM_CAMERA @ rotations[:, 0]
+    if motion.has_world:
+        rotations[:, 0] = axis_angle_to_matrix(rows.root_orient_world.astype(np.float64))
+        root = rows.joints_world[:, 0].astype(np.float64)
+    else:
+        rotations[:, 0] = WORLD_FROM_CAMERA @ rotations[:, 0]
+        root = joints[:, 0] @ WORLD_FROM_CAMERA.T
     return PersonMotion(
         person_id=person_id,
         frame=rows.frame.astype(np.int64),
         time_s=rows.time_s,
         score=rows.score.astype(np.float64),
         rotations=rotations,
-        root_m=joints[:, 0] @ WORLD_FROM_CAMERA.T,
+        root_m=root,
         offsets_m=offsets,
         pelvis_rest_m=np.median(joints[:, 0] - rows.trans, axis=0),
         betas=rows.betas.mean(axis=0, dtype=np.float64),

@@ -27,6 +27,7 @@ from bodycast.app.world.floor_fit import FloorKnown
 from bodycast.app.world.live import LiveWorld
 from bodycast.app.world.offline import place_motion
 from bodycast.app.world.options import WorldOptions
+from bodycast.app.world.report import WorldReport
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -34,6 +35,7 @@ from bodycast.hmr.geometry.camera import Intrinsics
 if TYPE_CHECKING:
     from bodycast.app.estimation.estimator import Estimator
     from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.sinks.motion import MotionSink
     from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_OUTPUT = Path("out") / "demo"
@@ -47,6 +49,7 @@ class BuiltRun:
     options: PipelineOptions
     parts: PartsReport
     report: ReportFile
+    world: Callable[[], WorldReport]
 
 
 def build_run(config: RunConfig) -> BuiltRun:
@@ -77,7 +80,9 @@ def build_run(config: RunConfig) -> BuiltRun:
             warnings=lambda: (*opened_stages.stages.warnings(), *sinks.warnings()),
         )
         opened.pop_all()
-    return BuiltRun(stages, pipeline_options(config), parts, report)
+    return BuiltRun(
+        stages, pipeline_options(config), parts, report, lambda: sinks.world or opened_stages.world.report()
+    )
 
 
 class WarningSource(Source, Protocol):
@@ -96,6 +101,7 @@ class OpenedStages:
     stages: Stages
     estimator: Estimator | FusedEstimator
     body: BodyModel
+    world: LiveWorld
 
 
 def open_stages(
@@ -136,7 +142,7 @@ def open_stages(
         warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *world.warnings),
         remember=estimator.remember,
     )
-    return OpenedStages(stages, estimator, body)
+    return OpenedStages(stages, estimator, body, world)
 
 
 def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
@@ -166,6 +172,7 @@ def world_options(config: RunConfig) -> WorldOptions:
         known=FloorKnown(lens.camera_height, lens.floor == "level"),
         person_height_m=lens.person_height,
         hold_feet=config.motion.foot_lock,
+        lens_from="as given" if lens.focal_px is not None or lens.fov_deg is not None else "",
     )
 
 
@@ -360,6 +367,12 @@ class _SinkMaker:
         self._parts = parts
         self._finish = partial(place_motion, body=body, options=world_options(config))
         self._warnings: list[Sequence[str]] = []
+        self._motion: MotionSink | None = None
+
+    @property
+    def world(self) -> WorldReport | None:
+        """What the whole motion says of camera, floor and people; None before the end, or for a live source."""
+        return None if self._motion is None else self._motion.world
 
     def warnings(self) -> list[str]:
         """What the sinks have to say so far."""
@@ -389,7 +402,8 @@ class _SinkMaker:
         )
         # What comes live is kept as it was sent; a file's motion is worked out once more with its future known.
         finish = None if self._parts.source_live else self._finish
-        sinks: list[Sink] = [MotionSink(folder / MOTION_FILE, meta, fps, finish=finish)]
+        self._motion = MotionSink(folder / MOTION_FILE, meta, fps, finish=finish)
+        sinks: list[Sink] = [self._motion]
         if self._config.results.renderer != "none":
             video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
             self._warnings.append(video.warnings)

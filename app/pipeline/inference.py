@@ -21,6 +21,7 @@ from bodycast.app.tracking.detection_schedule import (
 )
 from bodycast.app.tracking.follower import Follower
 from bodycast.app.tracking.scene_cut import SceneCutDetector
+from bodycast.app.world.lens import usual_lens
 from bodycast.hmr.geometry.camera import Intrinsics
 
 
@@ -134,12 +135,12 @@ class Inference:
 
 
 def camera_of(frame: Frame, options: PipelineOptions) -> Intrinsics:
-    """What the user says of the camera, else what the source says, else CLIFF's assumption."""
+    """What the user says of the camera, else what the source says, else the usual lens."""
     if options.focal_px is not None:
         return Intrinsics.from_focal(options.focal_px, frame.image_wh)
     if options.fov_deg is not None:
         return Intrinsics.default(frame.image_wh, fov_rad=math.radians(options.fov_deg))
-    return frame.intrinsics or Intrinsics.default(frame.image_wh)
+    return frame.intrinsics or usual_lens(frame.image_wh)
 
 
 def pose_bodies(body: PosesBodies, estimates: BodyEstimates, intrinsics: Intrinsics) -> PosedBodies:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 import platform
 import sys
 import time
@@ -16,6 +17,7 @@ from bodycast.app.errors import cannot_write
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import REPORT_FILE
 from bodycast.app.pipeline.timing import StageSummary
+from bodycast.app.world.report import WorldReport
 
 if TYPE_CHECKING:
     from bodycast.app.pipeline.pipeline import RunSummary
@@ -66,7 +68,7 @@ class FramesReport:
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """The content of run.json. `stage_ms`: per stage p50, p95, p99 in milliseconds, and how often it ran.
-    `people`: how many ids were given.
+    `people`: how many ids were given. `world`: what is known of camera, floor and people's heights.
     `exit_reason` is "running" until the run has ended: a file that still says so was left by a run that was killed."""
 
     configuration: dict[str, Any]
@@ -76,6 +78,7 @@ class RunReport:
     renderer: str = ""
     frames: FramesReport | None = None
     people: int = 0
+    world: WorldReport | None = None
     seconds: float = 0.0
     stage_ms: dict[str, StageSummary] = field(default_factory=dict[str, StageSummary])
     warnings: tuple[str, ...] = ()
@@ -108,7 +111,12 @@ class ReportFile:
         self._write()
 
     def finish(
-        self, summary: RunSummary, stage_ms: dict[str, StageSummary], warnings: tuple[str, ...], exit_code: int
+        self,
+        summary: RunSummary,
+        stage_ms: dict[str, StageSummary],
+        warnings: tuple[str, ...],
+        exit_code: int,
+        world: WorldReport | None = None,
     ) -> None:
         """The whole report. Raises: RunError where the disk does not take it."""
         self._report = replace(
@@ -117,6 +125,7 @@ class ReportFile:
             exit_code=exit_code,
             renderer=summary.renderer,
             people=summary.people,
+            world=_finite(world),
             frames=FramesReport(summary.frames_in, summary.frames_out, summary.dropped),
             seconds=round(summary.seconds, 3),
             stage_ms=stage_ms,
@@ -134,6 +143,13 @@ class ReportFile:
     def _write(self) -> None:
         if self.folder is not None:
             self._report.write(self.folder / REPORT_FILE)
+
+
+def _finite(world: WorldReport | None) -> WorldReport | None:
+    """JSON has no NaN: who stands on no floor is left out of the levels."""
+    if world is None:
+        return None
+    return replace(world, levels_m={n: level for n, level in world.levels_m.items() if math.isfinite(level)})
 
 
 def versions() -> dict[str, str]:

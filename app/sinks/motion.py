@@ -18,6 +18,7 @@ from bodycast.app.sinks.motion_rows import motion_rows, smoothed_rows
 from bodycast.app.sources.frame_rate import measured_rate
 from bodycast.app.world.ground import LEVEL
 from bodycast.app.world.offline import SMOOTHED
+from bodycast.app.world.report import WorldReport
 
 CHECKPOINT_S = 5.0
 CHECKPOINT_SHARE = 0.05
@@ -30,8 +31,8 @@ FALLBACK_FPS = 30.0
 """Stated for clips of a single frame from a source that does not know its rate."""
 
 
-Finishes = Callable[[Motion, NDArray[np.void]], Motion]
-"""The whole motion and its smoothed rows (dtype SMOOTHED) -> the motion as it is kept."""
+Finishes = Callable[[Motion, NDArray[np.void]], tuple[Motion, WorldReport]]
+"""The whole motion and its smoothed rows (dtype SMOOTHED) -> the motion as it is kept, and what was found out."""
 
 
 class GrowingTable:
@@ -86,6 +87,7 @@ class MotionSink:
         self._checkpoint_s = checkpoint_s
         self._next_checkpoint_s = 0.0
         self._finish = finish
+        self._world: WorldReport | None = None
         self._rows, self._smoothed = GrowingTable(ROW), GrowingTable(SMOOTHED)
         self._floor, self._camera_to_world = NO_FLOOR.copy(), LEVEL.copy()
         self._frame_count = 0
@@ -104,6 +106,11 @@ class MotionSink:
     def path(self) -> Path:
         """The file that is written."""
         return self._path
+
+    @property
+    def world(self) -> WorldReport | None:
+        """What `finish` found out; None before the end, or without it."""
+        return self._world
 
     def write(self, result: FrameResult) -> None:
         """Take one frame. Raises RunError where the file cannot be written."""
@@ -150,7 +157,7 @@ class MotionSink:
         known = np.isfinite(self._camera_to_world).all()
         motion = replace(motion, floor=self._floor, camera_to_world=self._camera_to_world if known else LEVEL.copy())
         if finish and self._finish is not None:
-            motion = self._finish(motion, self._smoothed.all)
+            motion, self._world = self._finish(motion, self._smoothed.all)
         try:
             write_motion(self._path, motion)
         except OSError as error:

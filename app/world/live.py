@@ -10,11 +10,13 @@ from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
 from bodycast.app.world.camera_motion import CameraMotion
 from bodycast.app.world.contacts import Signals, contact_network
 from bodycast.app.world.ground import LEVEL
+from bodycast.app.world.lens import LensEstimate
 from bodycast.app.world.live_floor import LiveFloor
 from bodycast.app.world.live_person import LivePerson
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
 from bodycast.app.world.placing import held_soles, upright_directions
+from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.shapes import body_height_m, with_height
 from bodycast.app.world.standing import Footing
@@ -40,6 +42,8 @@ class LiveWorld:
         self._floor = LiveFloor(self._options)
         self._camera = CameraMotion()
         self._warnings: list[str] = []
+        self._lens: Intrinsics | None = None
+        self._image_wh = (1, 1)
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -56,9 +60,18 @@ class LiveWorld:
         """The floor in use, and its last fit."""
         return self._floor
 
-    def heights_m(self) -> dict[int, float]:
-        """Height of everybody so far, by id."""
-        return {person: body_height_m(self._skeleton.body, kept.shape.betas) for person, kept in self._people.items()}
+    def report(self) -> WorldReport:
+        """What has been found out so far."""
+        focal_px = 0.0 if self._lens is None else self._lens.focal_px
+        lens = lens_report(focal_px, self._image_wh, LensEstimate(), self._options)
+        body = self._skeleton.body
+        return replace(
+            floor_report(lens, self._floor.fit),
+            camera_moves=self._camera.moves,
+            has_world=not self._camera.lost,
+            heights_m={n: round(body_height_m(body, kept.shape.betas), 3) for n, kept in self._people.items()},
+            levels_m={n: round(level, 3) for n, level in self._floor.levels.items()},
+        )
 
     def reset(self) -> None:
         """A cut: another camera. Bodies stay with their ids."""
@@ -71,6 +84,7 @@ class LiveWorld:
         self, frame: Frame, estimates: BodyEstimates, xyxy: F32, intrinsics: Intrinsics
     ) -> tuple[BodyEstimates, FrameWorld]:
         """The people of a frame where they stand; rows and ids stay. xyxy: (N,4) px."""
+        self._lens, self._image_wh = intrinsics, frame.image_wh
         turn = self._camera.update(frame.image, frame.time_s, xyxy, intrinsics)
         lost = not np.isfinite(turn).all()
         if lost and NO_WORLD not in self._warnings:

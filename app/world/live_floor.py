@@ -45,6 +45,11 @@ class LiveFloor:
         """The last fit, with its spreads."""
         return self._fit
 
+    @property
+    def levels(self) -> dict[int, float]:
+        """Height above the floor of what each person stands on, m, by id."""
+        return dict(self._levels)
+
     def update(self, people: Mapping[int, FootSamples], time_s: float) -> None:
         """Fit where that is due, and follow."""
         if self._options.floor and time_s >= self._next_fit_s:

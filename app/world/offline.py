@@ -18,9 +18,11 @@ from bodycast.app.records import F32, F64
 from bodycast.app.world.clip import ClipPlacement, judge_clip
 from bodycast.app.world.frame_world import world_rows
 from bodycast.app.world.ground import LEVEL
+from bodycast.app.world.lens import LensEstimate, estimate_lens, relens
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
 from bodycast.app.world.placing import place_person
+from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.shapes import body_height_m, clip_shape, with_height
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -44,21 +46,24 @@ class _Stretch:
     turns: F32
 
 
-def place_motion(motion: Motion, smoothed: NDArray[np.void], body: BodyModel, options: WorldOptions) -> Motion:
-    """The motion with everybody where they stand. smoothed: (R,) records of dtype SMOOTHED, rows of the motion."""
+def place_motion(
+    motion: Motion, smoothed: NDArray[np.void], body: BodyModel, options: WorldOptions
+) -> tuple[Motion, WorldReport]:
+    """The motion with everybody where they stand, and what was found out. smoothed: (R,) records of dtype SMOOTHED,
+    rows of the motion."""
     if not len(motion):
-        return motion
+        return motion, WorldReport()
     skeleton = Skeleton.of(body)
-    lens = Intrinsics.from_focal(motion.focal_px, motion.image_wh)
     ids = motion.person_ids
     betas = [_betas_of(motion, smoothed, person, body, options) for person in ids]
     turned = bool(np.isfinite(smoothed["turn"]).all())
-    stretches = [
-        stretch
-        for number, person in enumerate(ids)
-        for stretch in _stretches(motion, smoothed, np.flatnonzero(motion.person_id == person), number, betas[number],
-                                  skeleton, lens, turned)
-    ]  # fmt: skip
+    stretches = _all_stretches(motion, smoothed, betas, skeleton, turned)
+    lens = LensEstimate(spread=0.0)
+    if not options.lens_from:
+        lens = estimate_lens([stretch.series for stretch in stretches])
+        if lens.walks:
+            motion, smoothed = _under_lens(motion, smoothed, lens.ratio, skeleton)
+            stretches = _all_stretches(motion, smoothed, betas, skeleton, turned)
     placement = judge_clip(
         [stretch.series for stretch in stretches],
         [stretch.person for stretch in stretches],
@@ -66,11 +71,57 @@ def place_motion(motion: Motion, smoothed: NDArray[np.void], body: BodyModel, op
         options.known,
     )
     if not options.floor or not turned:
-        placement = replace(placement, fit=replace(placement.fit, floor=None, log_size=np.zeros(len(ids))))
-    heights = [body_height_m(body, shape) * float(np.exp(size)) for shape, size in
-               zip(betas, placement.fit.log_size.tolist(), strict=True)]  # fmt: skip
+        none = replace(placement.fit, floor=None, log_size=np.zeros(len(ids)), level_m=np.zeros(len(ids)))
+        placement = replace(placement, fit=none)
+    sizes = np.exp(placement.fit.log_size)
+    heights = [body_height_m(body, shape) * float(size) for shape, size in zip(betas, sizes, strict=True)]
     betas = [with_height(body, shape, height) for shape, height in zip(betas, heights, strict=True)]
-    return _written(motion, stretches, placement, betas, skeleton, lens, options, turned)
+    placed = _written(motion, stretches, placement, betas, skeleton, options, turned)
+    return placed, _report(placed, placement, lens, options, turned, dict(zip(ids, heights, strict=True)), smoothed)
+
+
+def _report(
+    motion: Motion,
+    placement: ClipPlacement,
+    lens: LensEstimate,
+    options: WorldOptions,
+    turned: bool,
+    heights_m: dict[int, float],
+    smoothed: NDArray[np.void],
+) -> WorldReport:
+    report = lens_report(motion.focal_px, motion.image_wh, lens, options)
+    levels = zip(motion.person_ids, placement.fit.level_m.tolist(), strict=True)
+    return replace(
+        floor_report(report, placement.fit),
+        camera_moves=not turned or bool(np.any(smoothed["turn"])),
+        has_world=turned,
+        heights_m={person: round(height, 3) for person, height in heights_m.items()},
+        levels_m={person: round(float(level), 3) for person, level in levels},
+    )
+
+
+def _under_lens(
+    motion: Motion, smoothed: NDArray[np.void], ratio: float, skeleton: Skeleton
+) -> tuple[Motion, NDArray[np.void]]:
+    """The same pictures under another focal length."""
+    rest = skeleton.rest(smoothed["betas"])[:, 0]
+    turns = axis_angle_to_matrix(smoothed["poses"][:, :3].astype(np.float64)).astype(np.float64)
+    places, turns = relens((smoothed["trans"] + rest).astype(np.float64), turns, ratio)
+    smoothed = smoothed.copy()
+    smoothed["trans"] = places - rest
+    smoothed["poses"][:, :3] = matrix_to_axis_angle(turns)
+    return replace(motion, focal_px=motion.focal_px * ratio), smoothed
+
+
+def _all_stretches(
+    motion: Motion, smoothed: NDArray[np.void], betas: list[F32], skeleton: Skeleton, turned: bool
+) -> list[_Stretch]:
+    lens = Intrinsics.from_focal(motion.focal_px, motion.image_wh)
+    found: list[_Stretch] = []
+    for number, person in enumerate(motion.person_ids):
+        rows = np.flatnonzero(motion.person_id == person)
+        found += _stretches(motion, smoothed, rows, number, betas[number], skeleton, lens, turned)
+    return found
 
 
 def _betas_of(motion: Motion, smoothed: NDArray[np.void], person: int, body: BodyModel, options: WorldOptions) -> F32:
@@ -114,10 +165,10 @@ def _written(
     placement: ClipPlacement,
     betas: list[F32],
     skeleton: Skeleton,
-    lens: Intrinsics,
     options: WorldOptions,
     turned: bool,
 ) -> Motion:
+    lens = Intrinsics.from_focal(motion.focal_px, motion.image_wh)
     table = motion.table
     floor = placement.fit.floor
     to_world = LEVEL.copy() if floor is None else floor.camera_to_world()
@@ -150,9 +201,3 @@ def _resized(series: PersonSeries, betas: F32, skeleton: Skeleton) -> PersonSeri
     new = np.repeat(skeleton.rest(betas[None]), len(series), axis=0)
     root = resized_root(series.root_m, rest, new)
     return PersonSeries.of(skeleton, series.time_s, series.pose, betas, root, series.seen)
-
-
-def heights_m(motion: Motion, body: BodyModel) -> dict[int, float]:
-    """Height of everybody, m, by id."""
-    first = {person: int(np.flatnonzero(motion.person_id == person)[0]) for person in motion.person_ids}
-    return {person: body_height_m(body, motion.betas[row]) for person, row in first.items()}

@@ -12,12 +12,14 @@ KNOWN_SIZE_SPREAD = 0.01
 @dataclass(frozen=True)
 class WorldOptions:
     """`floor`: whether one is looked for. `known`: of the camera. `person_height_m`: of everybody. `hold_feet`: feet
-    that touch something stay where they do."""
+    that touch something stay where they do. `lens_from`: who said the focal length; empty: nobody, so that it is
+    estimated."""
 
     floor: bool = True
     known: FloorKnown = field(default_factory=FloorKnown)
     person_height_m: float | None = None
     hold_feet: bool = True
+    lens_from: str = ""
 
     @property
     def size_spread(self) -> float:

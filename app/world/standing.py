@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 from bodycast.app.records import F32, F64
 from bodycast.app.world.person_series import NEAREST_M, PersonSeries
 
-BEGINS, ENDS = 0.6, 0.4
+BEGINS, ENDS = 0.5, 0.25
 """Probability of contact from which a foot stands, and below which it no longer does."""
 SHORTEST_S = 0.08
+JOINED_S, JOINED_M = 0.5, 0.06
+"""Two contacts of a sole so near in time and place are one."""
 SOLE_PX, SOLE_M = 3.0, 0.04
 """What a sole's place in the picture may be off: px, and at the person's distance m."""
 SIZE_SPREAD = 0.08
 """Of the logarithm of a distance that a body's size says."""
 CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
+LEAST_HELD = 0.3
+"""Weight of a frame in the middle of a contact whose own probability is lower."""
 ON_PLANE_M = 0.005
 LATERAL_M = 0.02
 """What the root's line of sight may be off."""
@@ -61,17 +65,34 @@ def episodes(time_s: F64, contact: F32) -> list[tuple[int, int]]:
     return [(a, b) for a, b in found if b - a > 1 and time_s[b - 1] - time_s[a] >= SHORTEST_S]
 
 
+def joined(found: list[tuple[int, int]], time_s: F64, soles_m: F64) -> list[tuple[int, int]]:
+    """The contacts of one sole (F,3) m with those in one that are near in time and, across the line of sight, in place:
+    a foot that stands still is not lifted for a few frames."""
+    out: list[tuple[int, int]] = []
+    for begin, end in found:
+        if out and time_s[begin] - time_s[out[-1][1] - 1] <= JOINED_S:
+            ray = soles_m[begin] / np.maximum(np.linalg.norm(soles_m[begin]), NEAREST_M)
+            between = soles_m[out[-1][1] - 1 : begin + 1] - soles_m[begin]
+            across = between - (between @ ray)[:, None] * ray
+            if np.linalg.norm(across, axis=1).max() <= JOINED_M:
+                out[-1] = out[-1][0], end
+                continue
+        out.append((begin, end))
+    return out
+
+
 def footing(person: PersonSeries, contact: F32, plane: Plane | None, focal_px: float) -> Footing:
     """Places of all contacts of a person, each the one that its frames' lines of sight, the plane and the person's size
     agree on. contact: (F,4)."""
     places, weight = np.zeros((len(person), 4, 3)), np.zeros((len(person), 4))
     correlated = np.clip(CORRELATED_S / step_s(person.time_s), 1, None)
     for sole in range(4):
-        for begin, end in episodes(person.time_s, contact[:, sole]):
-            seen = person.soles_m[begin:end, sole].astype(np.float64)
-            precision, vector = sight(seen, contact[begin:end, sole], focal_px, correlated)
+        soles = person.soles_m[:, sole].astype(np.float64)
+        for begin, end in joined(episodes(person.time_s, contact[:, sole]), person.time_s, soles):
+            held = np.maximum(contact[begin:end, sole], LEAST_HELD)
+            precision, vector = sight(soles[begin:end], held, focal_px, correlated)
             place = standing_place(precision.sum(axis=0), vector.sum(axis=0), plane)
-            places[begin:end, sole], weight[begin:end, sole] = place, contact[begin:end, sole]
+            places[begin:end, sole], weight[begin:end, sole] = place, held
     return Footing(places, weight)
 
 

@@ -16,7 +16,7 @@ from bodycast.app.files import export_motion
 from bodycast.app.files.bvh import matrix_to_euler_zxy
 from bodycast.app.files.glb import continuous_quaternions, strongest_influences, vertex_normals
 from bodycast.app.files.motion_file import Motion, read_motion, write_motion
-from bodycast.app.files.person_motion import person_in_world
+from bodycast.app.files.person_motion import people_in_world
 from bodycast.app.sinks.motion import MotionSink
 from bodycast.hmr.body.joints import JOINT_NAMES, PARENTS
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
@@ -122,7 +122,7 @@ def test_bvh_in_centimetres_and_for_one_person(motion: Motion, tmp_path: Path) -
 
 
 def test_people_stand_upright_in_the_world(motion: Motion) -> None:
-    joints = person_in_world(motion, 1).joints_m()
+    joints = people_in_world(motion, [1])[0].joints_m()
     head, foot = JOINT_NAMES.index("head"), JOINT_NAMES.index("left_foot")
     assert (joints[:, head, 1] > joints[:, foot, 1] + 0.8).all()
     assert (joints[:, 0, 2] < -2.0).all()  # in front of the camera
@@ -359,7 +359,7 @@ def test_nothing_is_replaced_unasked_and_a_full_disk_leaves_nothing(motion: Moti
 
 
 def test_bones_come_from_the_recorded_joints(motion: Motion) -> None:
-    person = person_in_world(motion, 1)
+    person = people_in_world(motion, [1])[0]
     rest = embedded_body().joints(motion.betas[:1])[0]
     np.testing.assert_allclose(person.offsets_m[1:], rest[1:] - rest[PARENTS[1:]], atol=2e-6)
     np.testing.assert_allclose(person.pelvis_rest_m, rest[0], atol=2e-6)
