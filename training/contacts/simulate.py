@@ -22,7 +22,7 @@ ACROSS_M, HEIGHT_M, BIAS_M = 0.037, 0.04, 0.04
 SPREAD_OF_CLIPS = 0.45
 CORRELATED_S = 0.2
 DELAY_S = (0.0, 0.07)
-TILT_RAD = 0.1
+TILT_RAD = 0.18
 
 
 def simulate(clip: MotionClip, skeleton: Skeleton, rng: Rng) -> tuple[F64, Signals, F32]:

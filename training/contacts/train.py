@@ -30,7 +30,7 @@ from training.motion.make_pairs import pieces
 F32 = NDArray[np.float32]
 Pair = tuple[F32, F32]
 HIDDEN = (96, 48)
-TILT_RAD = 0.1
+TILT_RAD = 0.18
 FLAG = 6
 """The input that says whether later frames are known."""
 SWAP = [2, 3, 0, 1]
