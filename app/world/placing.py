@@ -22,7 +22,7 @@ from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER
 from bodycast.hmr.geometry.camera import Intrinsics
 
-HELD_M = 0.008
+HELD_M = 0.003
 """What a sole that stands may be off its place."""
 BURIED_M = 0.005
 """A sole that is deeper under the plane is lifted onto it."""

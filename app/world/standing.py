@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from bodycast.app.records import F32, F64
 from bodycast.app.world.person_series import NEAREST_M, PersonSeries
 
-BEGINS, ENDS = 0.5, 0.25
+BEGINS, ENDS = 0.4, 0.15
 """Probability of contact from which a foot stands, and below which it no longer does."""
 SHORTEST_S = 0.08
 JOINED_S, JOINED_M = 0.5, 0.06
