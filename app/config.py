@@ -103,7 +103,7 @@ class MotionConfig:
     """Files only: the diffusion smoother sees 1.8 s of what comes next."""
 
     foot_lock: bool = True
-    """Diffusion smoother: feet that stand stay where they stand. For cameras that do not move."""
+    """Feet that touch the floor, or whatever carries them, stay where they touch it."""
 
     def __post_init__(self) -> None:
         if self.lag is not None:

@@ -23,7 +23,6 @@ from bodycast.app.world.scores import match_rows
 from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
 
-
 TORSO_SHARE = 0.2
 # MediaPipe Pose landmark -> SMPL joint, by limb.
 MEDIAPIPE_JOINTS: dict[str, tuple[tuple[int, Joint], tuple[int, Joint]]] = {

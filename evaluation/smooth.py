@@ -70,7 +70,6 @@ def parser() -> argparse.ArgumentParser:
     make.add_argument("--lags", type=float, nargs="+", default=[0.0, 0.1, 0.3], help="of the diffusion smoother")
     make.add_argument("--gap", type=float, default=0.0, help="hide everybody for so many seconds, and score only those")
     make.add_argument("--clean", action="store_true", help="the truth goes in: what smoothers do to motion itself")
-    make.add_argument("--foot-lock", action="store_true", help="also the diffusion smoother with feet kept in place")
     make.add_argument("--live-alone", action="store_true", help="also the diffusion smoother without its decoder")
     make.add_argument("--seed", type=int, default=0)
     make.add_argument("--json", type=Path, help="also write the figures here")
@@ -88,7 +87,7 @@ def main(argv: Sequence[str]) -> int:
         if not cases:
             raise ValueError("no clip of a second or more that could be shown")
         cases = [replace(case, paired=without_errors(case.paired)) for case in cases] if args.clean else cases
-        smoothers = smoothers_of(args.smoother_package, args.lags, args.foot_lock, args.live_alone)
+        smoothers = smoothers_of(args.smoother_package, args.lags, args.live_alone)
         results = {name: score(make, cases, args.gap) for name, make in smoothers.items()}
     except (BodycastError, EngineError, ValueError) as error:
         print(f"evaluation smooth: {error}", file=sys.stderr)
@@ -130,31 +129,22 @@ def read_cases(args: argparse.Namespace) -> Iterator[Case]:
         studio.close()
 
 
-def smoothers_of(
-    package: str, lags: Sequence[float], foot_lock: bool = False, alone: bool = False
-) -> dict[str, Callable[[], Smoother]]:
-    """What is compared, by the name in the table. foot_lock: also with feet held. alone: also without the decoder."""
-    body = BodyModel.load()
+def smoothers_of(package: str, lags: Sequence[float], alone: bool = False) -> dict[str, Callable[[], Smoother]]:
+    """What is compared, by the name in the table. alone: also without the decoder."""
     made: dict[str, Callable[[], Smoother]] = {
         "raw": lambda: open_smoother("none"),
         "one-euro": lambda: open_smoother("one-euro"),
         "one-euro tuned": lambda: OneEuroSmoother(TUNED),
     }
 
-    def decoded(lag_s: float, feet: BodyModel | None = None) -> Callable[[], Smoother]:
-        return lambda: DecodedSmoother(lag_s, foot_lock=feet, live_package=package)
+    def decoded(lag_s: float) -> Callable[[], Smoother]:
+        return lambda: DecodedSmoother(lag_s, live_package=package)
 
     for lag in lags:
         if alone:
             made[f"diffusion {lag:g} s, live network alone"] = lambda lag=lag: DiffusionSmoother(package, lag)
         made[f"diffusion {lag:g} s"] = decoded(lag)
-        if foot_lock:
-            made[f"diffusion {lag:g} s, feet held"] = decoded(lag, body)
     made["diffusion offline"] = lambda: DecodedSmoother(offline=True, live_package=package)
-    if foot_lock:
-        made["diffusion offline, feet held"] = lambda: DecodedSmoother(
-            offline=True, foot_lock=body, live_package=package
-        )
     return made
 
 

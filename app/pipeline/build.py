@@ -122,8 +122,8 @@ def open_stages(
     opened.callback(estimator.close)
     body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
     lag_s = motion.lag if lag_s is None else lag_s
-    feet, tokens = body if motion.foot_lock else None, (estimator.package.info.name, estimator.token_width)
-    smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, feet, tokens)
+    tokens = estimator.package.info.name, estimator.token_width
+    smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, tokens)
     opened.callback(smoother.close)
     # --engine is about the network; a detector package runs on whatever is quickest on the same device.
     detector = open_detector(config.people.detector, device=config.network.device)

@@ -6,7 +6,6 @@ from typing import Literal, assert_never, cast, get_args
 
 from bodycast.app.errors import UsageError
 from bodycast.app.smoothers.base import Smoother
-from bodycast.hmr.body.body_model import BodyModel
 
 SmootherName = Literal["none", "one-euro", "diffusion"]
 SMOOTHER_NAMES: tuple[str, ...] = get_args(SmootherName)
@@ -16,7 +15,6 @@ def open_smoother(
     name: str,
     lag_s: float | None = None,
     offline: bool = False,
-    foot_lock: BodyModel | None = None,
     tokens: tuple[str, int] = ("none", 0),
 ) -> Smoother:
     """The smoother of that name.
@@ -24,7 +22,6 @@ def open_smoother(
     Args:
         lag_s: how far the result may be behind, for a smoother that looks ahead; None: as it likes best.
         offline: nobody waits for the result: the diffusion smoother chooses a longer lag itself.
-        foot_lock: the body whose feet the diffusion smoother keeps where they stand; None: it lets them slide.
         tokens: the hmr package that gives per-person tokens, and their width, 0 for none. Where a decoder is installed
             that learned from them, the diffusion smoother takes it; else the shipped one.
 
@@ -53,6 +50,6 @@ def open_smoother(
 
             lag_s = DEFAULT_LAG_S if lag_s is None else lag_s
             package = token_decoder(*tokens) or DECODER
-            return DecodedSmoother(lag_s, offline=offline, foot_lock=foot_lock, package=package)
+            return DecodedSmoother(lag_s, offline=offline, package=package)
         case _:
             assert_never(chosen)

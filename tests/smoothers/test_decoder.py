@@ -19,10 +19,9 @@ from bodycast.app.smoothers.diffusion.decoder import (
     DecodedSmoother,
 )
 from bodycast.app.smoothers.diffusion.live import DiffusionSmoother
-from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
-from tests.smoothers.test_diffusion import body, errors_deg, run, shaking_deg
+from tests.smoothers.test_diffusion import body, shaking_deg
 
 
 @pytest.fixture(scope="module")
@@ -186,10 +185,6 @@ def test_other_rates_and_more_people(smoother: DecodedSmoother) -> None:
     np.testing.assert_allclose(answer.pose @ answer.pose.swapaxes(-1, -2), unit, atol=1e-4)
 
 
-def test_feet_are_held_and_other_packages_are_refused() -> None:
+def test_other_packages_are_refused() -> None:
     with pytest.raises(UsageError, match="motion decoder has the input estimates"):
         DecodedSmoother(package="motion-diffusion")
-    held = DecodedSmoother(offline=True, foot_lock=BodyModel.load())
-    answers = run(held, np.arange(70) / 30, noise=0.05)
-    assert errors_deg(answers[-1:], np.array([69 / 30 - OFFLINE_LAG_S])).max() < 60
-    held.close()

@@ -22,7 +22,6 @@ import numpy as np
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.model_packages import find_package, package_folders
 from bodycast.app.records import F32, F64, BodyEstimates
-from bodycast.app.smoothers.diffusion.foot_lock import FootLock
 from bodycast.app.smoothers.diffusion.frame_memory import HIDDEN_TRUST, MAX_GAP_S
 from bodycast.app.smoothers.diffusion.live import (
     DEFAULT_LAG_S,
@@ -36,7 +35,6 @@ from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, read_metadata, shape_text
 from bodycast.engines.registry import open_engine
-from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.joints import ARM_JOINTS
 from bodycast.hmr.body.motion_vectors import POINTS, WIDTH, motion_vectors, poses_of_vectors
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
@@ -128,13 +126,12 @@ class DecodedSmoother:
         lag_s: float = DEFAULT_LAG_S,
         *,
         offline: bool = False,
-        foot_lock: BodyModel | None = None,
         package: Path | str = DECODER,
         live_package: Path | str = PACKAGE,
     ) -> None:
-        """lag_s: 0 (causal) to 0.5 s. offline: `OFFLINE_LAG_S` instead, and a third of the work. foot_lock: see
-        `DiffusionSmoother`. Packages: folders, or names of installed ones, of the decoder and the live smoother. A
-        decoder that reads `features` is FastHMR's own: it is conditioned on the tokens of the estimates.
+        """lag_s: 0 (causal) to 0.5 s. offline: `OFFLINE_LAG_S` instead, and a third of the work. Packages: folders, or
+        names of installed ones, of the decoder and the live smoother. A decoder that reads `features` is FastHMR's own:
+        it is conditioned on the tokens of the estimates.
 
         Raises: UsageError where a package cannot be used, or for a lag beyond what the live one was trained for.
         """
@@ -153,7 +150,6 @@ class DecodedSmoother:
         except UsageError:
             self._live.close()
             raise
-        self._feet = None if foot_lock is None else FootLock(foot_lock)
         self._people: dict[int, _Person] = {}
 
     @property
@@ -174,8 +170,6 @@ class DecodedSmoother:
         """See `Smoother.reset`."""
         self._live.reset()
         self._people.clear()
-        if self._feet is not None:
-            self._feet.clear()
 
     def close(self) -> None:
         """Release both engines. May be called twice."""
@@ -211,8 +205,6 @@ class DecodedSmoother:
         if turns.any():
             pose = (pose @ axis_angle_to_matrix(turns)).astype(np.float32)
         self._forget(time_s)
-        if self._feet is not None:
-            pose = self._feet.update(estimates.id, pose, betas, transl_m, time_s)
         return replace(live, pose=pose, betas=betas, transl_m=transl_m)
 
     def _remember(self, person: int, new: _Seen) -> None:

@@ -16,7 +16,6 @@ from bodycast.app.errors import RunError, UsageError
 from bodycast.app.model_packages import find_package
 from bodycast.app.records import F32, F64, BodyEstimates
 from bodycast.app.smoothers.diffusion.first_frames import FirstFrames
-from bodycast.app.smoothers.diffusion.foot_lock import FootLock
 from bodycast.app.smoothers.diffusion.frame_memory import FrameMemory
 from bodycast.app.smoothers.diffusion.motion_features import SLOT_AGES_S, WIDTH, bodies_of, motion_rows
 from bodycast.app.smoothers.diffusion.trajectories import (
@@ -31,7 +30,6 @@ from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, shape_text
 from bodycast.engines.registry import open_engine
-from bodycast.hmr.body.body_model import BodyModel
 
 PACKAGE = "motion-diffusion"
 DEFAULT_LAG_S = 0.1
@@ -62,11 +60,8 @@ _OUTPUTS: dict[str, tuple[int | str, ...]] = {
 class DiffusionSmoother:
     """`Smoother` by a one-step diffusion model. Its output is `lag_s` behind the frame that came in."""
 
-    def __init__(
-        self, package: Path | str = PACKAGE, lag_s: float = DEFAULT_LAG_S, foot_lock: BodyModel | None = None
-    ) -> None:
-        """package: folder, or name of an installed one. lag_s: 0 (causal) to 0.5 s. foot_lock: the body whose feet are
-        kept where they stand; None: they may slide.
+    def __init__(self, package: Path | str = PACKAGE, lag_s: float = DEFAULT_LAG_S) -> None:
+        """package: folder, or name of an installed one. lag_s: 0 (causal) to 0.5 s.
 
         Raises: UsageError where the package cannot be used, or for a lag beyond what it was trained for.
         """
@@ -80,7 +75,6 @@ class DiffusionSmoother:
         self._clean_ratio = CLEAN_RATIO if lag_s > 0 else CLEAN_RATIO_AT_ONCE
         self._one_euro = OneEuroSmoother()
         self._first = FirstFrames()
-        self._feet = None if foot_lock is None else FootLock(foot_lock)
         self._new = 0
 
     @property
@@ -103,8 +97,6 @@ class DiffusionSmoother:
         self._memory.clear()
         self._one_euro.reset()
         self._first.clear()
-        if self._feet is not None:
-            self._feet.clear()
         self._new = 0
 
     def close(self) -> None:
@@ -124,8 +116,6 @@ class DiffusionSmoother:
         pose, transl_m = first.pose, first.transl_m
         if known.any():
             pose[known], transl_m[known] = self._estimate(at[known], time_s)
-        if self._feet is not None:
-            pose = self._feet.update(estimates.id, pose, first.betas, transl_m, time_s)
         return replace(first, pose=pose, transl_m=transl_m)
 
     def _estimate(self, at: Rows, time_s: float) -> tuple[F32, F32]:
