@@ -157,7 +157,10 @@ class MotionSink:
         known = np.isfinite(self._camera_to_world).all()
         motion = replace(motion, floor=self._floor, camera_to_world=self._camera_to_world if known else LEVEL.copy())
         if finish and self._finish is not None:
-            motion, self._world = self._finish(motion, self._smoothed.all)
+            # Rows of a frame come in the order of its tracks; the motion's are sorted by person.
+            rows = self._rows.all
+            order = np.lexsort((rows["person_id"], rows["frame"]))
+            motion, self._world = self._finish(motion, self._smoothed.all[order])
         try:
             write_motion(self._path, motion)
         except OSError as error:
