@@ -13,12 +13,15 @@ from bodycast.app.world.person_series import NEAREST_M
 from bodycast.app.world.root_filter import RootState
 from bodycast.app.world.shapes import RunningShape
 from bodycast.app.world.standing import (
+    AWAY_M,
     BEGINS,
     CORRELATED_S,
     ENDS,
     Footing,
     Plane,
+    across_m,
     footing_sight,
+    holds,
     root_sight,
     sight,
     standing_place,
@@ -27,8 +30,6 @@ from bodycast.app.world.standing import (
 LONGEST_GAP_S = 0.5
 LETS_GO_S = 0.1
 """A foot comes and goes so gradually."""
-OFF_PLACE_M = 0.35
-"""A foot whose estimate is so far from where it is held, across the line of sight, is let go."""
 SAMPLE_EVERY_S = 0.2
 MOST_SAMPLES = 150
 _SLACK_S = 0.1
@@ -115,12 +116,9 @@ class LivePerson:
         self, soles_m: F64, contact: F32, plane: Plane | None, step_s: float, focal_px: float, correlated: float
     ) -> None:
         """Which soles stand, and where each does."""
-        ray = soles_m / np.maximum(np.linalg.norm(soles_m, axis=1, keepdims=True), NEAREST_M)
-        off = self._place_m - soles_m
-        across = np.linalg.norm(off - ray * (off * ray).sum(axis=1, keepdims=True), axis=1)
         stood = self._stands
         stands = (contact > BEGINS) | (stood & (contact > ENDS))
-        stands &= ~(stood & (across >= OFF_PLACE_M))
+        stands &= ~(stood & (across_m(self._place_m, soles_m) >= AWAY_M[1]))
         fresh = stands & ~stood
         self._precision[fresh], self._vector[fresh] = 0, 0
         precision, vector = sight(soles_m, contact, focal_px, correlated)
@@ -129,4 +127,5 @@ class LivePerson:
             self._vector[sole] += vector[sole]
             self._place_m[sole] = standing_place(self._precision[sole], self._vector[sole], plane)
         self._stands = stands
-        self._level = np.clip(self._level + np.where(stands, step_s, -step_s) / LETS_GO_S, 0, 1)
+        level = np.clip(self._level + np.where(stands, step_s, -step_s) / LETS_GO_S, 0, 1)
+        self._level = np.minimum(level, holds(self._place_m, soles_m))

@@ -21,6 +21,8 @@ SIZE_SPREAD = 0.08
 """Of the logarithm of a distance that a body's size says."""
 CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
+AWAY_M = (0.07, 0.16)
+"""A sole that is seen so far from where it stands, across the line of sight, is held less, and no longer."""
 LEAST_HELD = 0.3
 """Weight of a frame in the middle of a contact whose own probability is lower."""
 ON_PLANE_M = 0.005
@@ -92,7 +94,8 @@ def footing(person: PersonSeries, contact: F32, plane: Plane | None, focal_px: f
             held = np.maximum(contact[begin:end, sole], LEAST_HELD)
             precision, vector = sight(soles[begin:end], held, focal_px, correlated)
             place = standing_place(precision.sum(axis=0), vector.sum(axis=0), plane)
-            places[begin:end, sole], weight[begin:end, sole] = place, held
+            places[begin:end, sole] = place
+            weight[begin:end, sole] = held * holds(place, soles[begin:end])
     return Footing(places, weight)
 
 
@@ -113,6 +116,22 @@ def standing_place(precision: F64, vector: F64, plane: Plane | None) -> F64:
         precision = precision + np.outer(plane.up, plane.up) / ON_PLANE_M**2
         vector = vector - plane.up * (plane.height_m / ON_PLANE_M**2)
     return np.linalg.solve(precision, vector).astype(np.float64)
+
+
+def across_m(place_m: F64, soles_m: F64) -> F64:
+    """(E,) how far places (E,3) or (3,) are from where soles (E,3) are seen, across the line of sight, m."""
+    ray = soles_m / np.maximum(np.linalg.norm(soles_m, axis=-1, keepdims=True), NEAREST_M)
+    # A place at another distance on the same line of sight is no contradiction: only angles count.
+    off = place_m * (
+        (soles_m * ray).sum(axis=-1, keepdims=True) / np.maximum((place_m * ray).sum(-1, keepdims=True), NEAREST_M)
+    )
+    return np.linalg.norm(off - soles_m, axis=-1)
+
+
+def holds(place_m: F64, soles_m: F64) -> F64:
+    """(E,) 1 where a sole is seen where it stands, 0 where it is far from there."""
+    near, far = AWAY_M
+    return np.clip((far - across_m(place_m, soles_m)) / (far - near), 0, 1)
 
 
 def root_sight(root_m: F64, correlated: float) -> tuple[F64, F64]:
