@@ -51,13 +51,12 @@ def features(time_s: F64, signals: Signals, rows: slice, *, ahead: bool) -> F32:
     moving = np.concatenate([signals.across.reshape(len(time_s), -1), signals.heights_m], axis=1)
     here, depth = moving[rows], signals.depth_m[rows, None]
     parts = [here[:, 10:], signals.seen[rows], np.full((len(now_s), 1), float(ahead), np.float32)]
-    for offset_s in (*PAST_S, *AHEAD_S):
-        if offset_s > 0 and not ahead:
-            parts.append(np.zeros((len(now_s), _SIGNALS), np.float32))
-            continue
-        then = _at(time_s, moving, now_s + offset_s)
-        parts += [(then[:, :10] - here[:, :10]) * depth, then[:, 10:]]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    offsets = np.array((*PAST_S, *AHEAD_S) if ahead else PAST_S)
+    then = _at(time_s, moving, (now_s[:, None] + offsets).ravel()).reshape(len(now_s), len(offsets), -1)
+    then[..., :10] = (then[..., :10] - here[:, None, :10]) * depth[:, None]
+    missing = len(PAST_S) + len(AHEAD_S) - len(offsets)
+    unknown = np.zeros((len(now_s), missing * _SIGNALS), np.float32)
+    return np.concatenate([*parts, then.reshape(len(now_s), -1), unknown], axis=1).astype(np.float32)
 
 
 def _at(time_s: F64, columns: F32, at_s: F64) -> F32:

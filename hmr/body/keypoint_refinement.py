@@ -9,6 +9,7 @@ those. Hands, feet and shape stay as they are.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -57,8 +58,7 @@ class Refinement:
 
     def prior(self) -> Floats:
         """(unknowns, unknowns) the prior's precision."""
-        turns = np.repeat(np.array(self.turn_rad, np.float64) ** -2, 3)
-        return np.diag([*turns, self.shift_m**-2, self.shift_m**-2, self.depth**-2]).astype(np.float32)
+        return _prior(self.turn_rad, self.shift_m, self.depth)
 
     def reach(self) -> Floats:
         """(K, turned): 1 where turning that joint moves the point."""
@@ -66,15 +66,26 @@ class Refinement:
 
     def reach_of(self, joints: NDArray[np.intp], carriers: NDArray[np.intp]) -> Floats:
         """The same for points of one's own, (P,) each: their joints, and what turns their offsets."""
-        table = np.zeros((len(joints), len(self.turned)), np.float32)
-        for row, (joint, carrier) in enumerate(zip(joints.tolist(), carriers.tolist(), strict=True)):
-            for start in (int(PARENTS[joint]), carrier):
-                above = start
-                while above >= 0:
-                    if above in self.turned:
-                        table[row, self.turned.index(Joint(above))] = 1
-                    above = int(PARENTS[above])
-        return table
+        return _reach(self.turned, tuple(joints.tolist()), tuple(carriers.tolist()))
+
+
+@lru_cache(maxsize=16)
+def _prior(turn_rad: tuple[float, ...], shift_m: float, depth: float) -> Floats:
+    turns = np.repeat(np.array(turn_rad, np.float64) ** -2, 3)
+    return np.diag([*turns, shift_m**-2, shift_m**-2, depth**-2]).astype(np.float32)
+
+
+@lru_cache(maxsize=16)
+def _reach(turned: tuple[Joint, ...], joints: tuple[int, ...], carriers: tuple[int, ...]) -> Floats:
+    table = np.zeros((len(joints), len(turned)), np.float32)
+    for row, (joint, carrier) in enumerate(zip(joints, carriers, strict=True)):
+        for start in (int(PARENTS[joint]), carrier):
+            above = start
+            while above >= 0:
+                if above in turned:
+                    table[row, turned.index(Joint(above))] = 1
+                above = int(PARENTS[above])
+    return table
 
 
 SMPL_REFINEMENT = Refinement(
@@ -118,8 +129,8 @@ class Seen:
 
 @dataclass(frozen=True)
 class Held:
-    """Points of bodies that have a place: joint (P,) that carries each, offsets (P,3) m of the rest pose from that joint
-    to it, places_m (N,P,3) camera frame, precision (N,P) in 1/m^2, 0 for a point that is free."""
+    """Points of bodies that have a place: joint (P,) that carries each, offsets (P,3) m of the rest pose from there to
+    it, places_m (N,P,3) camera frame, precision (N,P) in 1/m^2, 0 for a point that is free."""
 
     joint: NDArray[np.intp]
     offsets: Floats
@@ -129,7 +140,7 @@ class Held:
     def residuals(self, turns: Floats, places: Floats) -> tuple[Floats, Floats]:
         """The points (N,P,3) of bodies with these joints, and what they are off their places (N,P,3), m."""
         points = places[:, self.joint] + (turns[:, self.joint] @ self.offsets[..., None])[..., 0]
-        return points, (self.places_m - points).astype(np.float32)
+        return points.astype(np.float32), (self.places_m - points).astype(np.float32)
 
 
 def refine(
@@ -152,7 +163,8 @@ def refine(
     scale = (1 / seen.crop_px[:, None]).astype(np.float32)
     so_far = np.zeros((len(pose), how.unknowns), np.float32)
     prior, reach = how.prior(), how.reach()
-    held_reach = None if held is None else how.reach_of(held.joint, held.joint)
+    if held is not None:
+        reach = np.concatenate([reach, how.reach_of(held.joint, held.joint)])
     believed: Floats | None = None
     for _ in range(how.steps if len(pose) else 0):
         turns, places = forward_kinematics(pose, joints_rest)
@@ -168,12 +180,15 @@ def refine(
         usable = believed * (points[..., 2] > NEAREST_M)
         doubt = 1 + np.square(off / how.outlier).sum(axis=-1)
         weight = (usable / how.keypoint**2 / doubt).astype(np.float32)
-        jacobian = by_place @ _place_jacobian(points, places[:, list(how.turned)], transl, reach)
+        pivots, count = places[:, list(how.turned)], points.shape[1]
+        placed, away = (points, off[:, :0]) if held is None else held.residuals(turns, places)
+        # One table for both kinds of points: many small products cost more than one larger.
+        everything = points if held is None else np.concatenate([points, placed], axis=1).astype(np.float32)
+        moves = _place_jacobian(everything, pivots, transl, reach)
+        jacobian = by_place @ moves[:, :count]
         rows = [(jacobian * weight[..., None, None], jacobian, off)]
-        if held is not None and held_reach is not None:
-            at, away = held.residuals(turns, places)
-            moves = _place_jacobian(at, places[:, list(how.turned)], transl, held_reach)
-            rows.append((moves * held.precision[..., None, None], moves, away))
+        if held is not None:
+            rows.append((moves[:, count:] * held.precision[..., None, None], moves[:, count:], away))
         step = _step(rows, so_far, prior)
         so_far = so_far + step
         pose = _turned(pose, turns, step[:, :-3].reshape(len(pose), -1, 3), how.turned)
