@@ -12,9 +12,6 @@ import tyro
 
 from bodycast.app.command_line import parse
 from bodycast.app.errors import UsageError
-from bodycast.app.files.motion_file import read_motion
-from bodycast.app.pipeline.build import load_body
-from bodycast.app.world.scores import score_world
 
 USAGE = "usage: {prog} WHAT [OPTIONS]\n\n  world   places, floor, feet and bones of motion files, against their truth"
 
@@ -37,6 +34,10 @@ def main(args: Sequence[str], prog: str) -> int:
             raise UsageError(f"nothing to evaluate by the name {args[0]!r}; there is: world")
         print(USAGE.format(prog=prog))
         return 0 if args else 2
+    from bodycast.app.files.motion_file import read_motion
+    from bodycast.app.pipeline.build import load_body
+    from bodycast.app.world.scores import score_world
+
     given = parse(EvaluateWorld, args[1:], f"{prog} world")
     if not given.files or len(given.files) % 2:
         raise UsageError("give pairs of motion files: PRED.npz TRUTH.npz")

@@ -170,10 +170,12 @@ def _add_presence(
 ) -> None:
     """Who is not there yet, or between two appearances, has no size: glTF's own animations know no visibility."""
     time_s = person.time_s - start_s
-    gaps = np.flatnonzero(np.diff(time_s) > ABSENT_S)
-    if time_s[0] <= ABSENT_S and not len(gaps):
+    # Between neighbouring frames nobody is missed, however far apart they are.
+    gaps = np.flatnonzero((np.diff(time_s) > ABSENT_S) & (np.diff(person.frame) > 1))
+    late = float(time_s[0]) > 1e-3
+    if not late and not len(gaps):
         return
-    changes = [(0.0, 0.0 if time_s[0] > 0 else 1.0), *([(float(time_s[0]), 1.0)] if time_s[0] > 0 else [])]
+    changes = [(0.0, 0.0), (float(time_s[0]), 1.0)] if late else [(0.0, 1.0)]
     step = float(np.median(np.diff(time_s))) if len(time_s) > 1 else 0.0
     for gap in gaps.tolist():
         changes += [(float(time_s[gap]) + step, 0.0), (float(time_s[gap + 1]), 1.0)]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from bodycast.app.files.motion_file import Motion, read_motion, write_motion
 from bodycast.app.files.person_motion import people_in_world
 from bodycast.app.sinks.motion import MotionSink
 from bodycast.hmr.body.joints import JOINT_NAMES, PARENTS
-from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
 from tests.sinks.results import META, disk_of, embedded_body, result_of
 
 MILLIMETRE = 1e-3
@@ -40,9 +41,35 @@ def motion(tmp_path: Path) -> Motion:
     return record(tmp_path / "motion.npz", [index / FPS for index in range(20)], {1: range(20), 3: range(5, 15)})
 
 
-def world_joints(motion: Motion, person: int) -> np.ndarray:
-    """(F,24,3) the recorded joints in the exporters' world: y up, the camera looking along -z."""
+def recorded(motion: Motion, person: int) -> np.ndarray:
+    """(F,24,3) the recorded joints, y up, the camera at the origin and looking along -z."""
     return motion.of_person(person).joints_3d * np.array([1.0, -1.0, -1.0])
+
+
+def origin_of(motion: Motion, people: Sequence[int] | None = None) -> np.ndarray:
+    """(3,) the exporters' origin in that frame, for a motion without a floor.
+
+    Below the pelvis of whoever of `people` (all, unless given) is seen first, where they are first seen; a hundredth of
+    all frames have a joint lower than 2 cm above it.
+    """
+    people = motion.person_ids if people is None else people
+    first = min(people, key=lambda one: (int(motion.frame[motion.person_id == one][0]), one))
+    x, _, z = recorded(motion, first)[0, 0].tolist()
+    lowest = np.sort(np.concatenate([recorded(motion, one)[..., 1].min(axis=1) for one in people]))
+    at = 0.01 * (len(lowest) - 1)
+    below, above = lowest[int(at)], lowest[min(int(at) + 1, len(lowest) - 1)]
+    return np.array([x, below + (at - int(at)) * (above - below) - 0.02, z])
+
+
+def world_joints(motion: Motion, person: int, people: Sequence[int] | None = None) -> np.ndarray:
+    """(F,24,3) the recorded joints in the exporters' world."""
+    return recorded(motion, person) - origin_of(motion, people)
+
+
+def from_the_start(motion: Motion, person: int, people: Sequence[int] | None = None) -> np.ndarray:
+    """The same from frame 0 of the clip, the first pose held until the person comes (BVH knows no absence)."""
+    joints = world_joints(motion, person, people)
+    return np.concatenate([np.repeat(joints[:1], motion.of_person(person).frame[0], axis=0), joints])
 
 
 def rotation(axis: str, degrees: float) -> np.ndarray:
@@ -110,7 +137,7 @@ def test_bvh_puts_the_joints_where_the_run_did(motion: Motion, tmp_path: Path) -
         assert frame_time == pytest.approx(1 / FPS)
         assert set(places) == set(JOINT_NAMES)
         got = np.stack([places[name] for name in JOINT_NAMES], axis=1)
-        assert np.abs(got - world_joints(motion, person)).max() < MILLIMETRE
+        assert np.abs(got - from_the_start(motion, person)).max() < MILLIMETRE
 
 
 def test_bvh_in_centimetres_and_for_one_person(motion: Motion, tmp_path: Path) -> None:
@@ -118,14 +145,16 @@ def test_bvh_in_centimetres_and_for_one_person(motion: Motion, tmp_path: Path) -
     assert path.name == "one.bvh"
     places, _ = read_bvh(path)
     got = np.stack([places[name] for name in JOINT_NAMES], axis=1) / 100
-    assert np.abs(got - world_joints(motion, 3)).max() < MILLIMETRE
+    assert np.abs(got - from_the_start(motion, 3, [3])).max() < MILLIMETRE
 
 
 def test_people_stand_upright_in_the_world(motion: Motion) -> None:
     joints = people_in_world(motion, [1])[0].joints_m()
     head, foot = JOINT_NAMES.index("head"), JOINT_NAMES.index("left_foot")
     assert (joints[:, head, 1] > joints[:, foot, 1] + 0.8).all()
-    assert (joints[:, 0, 2] < -2.0).all()  # in front of the camera
+    assert np.abs(joints[0, 0, [0, 2]]).max() < MILLIMETRE  # the origin is below the first pelvis
+    assert (np.diff(joints[:, 0, 2]) < 0).all()  # who goes away from the camera goes along -z
+    assert joints[..., 1].min() == pytest.approx(0.02, abs=0.01)  # the lowest joint is on the floor
 
 
 def test_euler_angles_give_the_rotation_back_also_when_locked() -> None:
@@ -170,8 +199,13 @@ class Glb:
         local = [dict(node) for node in nodes]
         for channel in self.json["animations"][0]["channels"]:
             sampler = self.json["animations"][0]["samplers"][channel["sampler"]]
-            assert sampler["interpolation"] == "LINEAR"
             times, values = self.array(sampler["input"]), self.array(sampler["output"])
+            if channel["target"]["path"] == "scale":
+                assert sampler["interpolation"] == "STEP"
+                row = max(np.searchsorted(times, time_s + 1e-4, "right") - 1, 0)
+                local[channel["target"]["node"]]["scale"] = values[row]
+                continue
+            assert sampler["interpolation"] == "LINEAR"
             right = int(np.clip(np.searchsorted(times, time_s), 1, len(times) - 1))
             weight = np.clip((time_s - times[right - 1]) / (times[right] - times[right - 1]), 0, 1)
             value = (1 - weight) * values[right - 1] + weight * values[right]
@@ -188,6 +222,7 @@ class Glb:
                 [2 * (x * y + z * w), 1 - 2 * (x * x + z * z), 2 * (y * z - x * w)],
                 [2 * (x * z - y * w), 2 * (y * z + x * w), 1 - 2 * (x * x + y * y)],
             ]
+            matrix[:3, :3] *= local[node].get("scale", (1, 1, 1))
             matrix[:3, 3] = local[node].get("translation", (0, 0, 0))
             result[node] = parent @ matrix
             for child in local[node].get("children", []):
@@ -221,7 +256,7 @@ def test_glb_poses_skeleton_and_skin_like_the_run(motion: Motion, tmp_path: Path
             skinned = np.einsum("vij,vj->vi", blended[:, :3, :3], rest) + blended[:, :3, 3]
             pose = axis_angle_to_matrix(rows.poses[row].reshape(1, 24, 3))
             expected = body(pose, rows.betas[row : row + 1], rows.trans[row : row + 1]).vertices[0]
-            assert np.abs(skinned - expected * np.array([1, -1, -1])).max() < MILLIMETRE
+            assert np.abs(skinned - (expected * np.array([1, -1, -1]) - origin_of(motion))).max() < MILLIMETRE
 
 
 def test_glb_keeps_variable_times_and_the_clip_as_one_timeline(tmp_path: Path) -> None:
@@ -231,11 +266,76 @@ def test_glb_keeps_variable_times_and_the_clip_as_one_timeline(tmp_path: Path) -
     glb = Glb(path)
     inputs = {sampler["input"] for sampler in glb.json["animations"][0]["samplers"]}
     starts = sorted(round(float(glb.array(accessor)[0]), 4) for accessor in inputs)
-    assert starts == [0.0, 0.2]
-    pelvis = next(index for index, node in enumerate(glb.json["nodes"]) if node["name"] == "person_1_pelvis")
+    assert sorted(set(starts)) == [0.0, 0.2]
+    pelvis = _node(glb, "person_1_pelvis")
+    # A slow film's long frames are no absence.
+    assert np.linalg.norm(glb.pose(0.6)[pelvis][:3, 1]) == pytest.approx(1)
     for row, time_s in enumerate(times):
         got = glb.pose(time_s - 7.0)[pelvis][:3, 3]
         assert np.abs(got - world_joints(motion, 1)[row, 0]).max() < MILLIMETRE
+
+
+def test_glb_shows_nobody_before_they_come_and_while_they_are_away(tmp_path: Path) -> None:
+    times = [index / FPS for index in range(60)]
+    sink = MotionSink(tmp_path / "motion.npz", META, FPS)
+    for index, time_s in enumerate(times):
+        here = [1, *([2] if 10 <= index < 20 or index >= 45 else [])]
+        sink.write(result_of(index, time_s, here))
+    sink.close()
+    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "out.glb")
+    glb = Glb(path)
+    pelvis = {person: _node(glb, f"person_{person}_pelvis") for person in (1, 2)}
+
+    def size(person: int, frame: int) -> float:
+        return float(np.linalg.norm(glb.pose((frame + 0.01) / FPS)[pelvis[person]][:3, 1]))
+
+    assert [round(size(2, frame), 4) for frame in (0, 9, 10, 19, 21, 44, 45, 59)] == [0, 0, 1, 1, 0, 0, 1, 1]
+    assert [round(size(1, frame), 4) for frame in (0, 30, 59)] == [1, 1, 1]
+
+
+def test_everybodys_bvh_starts_with_the_clip(motion: Motion, tmp_path: Path) -> None:
+    files = export_motion(tmp_path / "motion.npz", tmp_path / "out.bvh")
+    first, late = (np.stack([read_bvh(path)[0][name] for name in JOINT_NAMES], axis=1) for path in files)
+    assert (len(first), len(late)) == (20, 15)
+    # At the same frame of both files everybody is where the run had them at the same time, as far apart as there.
+    apart = recorded(motion, 3)[:, 0] - recorded(motion, 1)[5:15, 0]
+    assert np.abs((late[5:15, 0] - first[5:15, 0]) - apart).max() < MILLIMETRE
+    assert np.abs(late[:5] - late[5]).max() < MILLIMETRE
+
+
+def test_a_known_floor_is_at_nought_and_a_moving_camera_has_none(motion: Motion, tmp_path: Path) -> None:
+    pitch = np.radians(20.0)
+    up = np.array([0.0, -np.cos(pitch), -np.sin(pitch)])
+    back = -np.array([0.0, 0.0, 1.0]) - up * np.sin(pitch)
+    back /= np.linalg.norm(back)
+    turn = np.stack([np.cross(up, back), up, back])
+    joints = motion.joints_3d @ turn.T + np.array([0, 1.7, 0])
+    camera_to_world = np.eye(4)
+    camera_to_world[:3, :3], camera_to_world[1, 3] = turn, 1.7
+    root = axis_angle_to_matrix(motion.poses[:, :3].astype(np.float64))
+    placed = replace(
+        motion,
+        floor=np.array([*up, 1.7]),
+        camera_to_world=camera_to_world,
+        joints_world=joints.astype(np.float32),
+        trans_world=(motion.trans + joints[:, 0] - motion.joints_3d[:, 0]).astype(np.float32),
+        root_orient_world=matrix_to_axis_angle(turn @ root).astype(np.float32),
+    )
+    got = people_in_world(placed, [1, 3])
+    shift = joints[0, 0] * np.array([1, 0, 1])
+    for person in got:
+        mine = placed.person_id == person.person_id
+        assert np.abs(person.joints_m() - (joints[mine] - shift)).max() < MILLIMETRE
+    nowhere = {
+        name: np.full_like(getattr(placed, name), np.nan)
+        for name in ("joints_world", "trans_world", "root_orient_world")
+    }
+    for person in people_in_world(replace(placed, floor=np.full(4, np.nan), **nowhere), [1, 3]):
+        assert np.abs(person.joints_m() - world_joints(motion, person.person_id)).max() < MILLIMETRE
+
+
+def _node(glb: Glb, name: str) -> int:
+    return next(index for index, node in enumerate(glb.json["nodes"]) if node["name"] == name)
 
 
 def test_glb_needs_the_body_that_the_betas_belong_to(motion: Motion, tmp_path: Path) -> None:

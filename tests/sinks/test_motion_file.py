@@ -101,7 +101,7 @@ def no_focal(content: Content) -> None:
         (wrong_dtype, r"trans: expected 8x3 float32, got 8x3 float64"),
         (not_finite, "joints_3d: .*not finite"),
         (unsorted, "sorted by frame"),
-        (newer_schema, "expected schema version 1, got 99"),
+        (newer_schema, "expected schema version 1 to 2, got 99"),
         (unknown_meta, "surprise"),
         (meta_of_another_type, "lag_s has the wrong type"),
         (meta_that_is_no_json, "not a valid motion file"),

@@ -47,7 +47,9 @@ def test_the_file_is_what_the_design_says(tmp_path: Path) -> None:
     sink.write(result_of(0, people=[1]))
     sink.close()
     with np.load(sink.path) as archive:  # numpy's defaults refuse pickles
-        assert set(archive.files) == {*TABLE, "focal_px", "image_wh", "fps", "meta"}
+        assert set(archive.files) == {
+            *(*TABLE, "focal_px", "image_wh", "fps", "meta", "floor", "camera_to_world"),
+        }
         shapes = {name: (archive[name].dtype, archive[name].shape) for name in archive.files}
     expected = {
         "frame": (np.dtype(np.int32), (1,)),
@@ -60,6 +62,13 @@ def test_the_file_is_what_the_design_says(tmp_path: Path) -> None:
         "trans": (np.dtype(np.float32), (1, 3)),
         "joints_3d": (np.dtype(np.float32), (1, 24, 3)),
         "joints_2d": (np.dtype(np.float32), (1, 24, 2)),
+        "keypoints_2d": (np.dtype(np.float32), (1, 17, 3)),
+        "contacts": (np.dtype(np.float32), (1, 4)),
+        "joints_world": (np.dtype(np.float32), (1, 24, 3)),
+        "trans_world": (np.dtype(np.float32), (1, 3)),
+        "root_orient_world": (np.dtype(np.float32), (1, 3)),
+        "floor": (np.dtype(np.float64), (4,)),
+        "camera_to_world": (np.dtype(np.float64), (4, 4)),
     }
     assert {name: shapes[name] for name in expected} == expected
     assert (shapes["focal_px"][1], shapes["image_wh"][1], shapes["fps"][1], shapes["meta"][1]) == ((), (2,), (), ())
