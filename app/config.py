@@ -126,10 +126,17 @@ class LensConfig:
     """What is known about the camera and the floor; it decides how far away people stand."""
 
     focal_px: Annotated[float | None, LEFT_OUT] = None
-    """Focal length in pixels of the source; where left out, the diagonal of its pictures."""
+    """Focal length in pixels of the source; where left out, what the file's metadata say, else estimated."""
 
     fov_deg: Annotated[float | None, LEFT_OUT] = None
     """Field of view along the diagonal, in degrees; instead of --focal-px."""
+
+    calibration: Annotated[Path | None, LEFT_OUT] = None
+    """Calibration of the camera, instead of both: OpenCV's YAML, XML or JSON, COLMAP's cameras.txt, or TOML as pose2sim
+    has it. Its lens distortion is undone: overlay and results are of the undistorted picture."""
+
+    calibration_camera: Annotated[str | None, LEFT_OUT] = None
+    """Name of the camera in a --calibration of several."""
 
     floor: Literal["auto", "level", "none"] = "auto"
     """What people stand on: auto, found from their feet; level: the same, and the camera looks straight ahead; none:
@@ -148,6 +155,10 @@ class LensConfig:
             require_range("person-height", self.person_height, 0.5, 2.5)
         if self.focal_px is not None and self.fov_deg is not None:
             raise UsageError("--focal-px and --fov-deg say the same thing: give one of them")
+        if self.calibration is not None and (self.focal_px is not None or self.fov_deg is not None):
+            raise UsageError("--calibration says what --focal-px and --fov-deg say: give one of them")
+        if self.calibration_camera is not None and self.calibration is None:
+            raise UsageError("--calibration-camera names a camera of a --calibration: give that file too")
         if self.focal_px is not None:
             require_range("focal-px", self.focal_px, 10, 1e6)
         if self.fov_deg is not None:

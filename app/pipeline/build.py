@@ -21,6 +21,7 @@ from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.sinks.base import Sink
 from bodycast.app.sources.base import Source, SourceInfo
+from bodycast.app.sources.calibration import Undistorter
 from bodycast.app.sources.urls import public_url
 from bodycast.app.tracking.options import FollowOptions
 from bodycast.app.world.floor_fit import FloorKnown
@@ -66,6 +67,7 @@ def build_run(config: RunConfig) -> BuiltRun:
 
         source = open_source(config.source, config.capture)
         opened.callback(source.close)
+        undistorter_of(config, source.info.image_wh)  # refused before the networks are opened
         opened_stages = open_stages(config, source, opened)
         parts = _parts_report(source.info, opened_stages)
         configuration = jsonable(replace(config, source=public_url(config.source)))
@@ -129,7 +131,7 @@ def open_stages(
     detector = open_detector(config.people.detector, device=config.network.device)
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
-    world = LiveWorld(body, world_options(config))
+    world = LiveWorld(body, world_options(config, source.info))
     stages = Stages(
         source=source,
         detector=detector,
@@ -164,15 +166,36 @@ def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
     )
 
 
-def world_options(config: RunConfig) -> WorldOptions:
-    """What the user says of camera, floor and people."""
+def undistorter_of(config: RunConfig, image_wh: tuple[int, int] | None = None) -> Undistorter | None:
+    """What undoes the lens distortion of `--calibration`; None: there is none. image_wh: of the source, if it is known.
+
+    Raises: UsageError where the file cannot be read, or is of pictures of another shape.
+    """
+    if config.lens.calibration is None:
+        return None
+    from bodycast.app.sources.calibration_files import read_calibration
+
+    calibration = read_calibration(Path(config.lens.calibration), config.lens.calibration_camera)
+    if image_wh is not None:
+        calibration.scaled(image_wh)
+    return Undistorter(calibration)
+
+
+def world_options(config: RunConfig, source: SourceInfo) -> WorldOptions:
+    """What the user, or the source itself, says of camera, floor and people."""
     lens = config.lens
+    lens_from = source.lens_from
+    if lens.calibration is not None:
+        name = "" if lens.calibration_camera is None else f", camera {lens.calibration_camera}"
+        lens_from = f"calibration {Path(lens.calibration).name}{name}"
+    elif lens.focal_px is not None or lens.fov_deg is not None:
+        lens_from = "as given"
     return WorldOptions(
         floor=lens.floor != "none",
         known=FloorKnown(lens.camera_height, lens.floor == "level"),
         person_height_m=lens.person_height,
         hold_feet=config.motion.foot_lock,
-        lens_from="as given" if lens.focal_px is not None or lens.fov_deg is not None else "",
+        lens_from=lens_from,
     )
 
 
@@ -187,6 +210,7 @@ def pipeline_options(config: RunConfig) -> PipelineOptions:
         mirror=config.results.mirror,
         skeletons=config.results.draw != "mesh",
         max_frames=config.max_frames,
+        undistort=undistorter_of(config),
     )
 
 
@@ -365,7 +389,7 @@ class _SinkMaker:
         self._config = config
         self._source = source
         self._parts = parts
-        self._finish = partial(place_motion, body=body, options=world_options(config))
+        self._finish = partial(place_motion, body=body, options=world_options(config, source.info))
         self._warnings: list[Sequence[str]] = []
         self._motion: MotionSink | None = None
 

@@ -48,6 +48,9 @@ class Inference:
         """The frames whose people are final: `frame`, or earlier ones, since files are held for backfill and a
         smoother may have a lag. At a cut, all frames that still waited come first."""
         stage_s: dict[str, float] = {}
+        if self._options.undistort is not None:
+            with timed("undistort", stage_s):
+                frame = self._options.undistort(frame)
         intrinsics = camera_of(frame, self._options)
         with timed("detect", stage_s):
             before_cut = self._look_for_cut(frame)

@@ -110,7 +110,8 @@ class PipelineOptions:
     long one frame may take a thread before the run ends with an error. backfill_s: how long a file's frames are
     held for backfill (app/tracking/backfill.py); live frames are not held. mirror: the window shows the picture
     mirrored left-right. skeletons: 2D skeletons are drawn over what the renderer gives. max_frames: how many
-    frames are taken from the source at most; None: all.
+    frames are taken from the source at most; None: all. undistort: what makes of each frame the picture that
+    everything else sees, with its intrinsics; None: nothing.
     """
 
     detect_every_s: float = 0.5
@@ -126,3 +127,4 @@ class PipelineOptions:
     mirror: bool = False
     skeletons: bool = False
     max_frames: int | None = None
+    undistort: Callable[[Frame], Frame] | None = None

@@ -13,7 +13,8 @@ from bodycast.app.records import Frame
 class SourceInfo:
     """`name` for people; `live`: newest frame wins, else every frame counts; `fps` nominal, None if unknown;
     `frame_count` None if unknown; `image_wh` of the first frame;
-    `stills`: each picture is a scene of its own."""
+    `stills`: each picture is a scene of its own; `lens_from`: where its frames' intrinsics are from, empty: they have
+    none."""
 
     name: str
     live: bool
@@ -21,6 +22,7 @@ class SourceInfo:
     frame_count: int | None
     image_wh: tuple[int, int]
     stills: bool = False
+    lens_from: str = ""
 
 
 class Source(Protocol):

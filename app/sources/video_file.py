@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
+from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -13,6 +14,7 @@ from bodycast.app.errors import UsageError
 from bodycast.app.records import U8, Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.frame_rate import stated_rate
+from bodycast.app.sources.lens_metadata import film_lens
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 from bodycast.app.sources.urls import public_url
 
@@ -84,7 +86,12 @@ def open_video_file(path: str | Path, name: str | None = None) -> ThreadedSource
     except BaseException:
         container.close()
         raise
-    info = SourceInfo(name, False, fps, _frame_count(container, stream, fps), (width, height))
+    said = film_lens(_tags(container, stream), (width, height))
+    if said.note:
+        log.warn(f"{name}: {said.note}")
+    lens_from = "" if said.intrinsics is None else "metadata of the film"
+    count = _frame_count(container, stream, fps)
+    info = SourceInfo(name, False, fps, count, (width, height), lens_from=lens_from)
     return ThreadedSource(info, _frames(container, stream, chain([first], decoded), info, log), log=log)
 
 
@@ -102,6 +109,11 @@ def _open_container(path: str | Path) -> InputContainer:
             f"{public_url(str(path))}: not a video that can be read ({error.strerror}); "
             "if it was being recorded, the recording was cut off before it was finished"
         ) from error
+
+
+def _tags(container: InputContainer, stream: VideoStream) -> dict[str, str]:
+    """Tags of the film and of its video track; phones write the lens into either."""
+    return {**container.metadata, **stream.metadata}
 
 
 def _decode(container: InputContainer, stream: VideoStream, log: SourceLog) -> Iterator[VideoFrame]:
@@ -136,9 +148,12 @@ def _frames(
     clock = PresentationClock(None if start is None else start / 1e6, 1.0 / (info.fps or FALLBACK_FPS), log)
     index = -1
     sizes = {info.image_wh}
+    tags = _tags(container, stream) if info.lens_from else {}
     try:
         for index, picture in enumerate(pictures):
             frame = Frame(_to_bgr(picture, stream), index, clock.stamp(picture.time))
+            if tags:
+                frame = replace(frame, intrinsics=film_lens(tags, frame.image_wh).intrinsics)
             if frame.image_wh not in sizes:
                 sizes.add(frame.image_wh)
                 log.warn(f"the picture size changes to {frame.image_wh[0]}x{frame.image_wh[1]} at frame {index}")

@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from bodycast.app.records import F32, F64
 from bodycast.app.world.contacts import contacts_of
 from bodycast.app.world.floor_fit import FloorFit, FloorKnown, FloorSamples, fit_floor
+from bodycast.app.world.ground import Floor
 from bodycast.app.world.person_series import NEAREST_M, PersonSeries
 from bodycast.app.world.placing import upright_directions
-from bodycast.app.world.standing import BEGINS, CORRELATED_S, Plane, step_s
+from bodycast.app.world.standing import BEGINS, CORRELATED_S, Plane, Planes, step_s
 
 FIRST_UP: F64 = np.array([0.0, -1.0, 0.0])
 MOST_SAMPLES = 400
@@ -27,12 +28,17 @@ class ClipPlacement:
     fit: FloorFit
     contacts: list[F32]
 
-    def plane_of(self, person: int) -> Plane | None:
-        """What a person stands on."""
-        floor, level = self.fit.floor, float(self.fit.level_m[person])
-        if floor is None or not np.isfinite(level):
-            return None
-        return Plane(floor.up, floor.height_m - level)
+    def planes_of(self, person: int) -> Planes:
+        """What a person may stand on."""
+        return planes_of(self.fit.floor, float(self.fit.level_m[person]))
+
+
+def planes_of(floor: Floor | None, level_m: float) -> Planes:
+    """The level of somebody's own, where that is not the floor, and the floor. level_m NaN: neither."""
+    if floor is None or not np.isfinite(level_m):
+        return ()
+    ground = Plane(floor.up, floor.height_m)
+    return (ground,) if level_m == 0 else (Plane(floor.up, floor.height_m - level_m), ground)
 
 
 def samples_of(

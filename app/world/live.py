@@ -19,7 +19,7 @@ from bodycast.app.world.placing import held_soles, upright_directions
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.shapes import body_height_m, with_height
-from bodycast.app.world.standing import Footing
+from bodycast.app.world.standing import Footing, lowest
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER
@@ -115,14 +115,14 @@ class LiveWorld:
         places: list[F32] = []
         precision: list[F32] = []
         for row, person in enumerate(people):
-            plane = None if lost else self._floor.plane_of(ids[row])
+            planes = () if lost else self._floor.planes_of(ids[row])
             felt = contacts[row] * np.float32(self._options.hold_feet and not lost)
             at, stands = person.step(
-                series.root_m[row].astype(np.float64), series.soles_m[row].astype(np.float64), felt, plane, time_s,
+                series.root_m[row].astype(np.float64), series.soles_m[row].astype(np.float64), felt, planes, time_s,
                 intrinsics.focal_px,
             )  # fmt: skip
             moved = series.soles_m[row : row + 1] + (at - series.root_m[row]).astype(np.float32)
-            held = held_soles(Footing(stands.places_m, stands.weight), moved, plane)
+            held = held_soles(Footing(stands.places_m, stands.weight), moved, lowest(planes))
             root[row] = at @ turn
             places.append((held[0] @ still).astype(np.float32))
             precision.append(held[1])

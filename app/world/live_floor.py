@@ -7,11 +7,12 @@ from collections.abc import Mapping
 import numpy as np
 
 from bodycast.app.records import F64
+from bodycast.app.world.clip import planes_of
 from bodycast.app.world.floor_fit import FloorFit, FloorSamples, fit_floor
 from bodycast.app.world.ground import Floor
 from bodycast.app.world.live_person import SAMPLE_EVERY_S, FootSamples
 from bodycast.app.world.options import WorldOptions
-from bodycast.app.world.standing import CORRELATED_S, Plane
+from bodycast.app.world.standing import CORRELATED_S, Planes
 
 FIT_EVERY_S = 0.5
 SELDOM_S, SELDOM_AFTER = 2.0, 20
@@ -60,12 +61,9 @@ class LiveFloor:
                 self._fit, self._fitted = fit_floor(self._samples(chosen), self._options.known), list(chosen)
         self._follow(time_s)
 
-    def plane_of(self, person: int) -> Plane | None:
-        """What a person stands on; None: no floor, or not on it."""
-        level = self._levels.get(person, 0.0)
-        if self._floor is None or not np.isfinite(level):
-            return None
-        return Plane(self._floor.up, self._floor.height_m - level)
+    def planes_of(self, person: int) -> Planes:
+        """What a person may stand on."""
+        return planes_of(self._floor, self._levels.get(person, 0.0))
 
     def _samples(self, people: Mapping[int, FootSamples]) -> FloorSamples:
         share = SAMPLE_EVERY_S / CORRELATED_S

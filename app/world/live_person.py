@@ -18,8 +18,9 @@ from bodycast.app.world.standing import (
     CORRELATED_S,
     ENDS,
     Footing,
-    Plane,
+    Planes,
     across_m,
+    chosen_plane,
     footing_sight,
     holds,
     root_sight,
@@ -72,6 +73,7 @@ class LivePerson:
         self._level = np.zeros(4)
         self._precision, self._vector = np.zeros((4, 3, 3)), np.zeros((4, 3))
         self._place_m = np.zeros((4, 3))
+        self._seen_by_size = np.zeros((4, 3))
         self.last_s = time_s
 
     def seen_at(self, time_s: float) -> None:
@@ -98,14 +100,14 @@ class LivePerson:
         return features(np.asarray(times), signals, slice(len(times) - 1, None), ahead=False)
 
     def step(
-        self, root_m: F64, soles_m: F64, contact: F32, plane: Plane | None, time_s: float, focal_px: float
+        self, root_m: F64, soles_m: F64, contact: F32, planes: Planes, time_s: float, focal_px: float
     ) -> tuple[F64, Footing]:
         """Root (3,) and footing of this frame, from the estimate's root (3,) and soles (4,3)."""
         state = self._root
         step_s = 1 / 30 if state is None else max(time_s - state.time_s, 1e-3)
         correlated = max(CORRELATED_S / step_s, 1.0)
         state = RootState.begin(root_m, time_s) if state is None else state.predicted(time_s)
-        self._stand(soles_m, contact, plane, step_s, focal_px, correlated)
+        self._stand(soles_m, contact, planes, step_s, focal_px, correlated)
         size = root_sight(root_m[None], correlated)
         weight = (self._level * self._stands)[None]
         legs = footing_sight(self._place_m[None], weight, root_m[None], soles_m[None], correlated)
@@ -113,7 +115,7 @@ class LivePerson:
         return self._root.mean[:3].copy(), Footing(self._place_m[None].copy(), self._level[None].copy())
 
     def _stand(
-        self, soles_m: F64, contact: F32, plane: Plane | None, step_s: float, focal_px: float, correlated: float
+        self, soles_m: F64, contact: F32, planes: Planes, step_s: float, focal_px: float, correlated: float
     ) -> None:
         """Which soles stand, and where each does."""
         stood = self._stands
@@ -125,6 +127,9 @@ class LivePerson:
         for sole in np.flatnonzero(stands).tolist():
             self._precision[sole] += precision[sole]
             self._vector[sole] += vector[sole]
+            if fresh[sole]:
+                self._seen_by_size[sole] = soles_m[sole]
+            plane = chosen_plane(planes, self._seen_by_size[sole][None])
             self._place_m[sole] = standing_place(self._precision[sole], self._vector[sole], plane)
         self._stands = stands
         level = np.clip(self._level + np.where(stands, step_s, -step_s) / LETS_GO_S, 0, 1)

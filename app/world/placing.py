@@ -13,8 +13,10 @@ from bodycast.app.world.standing import (
     CORRELATED_S,
     Footing,
     Plane,
+    Planes,
     footing,
     footing_sight,
+    lowest,
     root_sight,
     step_s,
 )
@@ -30,9 +32,9 @@ ROWS_AT_A_TIME = 2000
 
 
 def place_person(
-    person: PersonSeries, contact: F32, plane: Plane | None, skeleton: Skeleton, intrinsics: Intrinsics, turns: F32
+    person: PersonSeries, contact: F32, planes: Planes, skeleton: Skeleton, intrinsics: Intrinsics, turns: F32
 ) -> PersonSeries:
-    """The person placed. contact: (F,4) probabilities. plane: what they stand on; None: contacts hold without one.
+    """The person placed. contact: (F,4) probabilities. planes: what they may stand on.
     turns: (F,3,3) each frame's camera frame -> the first one's."""
     back = turns.swapaxes(1, 2)
     targets = repose_points((back[:, None] @ person.joints_m[..., None])[..., 0].astype(np.float32), intrinsics)
@@ -40,12 +42,12 @@ def place_person(
     sizes = root_sight(person.root_m.astype(np.float64), correlated)
     placed = person
     for _ in range(2):
-        stands = footing(placed, contact, plane, intrinsics.focal_px)
+        stands = footing(placed, contact, planes, intrinsics.focal_px)
         root, soles = placed.root_m.astype(np.float64), placed.soles_m.astype(np.float64)
         legs = footing_sight(stands.places_m, stands.weight, root, soles, correlated)
         known = sizes[0] + legs[0], sizes[1] + legs[1]
         root = smooth_root(person.time_s, person.root_m.astype(np.float64), *known)
-        placed = _reposed(placed, root.astype(np.float32), stands, plane, targets, skeleton, intrinsics, turns)
+        placed = _reposed(placed, root.astype(np.float32), stands, lowest(planes), targets, skeleton, intrinsics, turns)
     return placed
 
 

@@ -23,6 +23,9 @@ CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
 AWAY_M = (0.07, 0.16)
 """A sole that is seen so far from where it stands, across the line of sight, is held less, and no longer."""
+FAR_FROM_PLANE = 0.3
+"""A contact whose distance by the body's size is off a plane by more than this, as a logarithm, is not on it."""
+LEAST_DROP = 0.02
 LEAST_HELD = 0.3
 """Weight of a frame in the middle of a contact whose own probability is lower."""
 ON_PLANE_M = 0.005
@@ -42,6 +45,36 @@ class Plane:
     def heights_m(self, points: NDArray[np.floating]) -> F64:
         """Heights (...) of points (...,3)."""
         return (points @ self.up + self.height_m).astype(np.float64)
+
+
+Planes = tuple[Plane, ...]
+"""What somebody may stand on: the level of their own first, then the floor. Empty: contacts hold without a plane."""
+
+
+def lowest(planes: Planes) -> Plane | None:
+    """The one that is farthest below the camera; nobody is under it."""
+    return max(planes, key=lambda plane: plane.height_m, default=None)
+
+
+def chosen_plane(planes: Planes, soles_m: F64) -> Plane | None:
+    """The plane that a sole, seen at places (E,3) by the body's size, stands on; None: it is nowhere near any, as one
+    that lands elsewhere, or climbs stairs."""
+    distance = np.maximum(np.linalg.norm(soles_m, axis=1), NEAREST_M)
+    ray = soles_m / distance[:, None]
+    best, least = None, FAR_FROM_PLANE
+    for plane in planes:
+        drop = -(ray @ plane.up)
+        below = drop > LEAST_DROP
+        if not below.any():
+            continue
+        off = (
+            abs(float(np.median(np.log(plane.height_m / drop[below] / distance[below]))))
+            if plane.height_m > 0
+            else np.inf
+        )
+        if off < least:
+            best, least = plane, off
+    return best
 
 
 @dataclass(frozen=True)
@@ -83,7 +116,7 @@ def joined(found: list[tuple[int, int]], time_s: F64, soles_m: F64) -> list[tupl
     return out
 
 
-def footing(person: PersonSeries, contact: F32, plane: Plane | None, focal_px: float) -> Footing:
+def footing(person: PersonSeries, contact: F32, planes: Planes, focal_px: float) -> Footing:
     """Places of all contacts of a person, each the one that its frames' lines of sight, the plane and the person's size
     agree on. contact: (F,4)."""
     places, weight = np.zeros((len(person), 4, 3)), np.zeros((len(person), 4))
@@ -93,6 +126,7 @@ def footing(person: PersonSeries, contact: F32, plane: Plane | None, focal_px: f
         for begin, end in joined(episodes(person.time_s, contact[:, sole]), person.time_s, soles):
             held = np.maximum(contact[begin:end, sole], LEAST_HELD)
             precision, vector = sight(soles[begin:end], held, focal_px, correlated)
+            plane = chosen_plane(planes, soles[begin:end])
             place = standing_place(precision.sum(axis=0), vector.sum(axis=0), plane)
             places[begin:end, sole] = place
             weight[begin:end, sole] = held * holds(place, soles[begin:end])
