@@ -23,6 +23,7 @@ from bodycast.app.errors import UsageError
 from bodycast.app.presets import preset_defaults
 from bodycast.app.records import F32, U8, BodyEstimates, Frame, FrameResult, PosedBodies
 from bodycast.app.sources.base import SourceInfo
+from bodycast.app.world.lens import usual_lens
 from bodycast.hmr.geometry.camera import Intrinsics
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ class Person:
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackedFrame:
     """A picture and its people. `image` (H,W,3) uint8 BGR; `index` from 0 in the source, dropped pictures counted;
-    `time_s`: presentation time in a file, a monotonic clock for live sources; `camera`: the lens that was assumed or
-    given."""
+    `time_s`: presentation time in a file, a monotonic clock for live sources; `camera`: the lens that was assumed,
+    given, or said by the file. With `calibration` the image is the undistorted one."""
 
     image: U8
     index: int
@@ -93,7 +94,8 @@ class Tracker(_Closing):
 
     def __init__(self, preset: PresetName = "fast", **options: Any) -> None:
         """`options`: the flags of `bodycast run` that concern networks, people, motion and lens, by their names:
-        model, keypoints, engine, device, detector, detect_every, max_people, smoother, focal_px, fov_deg, body, ...
+        model, keypoints, engine, device, detector, detect_every, max_people, smoother, focal_px, fov_deg, calibration,
+        body, ...
 
         Raises: BodycastError (UsageError), one line, for an unknown option or whatever cannot be opened.
         """
@@ -104,6 +106,7 @@ class Tracker(_Closing):
         self._inference = _open_inference(config, _Pictures(), self._opened, hold_s=0.0, lag_s=0.0)
         self._index = 0
         self._time_s = 0.0
+        self._last: FrameResult | None = None
 
     def __call__(self, image_bgr: U8, time_s: float | None = None) -> tuple[Person, ...]:
         """The people in a picture (H,W,3) uint8 BGR, at `time_s` seconds on any clock that only grows; where it is
@@ -114,8 +117,19 @@ class Tracker(_Closing):
         self._time_s = self._time_s + _STILL_STEP_S if time_s is None else float(time_s)
         frame = Frame(image_bgr, self._index, self._time_s)
         self._index += 1
-        results = self._inference.process(frame)
-        return _people(results[-1].estimates, results[-1].bodies, results[-1].xyxy)
+        self._last = self._inference.process(frame)[-1]
+        return _people(self._last.estimates, self._last.bodies, self._last.xyxy)
+
+    @property
+    def image(self) -> U8 | None:
+        """The picture in which the last call's people are: the one that was given, with `calibration` undistorted;
+        (H,W,3) uint8 BGR. None before the first call."""
+        return None if self._last is None else self._last.frame.image
+
+    @property
+    def camera(self) -> Intrinsics | None:
+        """The lens of that picture, given or assumed. None before the first call."""
+        return None if self._last is None else self._last.intrinsics
 
     def reset(self) -> None:
         """Forget everybody, as at a cut; ids go on counting."""
@@ -131,12 +145,14 @@ class FrameStream(_Closing, Iterator[TrackedFrame]):
     ends it early."""
 
     def __init__(self, source: str | Path | int, config: RunConfig) -> None:
+        from bodycast.app.pipeline.run_options import undistorter_of
         from bodycast.app.sources import open_source
 
         self._opened = ExitStack()
         try:
             opened = open_source(str(source), config.capture)
             self._opened.callback(opened.close)
+            undistorter_of(config, opened.info.image_wh)  # refused before the networks are opened
             self._inference = _open_inference(config, opened, self._opened)
         except BaseException:
             self._opened.close()
@@ -224,7 +240,7 @@ class Overlay(_Closing):
         ids = np.array([person.id for person in people], np.int32)
         if not people:
             return image_bgr.copy()
-        return self._renderer.render(image_bgr, vertices, ids, camera or Intrinsics.default((width, height)))
+        return self._renderer.render(image_bgr, vertices, ids, camera or usual_lens((width, height)))
 
     def close(self) -> None:
         """Release the context. May be called twice."""
@@ -306,8 +322,9 @@ def _open_inference(
 ) -> _Logged:
     """Networks, detector, tracker and smoother of `config`, to be closed by `opened`. `hold_s`: how long frames are
     held for backfill, `lag_s`: the smoother's latency; None: as in a run. Raises: UsageError."""
-    from bodycast.app.pipeline.build import open_stages, pipeline_options
+    from bodycast.app.pipeline.build import open_stages
     from bodycast.app.pipeline.inference import Inference
+    from bodycast.app.pipeline.run_options import pipeline_options
     from bodycast.app.pipeline.timing import StageTimes
 
     with ExitStack() as safe:

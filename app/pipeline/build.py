@@ -14,6 +14,7 @@ import numpy as np
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
+from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, world_options
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
 from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
 from bodycast.app.presets import networks_of
@@ -21,13 +22,9 @@ from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.sinks.base import Sink
 from bodycast.app.sources.base import Source, SourceInfo
-from bodycast.app.sources.calibration import Undistorter
 from bodycast.app.sources.urls import public_url
-from bodycast.app.tracking.options import FollowOptions
-from bodycast.app.world.floor_fit import FloorKnown
 from bodycast.app.world.live import LiveWorld
 from bodycast.app.world.offline import place_motion
-from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.report import WorldReport
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
@@ -163,54 +160,6 @@ def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
         source_fps=source.fps,
         source_frame_count=source.frame_count,
         image_wh=source.image_wh,
-    )
-
-
-def undistorter_of(config: RunConfig, image_wh: tuple[int, int] | None = None) -> Undistorter | None:
-    """What undoes the lens distortion of `--calibration`; None: there is none. image_wh: of the source, if it is known.
-
-    Raises: UsageError where the file cannot be read, or is of pictures of another shape.
-    """
-    if config.lens.calibration is None:
-        return None
-    from bodycast.app.sources.calibration_files import read_calibration
-
-    calibration = read_calibration(Path(config.lens.calibration), config.lens.calibration_camera)
-    if image_wh is not None:
-        calibration.scaled(image_wh)
-    return Undistorter(calibration)
-
-
-def world_options(config: RunConfig, source: SourceInfo) -> WorldOptions:
-    """What the user, or the source itself, says of camera, floor and people."""
-    lens = config.lens
-    lens_from = source.lens_from
-    if lens.calibration is not None:
-        name = "" if lens.calibration_camera is None else f", camera {lens.calibration_camera}"
-        lens_from = f"calibration {Path(lens.calibration).name}{name}"
-    elif lens.focal_px is not None or lens.fov_deg is not None:
-        lens_from = "as given"
-    return WorldOptions(
-        floor=lens.floor != "none",
-        known=FloorKnown(lens.camera_height, lens.floor == "level"),
-        person_height_m=lens.person_height,
-        hold_feet=config.motion.foot_lock,
-        lens_from=lens_from,
-    )
-
-
-def pipeline_options(config: RunConfig) -> PipelineOptions:
-    """The options that concern the pipeline itself."""
-    return PipelineOptions(
-        detect_every_s=config.people.detect_every,
-        follow=FollowOptions(max_people=config.people.max_people),
-        focal_px=config.lens.focal_px,
-        fov_deg=config.lens.fov_deg,
-        hud=config.results.hud,
-        mirror=config.results.mirror,
-        skeletons=config.results.draw != "mesh",
-        max_frames=config.max_frames,
-        undistort=undistorter_of(config),
     )
 
 
