@@ -8,7 +8,7 @@ level of their own, parallel to it: a roof, a stage, stairs.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +29,8 @@ OUTLIER = 0.12
 """Logarithm of a distance from which a sample is believed ever less (weights of Cauchy)."""
 OWN_LEVEL = 0.17
 """Somebody this far off everybody's floor, as the logarithm of a distance, stands on a level of their own."""
-UNEVEN = 0.16
-"""Spread of one person's samples about their plane from which they stand on none: stairs."""
+UNEVEN, UNEVEN_SHARE = 0.2, 0.35
+"""Somebody of whose samples this share is so far off their plane, as a logarithm, stands on none: stairs."""
 LEAST_DROP = 0.02
 """Sine of the least angle below the horizon at which a foot says anything."""
 LEAST_WEIGHT = 2.0
@@ -96,7 +96,11 @@ def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown()) -> FloorF
         # The floor is where most of the standing is done; who disagrees with it leaves, not who agrees with fewer.
         own = solved.smaller_part(off)
         solved = _Solver(samples, known, own).solve()
-    return solved.fit()
+    uneven = solved.uneven()
+    if not uneven.any():
+        return solved.fit()
+    samples = replace(samples, weight=np.where(uneven[samples.person], 0.0, samples.weight))
+    return nothing if samples.weight.sum() < LEAST_WEIGHT else _Solver(samples, known, own & ~uneven).solve().fit()
 
 
 class _Solver:
@@ -208,15 +212,17 @@ class _Solver:
                 best, kept = float(self.support[group].sum()), group
         return self.own | (there & ~kept)
 
+    def uneven(self) -> NDArray[np.bool_]:
+        """(K,) who stands on no plane: on stairs, or above the horizon, where this plane has no place."""
+        residual, _, usable = self._residuals()
+        off = (np.abs(residual) > UNEVEN) | (usable == 0)
+        share = np.bincount(self.samples.person, self.samples.weight * off, self.samples.people)
+        return (self.support > 0) & (share > UNEVEN_SHARE * self.support)
+
     def fit(self) -> FloorFit:
         """What has been solved."""
         heights = np.exp(self.theta[2 : 2 + self.heights])
-        residual, _, weight = self._residuals()
-        person, people = self.samples.person, self.samples.people
-        total = np.maximum(np.bincount(person, weight, people), 1e-9)
-        spread = np.sqrt(np.bincount(person, weight * np.square(residual), people) / total)
-        level = heights[0] - heights[self.level]
-        level = np.where((self.support > 0) & (spread <= UNEVEN), level, np.nan)
+        level = np.where(self.support > 0, heights[0] - heights[self.level], np.nan)
         covariance = np.linalg.inv(self.precision)
         floor = Floor.of_angles(float(self.theta[0]), float(self.theta[1]), float(heights[0]))
         return FloorFit(
