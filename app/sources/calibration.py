@@ -1,8 +1,8 @@
 """A calibrated camera: intrinsics, lens distortion, and the picture that a lens without distortion would have taken.
 
 Distortion is OpenCV's (calib3d): radial-tangential with 4, 5, 8, 12 or 14 coefficients k1 k2 p1 p2 k3 ..., or fisheye
-with k1 k2 k3 k4. The undistorted picture has the source's size, square pixels and the principal point in its middle,
-which is what motion.npz and all exports take a camera to be.
+with k1 k2 k3 k4, which bends lines also where all four are 0. The undistorted picture has the source's size, square
+pixels and the principal point in its middle, which is what motion.npz and all exports take a camera to be.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Calibration:
             raise UsageError(f"{self.label}: expected finite numbers and focal lengths above 0, got {list(numbers)}")
         if self.image_wh is not None and min(self.image_wh) <= 0:
             raise UsageError(f"{self.label}: expected a picture size above 0, got {list(self.image_wh)}")
-        if not any(self.distortion):
+        if not any(self.distortion) and not self.fisheye:
             object.__setattr__(self, "distortion", ())
         elif len(self.distortion) not in ((4,) if self.fisheye else COEFFICIENTS):
             wanted = "4 fisheye" if self.fisheye else "4, 5, 8, 12 or 14"
@@ -112,17 +112,8 @@ class Undistorter:
         lens = self._calibration.scaled(image_wh)
         if not self._calibration.distortion and is_centred(lens):
             return Intrinsics.from_focal(lens.focal_px, image_wh), None
-        import cv2
-
         camera, farthest = undistorted_camera(lens, self._calibration)
-        rows, columns = np.mgrid[: image_wh[1], : image_wh[0]].astype(np.float64)
-        ahead = np.stack([columns - camera.cx, rows - camera.cy], axis=-1).reshape(-1, 2) / camera.focal_px
-        px = seen_at(ahead, lens, self._calibration)
-        px[(np.linalg.norm(ahead, axis=1) > farthest) | ~np.isfinite(px).all(axis=1)] = NOWHERE_PX
-        # Points that a strong distortion throws far out must not wrap around in the maps' 16 bits.
-        px = np.clip(px, NOWHERE_PX, np.add(image_wh, 1)).astype(np.float32).reshape(*rows.shape, 2)
-        whole, part = cv2.convertMaps(px[..., 0], px[..., 1], cv2.CV_16SC2)
-        return camera, (np.asarray(whole, np.int16), np.asarray(part, np.uint16))
+        return camera, undistortion_maps(lens, camera, self._calibration, farthest)
 
 
 def is_centred(lens: Intrinsics) -> bool:
@@ -137,11 +128,30 @@ def seen_at(ahead: F64, lens: Intrinsics, calibration: Calibration) -> F64:
     still, coefficients = np.zeros(3), np.array(calibration.distortion, np.float64)
     import cv2
 
-    if calibration.fisheye and len(coefficients):
+    if calibration.fisheye:
         px = cv2.fisheye.projectPoints(points, still, still, lens.matrix, coefficients)[0]
     else:
         px = cv2.projectPoints(points, still, still, lens.matrix, coefficients)[0]
     return np.asarray(px, np.float64).reshape(-1, 2)
+
+
+def undistortion_maps(
+    lens: Intrinsics, camera: Intrinsics, calibration: Calibration, farthest: float
+) -> tuple[NDArray[np.int16], NDArray[np.uint16]]:
+    """For every pixel of `camera` where `lens` sees it, for cv2.remap; beyond the tangent `farthest`: nowhere."""
+    import cv2
+
+    coefficients, wh = np.array(calibration.distortion, np.float64), camera.image_wh
+    make = cv2.fisheye.initUndistortRectifyMap if calibration.fisheye else cv2.initUndistortRectifyMap
+    across, down = make(lens.matrix, coefficients, np.eye(3), camera.matrix, wh, cv2.CV_32FC1)
+    px = np.stack([across, down], axis=-1)
+    columns, rows = np.arange(wh[0]) - camera.cx, np.arange(wh[1]) - camera.cy
+    beyond = np.hypot(columns[None], rows[:, None]) > farthest * camera.focal_px
+    px[beyond | ~np.isfinite(px).all(axis=-1)] = NOWHERE_PX
+    # Points that a strong distortion throws far out must not wrap around in the maps' 16 bits.
+    px = np.clip(px, NOWHERE_PX, np.add(wh, 1)).astype(np.float32)
+    whole, part = cv2.convertMaps(px[..., 0], px[..., 1], cv2.CV_16SC2)
+    return np.asarray(whole, np.int16), np.asarray(part, np.uint16)
 
 
 def undistorted_camera(lens: Intrinsics, calibration: Calibration) -> tuple[Intrinsics, float]:

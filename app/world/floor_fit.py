@@ -79,11 +79,11 @@ class FloorKnown:
     level: bool = False
 
 
-def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown()) -> FloorFit:
-    """Fit the plane; see the module's text."""
+def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown(), least_weight: float = LEAST_WEIGHT) -> FloorFit:
+    """Fit the plane; see the module's text. least_weight: what the samples' weights must add up to."""
     people = samples.people
     nothing = FloorFit(None, np.zeros(people), np.full(people, np.nan))
-    if samples.weight.sum() < LEAST_WEIGHT:
+    if samples.weight.sum() < least_weight:
         return nothing
     own = np.zeros(people, np.bool_)
     solved = _Solver(samples, known, own).solve()

@@ -54,11 +54,13 @@ class LiveFloor:
     def update(self, people: Mapping[int, FootSamples], time_s: float) -> None:
         """Fit where that is due, and follow."""
         if self._options.floor and time_s >= self._next_fit_s:
-            self._next_fit_s = time_s + (FIT_EVERY_S if self._fits < SELDOM_AFTER else SELDOM_S)
             chosen = {person: samples for person, samples in people.items() if samples.rays}
             if chosen:
+                self._next_fit_s = time_s + (FIT_EVERY_S if self._fits < SELDOM_AFTER else SELDOM_S)
                 self._fits += 1
-                self._fit, self._fitted = fit_floor(self._samples(chosen), self._options.known), list(chosen)
+                self._fitted = list(chosen)
+                # The first foot that is seen to stand says a floor, which is put right as more is seen.
+                self._fit = fit_floor(self._samples(chosen), self._options.known, least_weight=0.0)
         self._follow(time_s)
 
     def planes_of(self, person: int) -> Planes:

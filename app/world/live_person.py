@@ -17,6 +17,8 @@ from bodycast.app.world.standing import (
     BEGINS,
     CORRELATED_S,
     ENDS,
+    SIZE_CORRELATED_S,
+    SPEED_S,
     Footing,
     Planes,
     across_m,
@@ -25,6 +27,7 @@ from bodycast.app.world.standing import (
     holds,
     root_sight,
     sight,
+    slow_share,
     standing_place,
 )
 
@@ -67,6 +70,7 @@ class LivePerson:
     def __init__(self, time_s: float) -> None:
         self.shape = RunningShape()
         self.samples = FootSamples()
+        self._soles: deque[F64] = deque(maxlen=12)
         self._past: deque[tuple[float, F32, F32, float, F32]] = deque()
         self._root: RootState | None = None
         self._stands = np.zeros(4, np.bool_)
@@ -80,6 +84,7 @@ class LivePerson:
         """After a gap, motion is forgotten; the body and the floor's samples stay."""
         if not 0 <= time_s - self.last_s <= LONGEST_GAP_S:
             self._past.clear()
+            self._soles.clear()
             self._root = None
             self._stands[:] = False
             self._level[:] = 0
@@ -108,7 +113,7 @@ class LivePerson:
         correlated = max(CORRELATED_S / step_s, 1.0)
         state = RootState.begin(root_m, time_s) if state is None else state.predicted(time_s)
         self._stand(soles_m, contact, planes, step_s, focal_px, correlated)
-        size = root_sight(root_m[None], correlated)
+        size = root_sight(root_m[None], max(SIZE_CORRELATED_S / step_s, 1.0))
         weight = (self._level * self._stands)[None]
         legs = footing_sight(self._place_m[None], weight, root_m[None], soles_m[None], correlated)
         self._root = state.updated(size[0][0] + legs[0][0], size[1][0] + legs[1][0])
@@ -133,4 +138,13 @@ class LivePerson:
             self._place_m[sole] = standing_place(self._precision[sole], self._vector[sole], plane)
         self._stands = stands
         level = np.clip(self._level + np.where(stands, step_s, -step_s) / LETS_GO_S, 0, 1)
-        self._level = np.minimum(level, holds(self._place_m, soles_m))
+        self._level = np.minimum(level, holds(self._place_m, soles_m) * self._rests(soles_m, step_s))
+
+    def _rests(self, soles_m: F64, step_s: float) -> F64:
+        """(4,) 1 where a sole hardly moves across the line of sight, 0 where it moves fast."""
+        self._soles.append(soles_m)
+        back = min(max(round(SPEED_S / step_s), 1), len(self._soles) - 1)
+        if back == 0:
+            return np.ones(4)
+        before = self._soles[-1 - back]
+        return slow_share(across_m(soles_m, before) / (back * step_s))

@@ -11,6 +11,7 @@ from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.root_filter import smooth_root
 from bodycast.app.world.standing import (
     CORRELATED_S,
+    SIZE_CORRELATED_S,
     Footing,
     Plane,
     Planes,
@@ -39,10 +40,10 @@ def place_person(
     back = turns.swapaxes(1, 2)
     targets = repose_points((back[:, None] @ person.joints_m[..., None])[..., 0].astype(np.float32), intrinsics)
     correlated = max(CORRELATED_S / step_s(person.time_s), 1.0)
-    sizes = root_sight(person.root_m.astype(np.float64), correlated)
+    sizes = root_sight(person.root_m.astype(np.float64), max(SIZE_CORRELATED_S / step_s(person.time_s), 1.0))
     placed = person
     for _ in range(2):
-        stands = footing(placed, contact, planes, intrinsics.focal_px)
+        stands = footing(placed, contact, planes, intrinsics.focal_px, person.soles_m)
         root, soles = placed.root_m.astype(np.float64), placed.soles_m.astype(np.float64)
         legs = footing_sight(stands.places_m, stands.weight, root, soles, correlated)
         known = sizes[0] + legs[0], sizes[1] + legs[1]

@@ -13,7 +13,7 @@ import numpy as np
 
 from bodycast.hmr.geometry.arrays import F64
 
-ACCELERATION = 6.0
+ACCELERATION = 15.0
 """Spectral density of the root's acceleration, m^2/s^3: a place is unsure by 0.23 m after 0.3 s without measurement."""
 FIRST_M, FIRST_M_S = 10.0, 2.0
 """Standard deviations of place and velocity before the first measurement."""

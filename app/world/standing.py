@@ -21,15 +21,20 @@ SIZE_SPREAD = 0.08
 """Of the logarithm of a distance that a body's size says."""
 CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
-AWAY_M = (0.07, 0.16)
+AWAY_M = (0.1, 0.2)
 """A sole that is seen so far from where it stands, across the line of sight, is held less, and no longer."""
+MOVES_M_S = (0.6, 1.2)
+"""Speed across the line of sight from which a sole is held less, and no longer."""
+SPEED_S = 0.1
 FAR_FROM_PLANE = 0.3
 """A contact whose distance by the body's size is off a plane by more than this, as a logarithm, is not on it."""
 LEAST_DROP = 0.02
 LEAST_HELD = 0.3
 """Weight of a frame in the middle of a contact whose own probability is lower."""
+SIZE_CORRELATED_S = 0.25
+"""The same of a size by itself, for the root: somebody who moves freely is where they are seen."""
 ON_PLANE_M = 0.005
-LATERAL_M = 0.02
+LATERAL_M = 0.04
 """What the root's line of sight may be off."""
 LEG_ACROSS_M, LEG_ALONG_M = 0.04, 0.1
 """What a leg may be wrong by, from the root to its sole: across the picture, and along the line of sight."""
@@ -116,20 +121,23 @@ def joined(found: list[tuple[int, int]], time_s: F64, soles_m: F64) -> list[tupl
     return out
 
 
-def footing(person: PersonSeries, contact: F32, planes: Planes, focal_px: float) -> Footing:
+def footing(
+    person: PersonSeries, contact: F32, planes: Planes, focal_px: float, by_size_m: F32 | None = None
+) -> Footing:
     """Places of all contacts of a person, each the one that its frames' lines of sight, the plane and the person's size
     agree on. contact: (F,4)."""
     places, weight = np.zeros((len(person), 4, 3)), np.zeros((len(person), 4))
     correlated = np.clip(CORRELATED_S / step_s(person.time_s), 1, None)
+    sized = (person.soles_m if by_size_m is None else by_size_m).astype(np.float64)
     for sole in range(4):
         soles = person.soles_m[:, sole].astype(np.float64)
         for begin, end in joined(episodes(person.time_s, contact[:, sole]), person.time_s, soles):
             held = np.maximum(contact[begin:end, sole], LEAST_HELD)
             precision, vector = sight(soles[begin:end], held, focal_px, correlated)
-            plane = chosen_plane(planes, soles[begin:end])
+            plane = chosen_plane(planes, sized[begin:end, sole])
             place = standing_place(precision.sum(axis=0), vector.sum(axis=0), plane)
             places[begin:end, sole] = place
-            weight[begin:end, sole] = held * holds(place, soles[begin:end])
+            weight[begin:end, sole] = held * holds(place, soles[begin:end]) * rests(person.time_s, soles)[begin:end]
     return Footing(places, weight)
 
 
@@ -166,6 +174,21 @@ def holds(place_m: F64, soles_m: F64) -> F64:
     """(E,) 1 where a sole is seen where it stands, 0 where it is far from there."""
     near, far = AWAY_M
     return np.clip((far - across_m(place_m, soles_m)) / (far - near), 0, 1)
+
+
+def rests(time_s: F64, soles_m: F64) -> F64:
+    """(F,) 1 where a sole (F,3) hardly moves across the line of sight, 0 where it moves fast, over SPEED_S."""
+    steps = max(round(SPEED_S / step_s(time_s) / 2), 1)
+    rows = np.arange(len(time_s))
+    before, after = np.maximum(rows - steps, 0), np.minimum(rows + steps, len(rows) - 1)
+    passed_s = np.maximum(time_s[after] - time_s[before], 1e-3)
+    return slow_share(across_m(soles_m[after], soles_m[before]) / passed_s)
+
+
+def slow_share(speed_m_s: F64) -> F64:
+    """1 for a sole that stands, 0 for one that moves too fast for it."""
+    slow, fast = MOVES_M_S
+    return np.clip((fast - speed_m_s) / (fast - slow), 0, 1)
 
 
 def root_sight(root_m: F64, correlated: float) -> tuple[F64, F64]:

@@ -1,0 +1,1 @@
+"""Senders: what is seen goes to other programs, live."""
