@@ -197,6 +197,35 @@ class ResultsConfig:
 
 
 @dataclass(frozen=True)
+class SendConfig:
+    """Senders: who else gets the motion, live (docs/live_output.md). All are off unless asked for."""
+
+    vmc: Annotated[str | None, LEFT_OUT] = None
+    """HOST:PORT of a program that takes the VMC protocol (VSeeFace, Warudo, Unity, Unreal, Blender); the usual port is
+    39539."""
+
+    vrchat: Annotated[str | None, LEFT_OUT] = None
+    """HOST:PORT of VRChat's OSC trackers; the usual port is 9000."""
+
+    websocket: Annotated[str | None, LEFT_OUT] = None
+    """PORT, or HOST:PORT to let other machines in: a WebSocket server for web pages and scripts, and a page for OBS."""
+
+    virtual_camera: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The overlay as a camera that other programs can choose."""
+
+    person: str = "largest"
+    """Whom --vmc and --vrchat follow: largest, who is kept until they are gone, or a person's number."""
+
+    avatar_hips: Annotated[float | None, LEFT_OUT] = None
+    """Height of the avatar's hips in its T-pose, in metres, for --vmc: its feet then stay on the floor. Where left out,
+    the person's own."""
+
+    def __post_init__(self) -> None:
+        if self.avatar_hips is not None:
+            require_range("avatar-hips", self.avatar_hips, 0.05, 10)
+
+
+@dataclass(frozen=True)
 class RunConfig:
     """3D people from a camera or a video, live.
 
@@ -223,6 +252,7 @@ class RunConfig:
     motion: MotionConfig = field(default_factory=MotionConfig)
     lens: LensConfig = field(default_factory=LensConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
+    send: SendConfig = field(default_factory=SendConfig)
     capture: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:

@@ -26,5 +26,4 @@ class WorldOptions:
         """How unsure people's sizes are, see FloorSamples."""
         if self.person_height_m is not None:
             return KNOWN_SIZE_SPREAD
-        # A known height of the camera says people's sizes, so that they need not be taken for the usual ones.
-        return 4 * SIZE_SPREAD if self.known.camera_height_m is not None else SIZE_SPREAD
+        return SIZE_SPREAD
