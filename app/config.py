@@ -224,6 +224,11 @@ class SendConfig:
         if self.avatar_hips is not None:
             require_range("avatar-hips", self.avatar_hips, 0.05, 10)
 
+    @property
+    def anything(self) -> bool:
+        """Whether something is sent."""
+        return self.virtual_camera or any(one is not None for one in (self.vmc, self.vrchat, self.websocket))
+
 
 @dataclass(frozen=True)
 class RunConfig:
@@ -256,5 +261,7 @@ class RunConfig:
     capture: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:
+        if self.send.virtual_camera and self.results.renderer == "none":
+            raise UsageError("--virtual-camera shows what is drawn: leave --renderer none out")
         if self.max_frames is not None:
             require_range("max-frames", self.max_frames, 1, 1e9)

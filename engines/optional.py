@@ -11,6 +11,7 @@ from bodycast.engines.errors import EngineUnavailableError
 _REQUIREMENTS = Path(__file__).resolve().parent.parent / "requirements"
 _FROM_A_WHEEL = {
     "live.txt": "pip install --force-reinstall bodycast",
+    "senders.txt": 'pip install "bodycast[live]"',
     # pip cannot let an extra take the place of a package, and the two runtimes overwrite each other.
     "gpu.txt": "pip uninstall -y onnxruntime && "
     'pip install "onnxruntime-gpu[cuda,cudnn]>=1.24,<2" "tensorrt-rtx-cu12>=1.7,<2" "cuda-bindings>=13,<14"',

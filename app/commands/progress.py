@@ -10,7 +10,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bodycast.app.files.output_folder import FILES
-from bodycast.app.pipeline.pipeline import Progress, RunSummary
+from bodycast.app.pipeline.pipeline import SENT, Progress, RunSummary
 from bodycast.app.pipeline.run_report import PartsReport
 from bodycast.app.pipeline.timing import StageSummary
 from bodycast.app.world.report import WorldReport
@@ -22,6 +22,7 @@ STAGE_NOTES = {
     "frame": "all of the frame loop",
     "latency": "grab to drawn",
 }
+SENT_NOTE = "grab to sent"
 
 
 NOBODY = (
@@ -30,7 +31,7 @@ NOBODY = (
 )
 
 
-def announce(parts: PartsReport, warnings: Sequence[str], window: bool) -> None:
+def announce(parts: PartsReport, warnings: Sequence[str], window: bool, sends: Sequence[str] = ()) -> None:
     """Say what is about to run and how to end it, on stderr."""
     width, height = parts.image_wh
     rate = "" if parts.source_fps is None else f", {parts.source_fps:g} fps"
@@ -44,6 +45,8 @@ def announce(parts: PartsReport, warnings: Sequence[str], window: bool) -> None:
     }
     for label, text in lines.items():
         print(f"{label:<9} {text}", file=sys.stderr)
+    for line in sends:
+        print(f"sends     {line}", file=sys.stderr)
     for warning in warnings:
         print(f"note      {warning}", file=sys.stderr)
     if window or parts.source_live:
@@ -76,7 +79,7 @@ def print_results(
 ) -> None:
     """The table of times, frames in and out, lens, floor and heights, warnings, and where the results are; on
     stdout."""
-    notes = [STAGE_NOTES.get(stage, "") for stage in stage_ms]
+    notes = [STAGE_NOTES.get(stage, SENT_NOTE if stage.endswith(SENT) else "") for stage in stage_ms]
     width = max([9, *map(len, stage_ms)])
     print(f"{'stage':<{width}} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'runs':>7}")
     for (stage, times), note in zip(stage_ms.items(), notes, strict=True):

@@ -82,7 +82,7 @@ def run(config: RunConfig) -> int:
     from bodycast.app.pipeline.pipeline import Pipeline
 
     built = build_run(config)
-    announce(built.parts, built.stages.warnings(), config.results.window)
+    announce(built.parts, built.stages.warnings(), config.results.window, built.sends)
     pipeline = Pipeline(built.stages, built.options)
     try:
         with stop_signals(pipeline) as caught, progress_bar(visible=not config.results.window) as on_progress:

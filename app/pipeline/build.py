@@ -13,14 +13,15 @@ import numpy as np
 
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
-from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, check_output_folder, make_output_folder
+from bodycast.app.files.output_folder import check_output_folder
 from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, world_options
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
+from bodycast.app.pipeline.sink_maker import SinkMaker
 from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
 from bodycast.app.presets import networks_of
 from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
-from bodycast.app.sinks.base import Sink
+from bodycast.app.senders.factory import open_senders
 from bodycast.app.sources.base import Source, SourceInfo
 from bodycast.app.sources.urls import public_url
 from bodycast.app.world.live import LiveWorld
@@ -33,21 +34,20 @@ from bodycast.hmr.geometry.camera import Intrinsics
 if TYPE_CHECKING:
     from bodycast.app.estimation.estimator import Estimator
     from bodycast.app.estimation.fused_estimator import FusedEstimator
-    from bodycast.app.sinks.motion import MotionSink
-    from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_OUTPUT = Path("out") / "demo"
 
 
 @dataclass(frozen=True, slots=True)
 class BuiltRun:
-    """Stages and options for `Pipeline`, what they are called, and the report that goes with them."""
+    """Stages and options for `Pipeline`, what they are called, the report that goes with them, what is sent where."""
 
     stages: Stages
     options: PipelineOptions
     parts: PartsReport
     report: ReportFile
     world: Callable[[], WorldReport]
+    sends: tuple[str, ...] = ()
 
 
 def build_run(config: RunConfig) -> BuiltRun:
@@ -69,8 +69,11 @@ def build_run(config: RunConfig) -> BuiltRun:
         parts = _parts_report(source.info, opened_stages)
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
-        sinks = _SinkMaker(report, config, source, parts, opened_stages.body)
-        looked_at = config.results.window or (output is not None and config.results.renderer != "none")
+        senders = open_senders(config.send, opened_stages.body, source.info, opened)
+        finish = partial(place_motion, body=opened_stages.body, options=world_options(config, source.info))
+        sinks = SinkMaker(report, config, source, parts, finish, senders)
+        kept = output is not None and config.results.renderer != "none"
+        looked_at = config.results.window or config.send.virtual_camera or kept
         stages = replace(
             opened_stages.stages,
             make_renderer=_renderer_maker(config, opened_stages.body) if looked_at else None,
@@ -80,7 +83,12 @@ def build_run(config: RunConfig) -> BuiltRun:
         )
         opened.pop_all()
     return BuiltRun(
-        stages, pipeline_options(config), parts, report, lambda: sinks.world or opened_stages.world.report()
+        stages,
+        pipeline_options(config),
+        parts,
+        report,
+        lambda: sinks.world or opened_stages.world.report(),
+        tuple(sender.describe() for sender in senders),
     )
 
 
@@ -170,7 +178,7 @@ def resolve_output(config: RunConfig) -> Path | None:
     Raises: UsageError.
     """
     output = config.results.output
-    if output is None and not config.results.window:
+    if output is None and not config.results.window and not config.send.anything:
         if config.source != "demo":
             raise UsageError("nothing would be shown or kept: there is no window, so add --output DIR")
         output = DEMO_OUTPUT
@@ -326,59 +334,3 @@ def _window_maker() -> MakesWindow:
         return WindowSink(on_quit=on_quit, on_toggle_hud=on_toggle_hud)
 
     return make
-
-
-class _SinkMaker:
-    """Makes the folder and the files' sinks, when the pipeline asks for them."""
-
-    def __init__(
-        self, report: ReportFile, config: RunConfig, source: ThreadedSource, parts: PartsReport, body: BodyModel
-    ) -> None:
-        self._report = report
-        self._config = config
-        self._source = source
-        self._parts = parts
-        self._finish = partial(place_motion, body=body, options=world_options(config, source.info))
-        self._warnings: list[Sequence[str]] = []
-        self._motion: MotionSink | None = None
-
-    @property
-    def world(self) -> WorldReport | None:
-        """What the whole motion says of camera, floor and people; None before the end, or for a live source."""
-        return None if self._motion is None else self._motion.world
-
-    def warnings(self) -> list[str]:
-        """What the sinks have to say so far."""
-        return [line for lines in self._warnings for line in lines]
-
-    def make(self) -> list[Sink]:
-        """The sinks that write into `--output`; a video only where something is drawn.
-
-        Raises: UsageError, RunError.
-        """
-        folder = self._report.folder
-        if folder is None:
-            return []
-        from bodycast.app.files.motion_file import MotionMeta
-        from bodycast.app.sinks.motion import MotionSink
-        from bodycast.app.sinks.video import VideoSink
-
-        make_output_folder(folder)
-        self._report.begin()
-        fps = self._source.info.fps
-        meta = MotionMeta(
-            package=self._parts.package,
-            body=self._parts.body,
-            smoother=self._parts.smoother,
-            lag_s=self._parts.lag_s,
-            source=self._parts.source,
-        )
-        # What comes live is kept as it was sent; a file's motion is worked out once more with its future known.
-        finish = None if self._parts.source_live else self._finish
-        self._motion = MotionSink(folder / MOTION_FILE, meta, fps, finish=finish)
-        sinks: list[Sink] = [self._motion]
-        if self._config.results.renderer != "none":
-            video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
-            self._warnings.append(video.warnings)
-            sinks.append(video)
-        return sinks

@@ -24,10 +24,15 @@ from bodycast.app.records import FrameResult
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.renderers.hud import Hud, HudStatus
 from bodycast.app.renderers.skeleton import draw_skeletons
+from bodycast.app.senders.base import Sender
 from bodycast.app.sinks.base import Sink
 from bodycast.app.sources.handoff import Handoff, WhenFull
 
 POLL_S = 0.05
+IDLE_S = 0.2
+"""A sender that got no frame for so long is told."""
+SENT = " latency"
+"""After a sender's name: the stage that says how long frames took from the grab until they were sent."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +74,7 @@ class Pipeline:
         self._when_full = WhenFull.DROP_OLDEST if self._live else WhenFull.WAIT
         self._to_draw: Handoff[FrameResult] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
+        self._senders: list[Sender] = []
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
         self._busy_since: dict[str, float] = {}
@@ -139,9 +145,13 @@ class Pipeline:
 
     def _start_sinks(self, workers: list[Worker]) -> None:
         for sink in self._stages.make_sinks():
-            queue: Handoff[FrameResult] = Handoff(self._options.sink_queue, self._when_full)
+            if isinstance(sink, Sender):
+                self._senders.append(sink)
+                queue, feed = Handoff[FrameResult](1, WhenFull.DROP_OLDEST), partial(self._send, sink)
+            else:
+                queue, feed = Handoff[FrameResult](self._options.sink_queue, self._when_full), partial(self._feed, sink)
             self._to_sinks[sink.name] = queue
-            self._start(workers, sink.name, partial(self._feed, sink, queue), partial(_end_sink, sink, queue))
+            self._start(workers, sink.name, partial(feed, queue), partial(_end_sink, sink, queue))
 
     def _start_inference(self, workers: list[Worker]) -> None:
         inference = Inference(self._stages, self._options, self.times)
@@ -228,6 +238,20 @@ class Pipeline:
             with self.times.measure(sink.name), self._busy(sink.name):
                 sink.write(result)
 
+    def _send(self, sender: Sender, queue: Handoff[FrameResult]) -> None:
+        while True:
+            try:
+                result = queue.take(IDLE_S)
+            except TimeoutError:
+                sender.idle()
+                continue
+            if result is None:
+                return
+            with self.times.measure(sender.name), self._busy(sender.name):
+                sender.write(result)
+            if self._live and sender.latency_s is not None:
+                self.times.add(sender.name + SENT, sender.latency_s)
+
     # -- main thread
 
     def _attend(
@@ -289,6 +313,7 @@ class Pipeline:
             engine=self._stages.estimator.label,
             smoother=self._stages.smoother.describe(),
             renderer=self._renderer_name,
+            sending=tuple((sender.name, sender.latency_s if self._live else None) for sender in self._senders),
             notes=tuple(self._stages.warnings())[-2:],
         )
 

@@ -20,7 +20,9 @@ _SLOW_FPS = 20.0
 @dataclass(frozen=True, slots=True)
 class HudStatus:
     """What the HUD says. `latency_s`: capture to display, None for a file (it has no capture time); `dropped`:
-    frames so far; `notes`: one line each, for what the user should know (a software renderer, a weak detector)."""
+    frames so far; `notes`: one line each, for what the user should know (a software renderer, a weak detector);
+    `sending`: each sender's name and how long its last frame took from the grab until it was sent, None: not known.
+    """
 
     fps: float
     latency_s: float | None
@@ -31,6 +33,7 @@ class HudStatus:
     smoother: str = ""
     renderer: str = ""
     notes: tuple[str, ...] = ()
+    sending: tuple[tuple[str, float | None], ...] = ()
 
 
 Line = tuple[str, tuple[int, int, int]]

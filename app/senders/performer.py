@@ -27,8 +27,8 @@ ARMS_DOWN_RAD = np.deg2rad(72.0)
 @dataclass(frozen=True, slots=True)
 class AvatarPose:
     """An avatar in our world (app/senders/skeleton.py). `seen`: whether it is somebody's pose. `rotations` (22,4) unit
-    quaternions x, y, z, w of BONES relative to their parents, from the T-pose; `places_m` (22,3): the hips' place in the
-    world, and of every other bone its place from its parent in the T-pose."""
+    quaternions x, y, z, w of BONES relative to their parents, from the T-pose; `places_m` (22,3): the hips' place in
+    the world, and of every other bone its place from its parent in the T-pose."""
 
     seen: bool
     rotations: F64

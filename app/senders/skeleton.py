@@ -1,8 +1,8 @@
 """From SMPL's joints to the bones of a humanoid avatar: names, T-pose, Unity's left-handed frame.
 
 Bones are Unity's `HumanBodyBones`, which VRM and the VMC protocol name too; the first 22 joints of SMPL are these bones
-in SMPL's order. An avatar's bones are turned from its T-pose, SMPL's from the body's own rest pose, whose arms may hang a
-little: `t_pose` gives the turns between the two. Frames: ours has y up, right-handed, metres, a person at rest looks
+in SMPL's order. An avatar's bones are turned from its T-pose, SMPL's from the body's own rest pose, whose arms may hang
+a little: `t_pose` gives the turns between the two. Frames: ours has y up, right-handed, metres, a person at rest looks
 along +z and their left is +x. Unity's is that one seen in a mirror: x changes its sign.
 """
 
@@ -68,8 +68,8 @@ def global_rotations(local: F64) -> F64:
 
 
 def bone_places(turns: F64, places_m: F64) -> F64:
-    """(22,3) places in the world of bones with these rotations (22,3,3) relative to the world; `places_m` (22,3): of the
-    hips in the world, of the others from their parents."""
+    """(22,3) places in the world of bones with these rotations (22,3,3) relative to the world; `places_m` (22,3): of
+    the hips in the world, of the others from their parents."""
     found = places_m.copy()
     for bone in range(1, BONE_COUNT):
         parent = int(BONE_PARENTS[bone])
@@ -159,8 +159,8 @@ def _between(first: F64, second: F64) -> F64:
     """(N,3,3) smallest rotations that take the unit vectors `first` (N,3) to the directions of `second` (N,3)."""
     second = second / np.maximum(np.linalg.norm(second, axis=1, keepdims=True), 1e-9)
     cross, cos = np.cross(first, second), (first * second).sum(axis=1)
-    K = np.zeros((len(first), 3, 3))
-    K[:, 0, 1], K[:, 0, 2], K[:, 1, 2] = -cross[:, 2], cross[:, 1], -cross[:, 0]
-    K -= np.swapaxes(K, 1, 2)
+    half = np.zeros((len(first), 3, 3))
+    half[:, 0, 1], half[:, 0, 2], half[:, 1, 2] = -cross[:, 2], cross[:, 1], -cross[:, 0]
+    K = half - np.swapaxes(half, 1, 2)
     # No body's bones point the other way than in a T-pose: 1 + cos is never near 0.
     return np.eye(3) + K + K @ K / np.maximum(1 + cos, 1e-6)[:, None, None]

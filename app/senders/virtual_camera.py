@@ -1,4 +1,4 @@
-"""The overlay as a camera that other programs can choose: OBS Virtual Camera on Windows and macOS, v4l2loopback on Linux.
+"""The overlay as a camera that other programs can choose: OBS's own on Windows and macOS, v4l2loopback on Linux.
 
 pyvirtualcam is under the GPL: it stays an extra, and is imported only where it is asked for.
 """

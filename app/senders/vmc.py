@@ -1,4 +1,4 @@
-"""The VMC protocol (protocol.vmc.info): a humanoid avatar's bones over OSC, for VTuber programs, Unity, Unreal, Blender.
+"""The VMC protocol (protocol.vmc.info): a humanoid avatar's bones over OSC, for VTuber programs, Unity and Blender.
 
 We are its performer, which works out all bones, the receiver its marionette. Bones are turned relative to their parents
 from the avatar's T-pose, in Unity's left-handed frame with y up, in metres.

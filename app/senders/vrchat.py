@@ -37,7 +37,9 @@ _AT = np.array([BONES.index(at) for _, at, _ in TRACKERS])
 _WITH = np.array([BONES.index(turning) for _, _, turning in TRACKERS])
 _MIRROR = np.outer(UNITY_PLACE, UNITY_PLACE)
 _LAYOUT: tuple[Message, ...] = tuple(
-    (f"/tracking/trackers/{tracker}/{what}", (0.0, 0.0, 0.0)) for tracker, _, _ in TRACKERS for what in ("position", "rotation")
+    (f"/tracking/trackers/{tracker}/{what}", (0.0, 0.0, 0.0))
+    for tracker, _, _ in TRACKERS
+    for what in ("position", "rotation")
 )
 
 

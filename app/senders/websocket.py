@@ -1,4 +1,4 @@
-"""People in the world for web pages and scripts: a WebSocket server, and a page that draws them (for OBS, or to look at).
+"""People in the world for web pages and scripts: a WebSocket server, and a page that draws them, as for OBS.
 
 The server has a thread with an event loop. Each client has a place for one message, the newest; a client that does not
 read gets nothing more, is dropped after SLOW_S, and disturbs nobody.

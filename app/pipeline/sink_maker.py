@@ -1,0 +1,90 @@
+"""The sinks of a run, made when the pipeline asks for them: files, senders, takes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bodycast.app.config import RunConfig
+from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, make_output_folder
+from bodycast.app.pipeline.run_report import PartsReport, ReportFile
+from bodycast.app.senders.base import Sender
+from bodycast.app.sinks.base import Sink
+from bodycast.app.world.report import WorldReport
+
+if TYPE_CHECKING:
+    from bodycast.app.files.motion_file import MotionMeta
+    from bodycast.app.sinks.motion import Finishes, MotionSink
+    from bodycast.app.sources.threaded import ThreadedSource
+
+
+class SinkMaker:
+    """Makes the folder and the files' sinks, when the pipeline asks for them."""
+
+    def __init__(
+        self,
+        report: ReportFile,
+        config: RunConfig,
+        source: ThreadedSource,
+        parts: PartsReport,
+        finish: Finishes,
+        senders: Sequence[Sender],
+    ) -> None:
+        """finish: what is done with a whole motion whose future is known. senders: open already."""
+        self._report = report
+        self._config = config
+        self._source = source
+        self._parts = parts
+        # What comes live is kept as it was sent; a file's motion is worked out once more with its future known.
+        self._finish = None if parts.source_live else finish
+        self._senders = senders
+        self._warnings: list[Sequence[str]] = []
+        self._motion: MotionSink | None = None
+
+    @property
+    def world(self) -> WorldReport | None:
+        """What the whole motion says of camera, floor and people; None before the end, or for a live source."""
+        return None if self._motion is None else self._motion.world
+
+    def warnings(self) -> list[str]:
+        """What the sinks have to say so far."""
+        lines = (*self._warnings, *(sender.warnings for sender in self._senders))
+        return [line for more in lines for line in more]
+
+    def make(self) -> list[Sink]:
+        """The sinks that write into `--output`; a video only where something is drawn; the senders; the takes.
+
+        Raises: UsageError, RunError.
+        """
+        sinks: list[Sink] = [*self._senders]
+        folder = self._report.folder
+        if folder is not None:
+            sinks += self._make_files(folder)
+        return sinks
+
+    def _make_files(self, folder: Path) -> list[Sink]:
+        from bodycast.app.sinks.motion import MotionSink
+        from bodycast.app.sinks.video import VideoSink
+
+        make_output_folder(folder)
+        self._report.begin()
+        fps = self._source.info.fps
+        self._motion = MotionSink(folder / MOTION_FILE, self._meta(), fps, finish=self._finish)
+        sinks: list[Sink] = [self._motion]
+        if self._config.results.renderer != "none":
+            video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
+            self._warnings.append(video.warnings)
+            sinks.append(video)
+        return sinks
+
+    def _meta(self) -> MotionMeta:
+        from bodycast.app.files.motion_file import MotionMeta
+
+        return MotionMeta(
+            package=self._parts.package,
+            body=self._parts.body,
+            smoother=self._parts.smoother,
+            lag_s=self._parts.lag_s,
+            source=self._parts.source,
+        )
