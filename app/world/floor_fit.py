@@ -88,19 +88,31 @@ def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown(), least_wei
     own = np.zeros(people, np.bool_)
     solved = _Solver(samples, known, own).solve()
     for _ in range(people):
-        off = solved.disagreement()
-        worst = int(np.argmax(np.where(own, 0, np.abs(off))))
-        others = ~own & (solved.support > 0)
-        if abs(off[worst]) <= OWN_LEVEL or others.sum() < 2:
+        there = ~own & (solved.support > 0)
+        if there.sum() < 2 or np.abs(solved.disagreement()[there]).max() <= OWN_LEVEL:
             break
-        # The floor is where most of the standing is done; who disagrees with it leaves, not who agrees with fewer.
-        own = solved.smaller_part(off)
-        solved = _Solver(samples, known, own).solve()
+        solved = _without_one(samples, known, own, np.flatnonzero(there).tolist())
+        own = solved.own
     uneven = solved.uneven()
     if not uneven.any():
         return solved.fit()
     samples = replace(samples, weight=np.where(uneven[samples.person], 0.0, samples.weight))
     return nothing if samples.weight.sum() < LEAST_WEIGHT else _Solver(samples, known, own & ~uneven).solve().fit()
+
+
+def _without_one(samples: FloorSamples, known: FloorKnown, own: NDArray[np.bool_], there: list[int]) -> _Solver:
+    """One more person on a level of their own: the one without whom the others agree best, or of two who disagree the
+    one who stood for less."""
+    trials: list[tuple[float, float, int]] = []
+    solvers: dict[int, _Solver] = {}
+    for person in there:
+        apart = own.copy()
+        apart[person] = True
+        solver = solvers[person] = _Solver(samples, known, apart).solve()
+        others = [other for other in there if other != person]
+        worst = float(np.abs(solver.disagreement()[others]).max())
+        trials.append((max(worst, OWN_LEVEL / 2), float(solver.support[person]), person))
+    return solvers[min(trials)[2]]
 
 
 class _Solver:
@@ -201,16 +213,6 @@ class _Solver:
         total = np.bincount(person, weight, people)
         plain = residual - self.theta[2 + self.heights + person]
         return np.where(total > 0, np.bincount(person, weight * plain, people) / np.maximum(total, 1e-9), 0.0)
-
-    def smaller_part(self, off: F64) -> NDArray[np.bool_]:
-        """(K,) who leaves the common floor: the largest group within OWN_LEVEL of one another stays."""
-        there = ~self.own & (self.support > 0)
-        best, kept = -1.0, there
-        for person in np.flatnonzero(there).tolist():
-            group = there & (np.abs(off - off[person]) <= OWN_LEVEL / 2)
-            if self.support[group].sum() > best:
-                best, kept = float(self.support[group].sum()), group
-        return self.own | (there & ~kept)
 
     def uneven(self) -> NDArray[np.bool_]:
         """(K,) who stands on no plane: on stairs, or above the horizon, where this plane has no place."""
