@@ -15,6 +15,7 @@ from bodycast.app.records import U8, Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.frame_rate import stated_rate
 from bodycast.app.sources.lens_metadata import film_lens
+from bodycast.app.sources.quicktime import quicktime_tags
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 from bodycast.app.sources.urls import public_url
 
@@ -86,13 +87,15 @@ def open_video_file(path: str | Path, name: str | None = None) -> ThreadedSource
     except BaseException:
         container.close()
         raise
-    said = film_lens(_tags(container, stream), (width, height))
+    tags = _tags(path, container, stream)
+    said = film_lens(tags, (width, height))
     if said.note:
         log.warn(f"{name}: {said.note}")
     lens_from = "" if said.intrinsics is None else "metadata of the film"
     count = _frame_count(container, stream, fps)
     info = SourceInfo(name, False, fps, count, (width, height), lens_from=lens_from)
-    return ThreadedSource(info, _frames(container, stream, chain([first], decoded), info, log), log=log)
+    tags = tags if lens_from else {}
+    return ThreadedSource(info, _frames(container, stream, chain([first], decoded), info, tags, log), log=log)
 
 
 def _open_container(path: str | Path) -> InputContainer:
@@ -111,9 +114,10 @@ def _open_container(path: str | Path) -> InputContainer:
         ) from error
 
 
-def _tags(container: InputContainer, stream: VideoStream) -> dict[str, str]:
-    """Tags of the film and of its video track; phones write the lens into either."""
-    return {**container.metadata, **stream.metadata}
+def _tags(path: str | Path, container: InputContainer, stream: VideoStream) -> dict[str, str]:
+    """Tags of the film and of its tracks, those that FFmpeg leaves out first: phones write the lens there."""
+    own = {} if "://" in str(path) else quicktime_tags(Path(path))
+    return {**own, **stream.metadata, **container.metadata}
 
 
 def _decode(container: InputContainer, stream: VideoStream, log: SourceLog) -> Iterator[VideoFrame]:
@@ -142,13 +146,17 @@ def _decode(container: InputContainer, stream: VideoStream, log: SourceLog) -> I
 
 
 def _frames(
-    container: InputContainer, stream: VideoStream, pictures: Iterator[VideoFrame], info: SourceInfo, log: SourceLog
+    container: InputContainer,
+    stream: VideoStream,
+    pictures: Iterator[VideoFrame],
+    info: SourceInfo,
+    tags: dict[str, str],
+    log: SourceLog,
 ) -> Generator[Frame, None, None]:
     start = cast("int | None", container.start_time)  # the stubs leave out that it may be unknown
     clock = PresentationClock(None if start is None else start / 1e6, 1.0 / (info.fps or FALLBACK_FPS), log)
     index = -1
     sizes = {info.image_wh}
-    tags = _tags(container, stream) if info.lens_from else {}
     try:
         for index, picture in enumerate(pictures):
             frame = Frame(_to_bgr(picture, stream), index, clock.stamp(picture.time))
