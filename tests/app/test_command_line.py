@@ -120,6 +120,8 @@ def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pyte
         (["--max-frames", "0"], "--max-frames 0: expected 1 to 1e+09"),
         (["--fov-deg", "200"], "--fov-deg 200: expected 1 to 170"),
         (["--fov-deg", "60", "--focal-px", "900"], "give one of them"),
+        (["--fov-deg", "60", "--calibration", "cam.yml"], "give one of them"),
+        (["--calibration-camera", "left"], "--calibration-camera names a camera of a --calibration"),
         (["--engine", "magic"], "magic"),
         (["--lag", "9"], "--lag 9: expected 0 to 2"),
     ],
