@@ -12,10 +12,10 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from bodycast.app.world.ground import LEVEL
 from bodycast.hmr.geometry.arrays import F32, F64, I32, U8
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.crop import CropTransform
+from bodycast.hmr.geometry.ground import LEVEL
 
 
 def check_array(name: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type) -> None:
@@ -283,7 +283,7 @@ class FrameResult:
     see. The smoother replaces `estimates` and `bodies`. `overlay` (H,W,3) uint8 BGR is the frame's picture, from the
     drawing on with meshes. `dropped`: frames that were dropped so far, known at the drawing. `stage_s`: seconds per
     stage, by name; all records of a frame share it. `world`: where the people stand, once that is known; `smoothed`:
-    the same people before they were put there.
+    the same people before they were put there; `view`: what the window shows, where that is another picture.
     """
 
     frame: Frame
@@ -296,6 +296,7 @@ class FrameResult:
     stage_s: dict[str, float] = field(default_factory=dict[str, float])
     world: FrameWorld | None = None
     smoothed: BodyEstimates | None = None
+    view: U8 | None = None
 
     def __post_init__(self) -> None:
         check_array("FrameResult.xyxy", self.xyxy, (len(self.estimates), 4), np.float32)

@@ -147,6 +147,13 @@ def evaluate(args: Sequence[str], prog: str) -> int:
     return main(args, prog)
 
 
+def recover(args: Sequence[str], prog: str) -> int:
+    """`recover DIR`."""
+    from bodycast.app.commands.recover import main
+
+    return main(args, prog)
+
+
 def licences(args: Sequence[str], prog: str) -> int:
     """`licences`."""
     from bodycast.app.commands.licences import main
@@ -171,6 +178,7 @@ COMMANDS: dict[str, Command] = {
     "import": Command("make a model package of an official checkpoint", import_checkpoint),
     "get": Command("fetch a network once: get detector", get),
     "licences": Command("list the licences of what a run would use", licences),
+    "recover": Command("finish the files of a run that was killed", recover),
     "evaluate": Command("score motion files against their truth: evaluate world", evaluate),
     "bench": Command("time the stages of a run, and the networks on every engine, on this machine", bench),
     "export": Command("make model packages and TensorRT plans, and measure how exact they are", export),

@@ -7,9 +7,10 @@ defaults opens it.
 from __future__ import annotations
 
 import json
+import zipfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
-from typing import cast
+from typing import BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +19,7 @@ from bodycast.app.errors import UsageError
 from bodycast.app.files.npz_file import read_arrays
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.records import F32, F64, I32, check_array
-from bodycast.app.world.ground import LEVEL
+from bodycast.hmr.geometry.ground import LEVEL
 
 SCHEMA_VERSION = 2
 
@@ -46,6 +47,8 @@ SINCE_SCHEMA_2 = ("keypoints_2d", "contacts", "joints_world", "trans_world", "ro
 
 CLIP_KEYS = ("focal_px", "image_wh", "fps", "meta")
 CLIP_KEYS_2 = ("floor", "camera_to_world")
+
+ROWS_AT_A_TIME = 8192
 
 NO_FLOOR: F64 = np.full(4, np.nan)
 MAY_BE_NAN = ("joints_2d", *SINCE_SCHEMA_2)
@@ -78,7 +81,7 @@ class Motion:
     `joints_2d` (R,24,2) float32 px, NaN for a joint behind the camera; `keypoints_2d` (R,17,3) float32 px and
     confidence of COCO's keypoints as the network saw them, NaN where it sees none.
 
-    World frame, y up, right-handed, m, floor at 0 (app/world/ground.py), NaN where there is none: `joints_world`
+    World frame, y up, right-handed, m, floor at 0 (hmr/geometry/ground.py), NaN where there is none: `joints_world`
     (R,24,3), `trans_world` (R,3), `root_orient_world` (R,3) axis-angle, all float32. `contacts` (R,4) float32
     probability that left heel, left toe, right heel, right toe touch what carries them. `floor` (4,) float64: n.x + d
     is the height of a camera-frame point; NaN: no floor. `camera_to_world` (4,4) float64, of the first frame where the
@@ -206,6 +209,45 @@ def write_motion(path: Path, motion: Motion) -> None:
     content["floor"], content["camera_to_world"] = motion.floor, motion.camera_to_world
     content["meta"] = np.array(json.dumps(asdict(motion.meta)))
     write_whole(path, lambda stream: np.savez(stream, allow_pickle=False, **content))
+
+
+@dataclass(frozen=True)
+class MotionFacts:
+    """What holds for a clip, as `Motion` has it."""
+
+    focal_px: float
+    image_wh: tuple[int, int]
+    fps: float
+    meta: MotionMeta
+    floor: F64
+    camera_to_world: F64
+
+
+def write_motion_rows(path: Path, rows: NDArray[np.void], facts: MotionFacts) -> None:
+    """The same from (R,) records of dtype ROW, sorted by frame, then person, mapped from the disk: a column and some
+    thousand rows at a time, so that memory stays flat. Raises OSError."""
+    write_whole(path, lambda stream: _write_columns(stream, rows, facts))
+
+
+def _write_columns(stream: BinaryIO, rows: NDArray[np.void], facts: MotionFacts) -> None:
+    clip = {
+        "focal_px": np.array(facts.focal_px, np.float32),
+        "image_wh": np.array(facts.image_wh, np.int32),
+        "fps": np.array(facts.fps, np.float64),
+        "floor": facts.floor,
+        "camera_to_world": facts.camera_to_world,
+        "meta": np.array(json.dumps(asdict(facts.meta))),
+    }
+    with zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
+        for name, (dtype, shape) in TABLE.items():
+            header = {"descr": np.dtype(dtype).str, "fortran_order": False, "shape": (len(rows), *shape)}
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                np.lib.format.write_array_header_1_0(member, header)
+                for begin in range(0, len(rows), ROWS_AT_A_TIME):
+                    member.write(np.ascontiguousarray(rows[begin : begin + ROWS_AT_A_TIME][name]).tobytes())
+        for name, value in clip.items():
+            with archive.open(f"{name}.npy", "w") as member:
+                np.lib.format.write_array(member, value, allow_pickle=False)
 
 
 def read_motion(path: str | Path) -> Motion:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import BinaryIO
@@ -22,14 +24,30 @@ def check_target(path: Path, overwrite: bool) -> None:
 def write_whole(path: Path, write: Callable[[BinaryIO], object]) -> None:
     """Let `write` fill a temporary file beside `path`, then put it there in one step.
 
-    A crash or a full disk leaves the file that was there before, and nothing else. Raises what `write` raises, OSError.
+    The temporary file's name cannot be foreseen and is new, so that nothing is written through a link that waits
+    there; a link at `path` itself is replaced. Permissions follow the umask, as for any new file. A crash or a full
+    disk leaves the file that was there before, and nothing else. Raises what `write` raises, OSError.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    handle, name = tempfile.mkstemp(prefix=f".{path.name[:40]}.", suffix=".part", dir=path.parent)
+    temporary = Path(name)
     try:
-        with open(temporary, "wb") as stream:
+        with open(handle, "wb") as stream:
             write(stream)
+        if os.name == "posix":
+            temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
     except BaseException:
         with contextlib.suppress(FileNotFoundError):
             temporary.unlink()
         raise
+
+
+def _umask() -> int:
+    """The process's; there is no other way to read it than to set it."""
+    with _reading_umask:
+        mask = os.umask(0o077)
+        os.umask(mask)
+    return mask
+
+
+_reading_umask = threading.Lock()

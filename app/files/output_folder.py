@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 from bodycast.app.errors import UsageError
+from bodycast.app.files.folder_lock import FolderLock
+from bodycast.app.files.motion_parts import PARTS_FOLDER
 from bodycast.engines.writable import why_unwritable
 
 OVERLAY_FILE = "overlay.mp4"
@@ -23,7 +26,12 @@ def check_output_folder(folder: Path, overwrite: bool, reads: Iterable[str | Pat
         for name in FILES:
             if _same_file(path, folder / name):
                 raise UsageError(f"--output {folder}: {name} there is what the run reads; give another folder")
-    there = [name for name in FILES if (folder / name).exists()]
+    there = [name for name in (*FILES, PARTS_FOLDER) if (folder / name).exists()]
+    if PARTS_FOLDER in there and not overwrite:
+        raise UsageError(
+            f"--output {folder}: an earlier run was killed there: `bodycast recover {folder}` finishes its files; "
+            "or give another folder, or --overwrite to lose them"
+        )
     if there and not overwrite:
         raise UsageError(
             f"--output {folder}: holds the results of an earlier run ({', '.join(there)}); "
@@ -40,14 +48,23 @@ def _same_file(one: Path, other: Path) -> bool:
         return False
 
 
-def make_output_folder(folder: Path) -> None:
-    """Make it, and remove an earlier run's results (`check_output_folder` has seen to it that they may go).
+def make_output_folder(folder: Path) -> FolderLock:
+    """Make it, claim it, and remove an earlier run's results (`check_output_folder` has seen to it that they may go).
 
     All three go at once, so that a run that ends early leaves no mixture of old and new. Raises: UsageError.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name in FILES:
-            (folder / name).unlink(missing_ok=True)
     except OSError as error:
         raise UsageError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from error
+    lock = FolderLock(folder)
+    try:
+        for name in FILES:
+            (folder / name).unlink(missing_ok=True)
+        if (folder / PARTS_FOLDER).is_symlink():
+            (folder / PARTS_FOLDER).unlink()
+        shutil.rmtree(folder / PARTS_FOLDER, ignore_errors=True)
+    except OSError as error:
+        lock.release()
+        raise UsageError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from error
+    return lock

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 
 from bodycast.app.errors import UsageError
 from bodycast.app.files.motion_file import Motion
-from bodycast.app.world.ground import LEVEL
 from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS
+from bodycast.hmr.geometry.ground import LEVEL
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations
 
 Floats = NDArray[np.float64]

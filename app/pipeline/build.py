@@ -70,8 +70,9 @@ def build_run(config: RunConfig) -> BuiltRun:
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
         senders = open_senders(config.send, opened_stages.body, source.info, opened)
-        finish = partial(place_motion, body=opened_stages.body, options=world_options(config, source.info))
-        sinks = SinkMaker(report, config, source, parts, finish, senders)
+        world = world_options(config, source.info)
+        finish = partial(place_motion, body=opened_stages.body, options=world)
+        sinks = SinkMaker(report, config, source, parts, finish, world, senders)
         kept = output is not None and config.results.renderer != "none"
         looked_at = config.results.window or config.send.virtual_camera or kept
         stages = replace(
@@ -322,15 +323,17 @@ def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer
     def make() -> Renderer:
         from bodycast.app.renderers.factory import open_renderer
 
-        return open_renderer("none" if config.results.draw == "skeleton" else config.results.renderer, body.faces)
+        # In a window the user can ask for the meshes at any time.
+        no_meshes = config.results.draw == "skeleton" and not config.results.window
+        return open_renderer("none" if no_meshes else config.results.renderer, body.faces)
 
     return make
 
 
 def _window_maker() -> MakesWindow:
-    def make(on_quit: Callable[[], None], on_toggle_hud: Callable[[], None]) -> Window:
+    def make(on_quit: Callable[[], None], on_key: Callable[[str], None]) -> Window:
         from bodycast.app.sinks.window import WindowSink
 
-        return WindowSink(on_quit=on_quit, on_toggle_hud=on_toggle_hud)
+        return WindowSink(on_quit=on_quit, on_key=on_key)
 
     return make

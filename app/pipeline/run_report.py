@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bodycast.app.errors import cannot_write
+from bodycast.app.files.folder_lock import FolderLock
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import REPORT_FILE
 from bodycast.app.pipeline.timing import StageSummary
@@ -104,10 +105,11 @@ class ReportFile:
         self.folder = folder
         self._report = RunReport(configuration, parts)
         self._begun = False
+        self._lock: FolderLock | None = None
 
-    def begin(self) -> None:
-        """Leave a report that says "running"."""
-        self._begun = True
+    def begin(self, lock: FolderLock | None = None) -> None:
+        """Leave a report that says "running". lock: of the folder, let go when the report is finished."""
+        self._begun, self._lock = True, lock
         self._write()
 
     def finish(
@@ -132,13 +134,20 @@ class ReportFile:
             warnings=warnings,
             hanging_threads=summary.hanging,
         )
-        self._write()
+        self._write_last()
 
     def abort(self, reason: str, exit_code: int) -> None:
         """The run ended without a summary, as when it could not be started; says so if a report had been begun."""
         self._report = replace(self._report, exit_reason=reason, exit_code=exit_code)
         if self._begun:
+            self._write_last()
+
+    def _write_last(self) -> None:
+        try:
             self._write()
+        finally:
+            if self._lock is not None:
+                self._lock.release()
 
     def _write(self) -> None:
         if self.folder is not None:

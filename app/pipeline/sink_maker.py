@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bodycast.app.config import RunConfig
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE, make_output_folder
+from bodycast.app.pipeline.run_options import extras_folder
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile
 from bodycast.app.senders.base import Sender
 from bodycast.app.sinks.base import Sink
+from bodycast.app.sinks.take import TakeSink
+from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.report import WorldReport
 
 if TYPE_CHECKING:
     from bodycast.app.files.motion_file import MotionMeta
-    from bodycast.app.sinks.motion import Finishes, MotionSink
+    from bodycast.app.sinks.finish_motion import Finishes
+    from bodycast.app.sinks.motion import MotionSink
     from bodycast.app.sources.threaded import ThreadedSource
 
 
@@ -29,15 +34,17 @@ class SinkMaker:
         source: ThreadedSource,
         parts: PartsReport,
         finish: Finishes,
+        options: WorldOptions,
         senders: Sequence[Sender],
     ) -> None:
-        """finish: what is done with a whole motion whose future is known. senders: open already."""
+        """finish: what is done with a whole motion whose future is known, with these options. senders: open already."""
         self._report = report
         self._config = config
         self._source = source
         self._parts = parts
         # What comes live is kept as it was sent; a file's motion is worked out once more with its future known.
         self._finish = None if parts.source_live else finish
+        self._finish_with = asdict(options)
         self._senders = senders
         self._warnings: list[Sequence[str]] = []
         self._motion: MotionSink | None = None
@@ -60,23 +67,35 @@ class SinkMaker:
         sinks: list[Sink] = [*self._senders]
         folder = self._report.folder
         if folder is not None:
-            sinks += self._make_files(folder)
+            self._report.begin(make_output_folder(folder))
+            files, self._motion = self._make_files(folder)
+            sinks += files
+        if self._config.results.window:
+            takes = TakeSink(extras_folder(self._config) / "takes", lambda take: self._make_files(take)[0])
+            self._warnings.append(takes.warnings)
+            sinks.append(takes)
         return sinks
 
-    def _make_files(self, folder: Path) -> list[Sink]:
+    def _make_files(self, folder: Path) -> tuple[list[Sink], MotionSink]:
+        """Sinks for film and motion in `folder`, which is there."""
         from bodycast.app.sinks.motion import MotionSink
         from bodycast.app.sinks.video import VideoSink
 
-        make_output_folder(folder)
-        self._report.begin()
         fps = self._source.info.fps
-        self._motion = MotionSink(folder / MOTION_FILE, self._meta(), fps, finish=self._finish)
-        sinks: list[Sink] = [self._motion]
+        motion = MotionSink(
+            folder / MOTION_FILE,
+            self._meta(),
+            fps,
+            finish=self._finish,
+            body=self._config.network.body,
+            finish_with=self._finish_with,
+        )
+        sinks: list[Sink] = [motion]
         if self._config.results.renderer != "none":
             video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
             self._warnings.append(video.warnings)
             sinks.append(video)
-        return sinks
+        return sinks, motion
 
     def _meta(self) -> MotionMeta:
         from bodycast.app.files.motion_file import MotionMeta

@@ -7,17 +7,28 @@ from numpy.typing import NDArray
 
 from bodycast.app.errors import RunError
 from bodycast.app.files.motion_file import ROW
+from bodycast.app.files.motion_parts import FRAME, SMOOTHED
 from bodycast.app.records import F32, FrameResult, FrameWorld
 from bodycast.app.world.frame_world import world_rows
-from bodycast.app.world.offline import SMOOTHED
 from bodycast.hmr.geometry.rotations import matrix_to_axis_angle
 
 _FINITE = ("time_s", "bbox_xyxy", "score", "poses", "betas", "trans", "joints_3d")
 _COCO = 17
 
 
+def frame_record(result: FrameResult) -> NDArray[np.void]:
+    """One record of dtype FRAME; `end_row` is the writer's to set."""
+    world = result.world or FrameWorld.unknown(0)
+    record = np.zeros(1, FRAME)
+    record["frame"], record["time_s"] = result.frame.index, result.frame.time_s
+    record["focal_px"], record["image_wh"] = result.intrinsics.focal_px, result.frame.image_wh
+    record["floor"], record["camera_to_world"] = world.floor, world.camera_to_world
+    return record
+
+
 def motion_rows(result: FrameResult) -> NDArray[np.void]:
-    """(N,) records of dtype ROW. Raises: RunError for values that are not finite, or a person who occurs twice."""
+    """(N,) records of dtype ROW, sorted by person. Raises: RunError for values that are not finite, or a person who
+    occurs twice."""
     estimates, bodies, count = result.estimates, result.bodies, len(result.estimates)
     world = result.world or FrameWorld.unknown(count)
     rows = np.empty(count, ROW)
@@ -37,11 +48,11 @@ def motion_rows(result: FrameResult) -> NDArray[np.void]:
             raise RunError(f"frame {result.frame.index}: {name} holds values that are not finite; check the model")
     if len(np.unique(rows["person_id"])) != count:
         raise RunError(f"frame {result.frame.index}: one person occurs twice, ids {rows['person_id'].tolist()}")
-    return rows
+    return rows[np.argsort(rows["person_id"])]
 
 
 def smoothed_rows(result: FrameResult) -> NDArray[np.void]:
-    """(N,) records of dtype SMOOTHED: the same people before they were put where they stand."""
+    """(N,) records of dtype SMOOTHED, sorted by person: the same people before they were put where they stand."""
     estimates = result.smoothed or result.estimates
     rows = np.empty(len(estimates), SMOOTHED)
     rows["poses"] = matrix_to_axis_angle(estimates.pose).reshape(len(estimates), 72)
@@ -51,4 +62,4 @@ def smoothed_rows(result: FrameResult) -> NDArray[np.void]:
         known = np.isfinite(result.world.turn).all()
         turn = matrix_to_axis_angle(result.world.turn.astype(np.float32)) if known else np.full(3, np.nan, np.float32)
     rows["turn"] = turn
-    return rows
+    return rows[np.argsort(estimates.id)]

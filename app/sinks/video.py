@@ -26,6 +26,7 @@ TIME_BASE = Fraction(1, 90_000)
 """Fine enough for any frame rate; the usual clock of video streams."""
 
 FALLBACK_FPS = 30.0
+FIRST_KEYS_S = 0.25
 KEY_FRAME_S = 2.0
 """Time between key frames, which is also the most that a killed run can lose."""
 
@@ -107,7 +108,10 @@ class VideoSink:
             picture.time_base = TIME_BASE
             if picture.pts >= self._next_key_pts:  # by time: a wrong rate would make them years apart
                 picture.pict_type = PictureType.I
-                self._next_key_pts = picture.pts + round(KEY_FRAME_S / TIME_BASE)
+                # A fragment ends where the next one's key frame begins: the first ones are short, so that a run that
+                # is killed in its first seconds leaves a film too.
+                between = min(KEY_FRAME_S, max(FIRST_KEYS_S, float(picture.pts * TIME_BASE)))
+                self._next_key_pts = picture.pts + round(between / TIME_BASE)
             _encode(self._output, picture)
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from error

@@ -21,7 +21,11 @@ WIDTH_PX = 320
 MOST_CORNERS, LEAST_CORNERS = 120, 12
 STILL_PX = 0.35
 """Corners that moved less than this (median, in the small picture) say that the camera stands still."""
-INLIER_PX = 1.2
+CORNER = 2e-4
+"""Least eigenvalue of a corner's gradients (OpenCV's scale) that the noise of a plain wall does not reach."""
+INLIER_PX = (0.5, 1.2)
+INLIER_SHARE = 0.25
+"""What a corner may be off, as a share of the corners' motion: from key frame to key frame parallax is small too."""
 LEAST_INLIERS = 0.5
 LOST_AFTER_S = 1.0
 """So long without an explanation, and the world is given up."""
@@ -87,6 +91,8 @@ class CameraMotion:
             margin = PEOPLE_MARGIN * max(x1 - x0, y1 - y0)
             low, high = (max(int(x0 - margin), 0), max(int(y0 - margin), 0)), (int(x1 + margin), int(y1 + margin))
             mask[low[1] : max(high[1], 0), low[0] : max(high[0], 0)] = 0
+        strong = np.asarray(cv2.cornerMinEigenVal(grey, 3)) > CORNER
+        mask[~strong] = 0
         # OpenCV gives None where there is no corner, which its types do not say.
         found = cast("F32 | None", cv2.goodFeaturesToTrack(grey, MOST_CORNERS, 0.02, 8, mask=mask))
         self._key, self._key_turn = grey, turn
@@ -105,11 +111,13 @@ class CameraMotion:
                 self._explain(False, time_s)
             self._begin(grey, boxes, self._turn)
             return
-        if float(np.median(np.linalg.norm(after - before, axis=1))) < STILL_PX:
+        moved_px = float(np.median(np.linalg.norm(after - before, axis=1)))
+        if moved_px < STILL_PX:
             self._turn = self._key_turn
             self._explain(True, time_s)
             return
-        turn, inliers = fit_turn(before / scale, after / scale, intrinsics, INLIER_PX / scale)
+        inlier_px = float(np.clip(INLIER_SHARE * moved_px, *INLIER_PX))
+        turn, inliers = fit_turn(before / scale, after / scale, intrinsics, inlier_px / scale)
         explained = inliers >= LEAST_INLIERS
         self._moves = True
         self._explain(explained, time_s)

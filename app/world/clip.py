@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from bodycast.app.records import F32, F64
 from bodycast.app.world.contacts import contacts_of
 from bodycast.app.world.floor_fit import FloorFit, FloorKnown, FloorSamples, fit_floor
-from bodycast.app.world.ground import Floor
 from bodycast.app.world.person_series import NEAREST_M, PersonSeries
 from bodycast.app.world.placing import upright_directions
 from bodycast.app.world.standing import BEGINS, CORRELATED_S, Plane, Planes, step_s
+from bodycast.hmr.geometry.ground import Floor
 
 FIRST_UP: F64 = np.array([0.0, -1.0, 0.0])
 MOST_SAMPLES = 400

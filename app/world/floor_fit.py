@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F64
-from bodycast.app.world.ground import Floor, up_of
+from bodycast.hmr.geometry.ground import Floor, up_of
 
 SIZE_SPREAD = 0.05
 """Standard deviation of the logarithm of a person's size about the network's answer, where no height is given."""

@@ -9,7 +9,6 @@ import numpy as np
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
 from bodycast.app.world.camera_motion import CameraMotion
 from bodycast.app.world.contacts import Signals, contact_network
-from bodycast.app.world.ground import LEVEL
 from bodycast.app.world.lens import LensEstimate
 from bodycast.app.world.live_floor import LiveFloor
 from bodycast.app.world.live_person import LivePerson
@@ -24,6 +23,7 @@ from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER
 from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.ground import LEVEL
 
 FORGET_S = 60.0
 """Somebody who was away for longer is a new person to the world."""

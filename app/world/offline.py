@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 
 from bodycast.app.estimation.projection import joint_pixels
 from bodycast.app.files.motion_file import Motion
+from bodycast.app.files.motion_parts import SMOOTHED as SMOOTHED
 from bodycast.app.records import F32, F64
 from bodycast.app.world.clip import ClipPlacement, judge_clip
 from bodycast.app.world.frame_world import world_rows
-from bodycast.app.world.ground import LEVEL
 from bodycast.app.world.lens import LensEstimate, estimate_lens, relens
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
@@ -26,13 +26,9 @@ from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.shapes import body_height_m, clip_shape, with_height
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.ground import LEVEL
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
 
-SMOOTHED = np.dtype(
-    [("poses", np.float32, 72), ("betas", np.float32, 10), ("trans", np.float32, 3), ("turn", np.float32, 3)]
-)
-"""One row of what the smoother gave, and how the camera had turned since the first frame (axis-angle, that frame's
-axes; NaN: not known)."""
 LONGEST_GAP_S = 0.5
 
 

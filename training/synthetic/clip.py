@@ -17,10 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.files.motion_file import SCHEMA_VERSION
-from bodycast.app.world.ground import camera_to_world
 from bodycast.hmr.body.body_model import BodyModel, forward_kinematics
 from bodycast.hmr.body.soles import sole_offsets, sole_points
 from bodycast.hmr.geometry.camera import focal_from_fov
+from bodycast.hmr.geometry.ground import camera_to_world
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, interpolate_rotations, matrix_to_axis_angle
 from training.mocap.retarget import Motion
 from training.synthetic.poses import heading_rad
