@@ -118,6 +118,31 @@ def test_what_is_off_is_refused_by_name(path: Path, spoil: Callable[[Content], N
     assert "\n" not in str(caught.value)
 
 
+def test_files_of_schema_1_still_read(path: Path) -> None:
+    """They have no world: what they lack is NaN, and what they have is as it was."""
+    now = read_motion(path)
+    later = ("keypoints_2d", "contacts", "joints_world", "trans_world", "root_orient_world", "floor", "camera_to_world")
+    with np.load(path) as archive:
+        content = {key: archive[key] for key in archive.files if key not in later}
+    content["meta"] = np.array(json.dumps({**json.loads(str(content["meta"])), "schema_version": 1}))
+    np.savez(path, **content)
+    motion = read_motion(path)
+    np.testing.assert_array_equal(motion.joints_3d, now.joints_3d)
+    assert not motion.has_world
+    for name in later[:-1]:
+        assert np.isnan(getattr(motion, name)).all(), name
+    np.testing.assert_array_equal(motion.camera_to_world, np.diag([1, -1, -1, 1]))
+    assert motion.to_smplx(1)["transl"].shape == (4, 3)
+
+
+def test_a_file_of_schema_2_needs_its_columns(path: Path) -> None:
+    with np.load(path) as archive:
+        content = {key: archive[key] for key in archive.files if key != "contacts"}
+    np.savez(path, **content)
+    with pytest.raises(UsageError, match="contacts missing"):
+        read_motion(path)
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file"):
         read_motion(tmp_path / "missing.npz")
