@@ -4,18 +4,45 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 
+import cv2
 import numpy as np
 
+from bodycast.app.errors import cannot_write
 from bodycast.app.pipeline.stages import Window
 from bodycast.app.pipeline.timing import FrameRate, StageTimes
-from bodycast.app.records import FrameResult
+from bodycast.app.pipeline.view import View
+from bodycast.app.records import U8, FrameResult
 from bodycast.app.renderers.hud import Hud, HudStatus
 from bodycast.app.sources.handoff import Handoff
 
+SAID_S = 3.0
+"""How long the HUD says what a key did."""
+
 MakesStatus = Callable[[FrameResult, float], HudStatus]
 """The HUD's text for a result and the frame rate of the window."""
+
+
+class Screenshots:
+    """Pictures that the user keeps, numbered, in a folder that is made for the first."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def save(self, picture: U8) -> str:
+        """Write one as PNG; says where it is, or why it is not."""
+        number = 1
+        while (path := self._folder / f"screenshot-{number:03}.png").exists():
+            number += 1
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+        except OSError as error:
+            return str(cannot_write(path, error))
+        return f"saved {path}"
 
 
 class Display:
@@ -29,21 +56,25 @@ class Display:
         self,
         window: Window,
         hud: Hud,
+        view: View,
         status: MakesStatus,
         queue: Handoff[FrameResult],
         times: StageTimes,
+        screenshots: Screenshots,
         *,
         paced: bool,
-        mirror: bool = False,
     ) -> None:
-        """paced: no faster than the source's frame times. mirror: the picture left-right mirrored, the HUD not."""
+        """view: what the keys choose; the HUD is never mirrored. paced: no faster than the source's frame times."""
         self._window = window
         self._hud = hud
         self._status = status
         self._queue = queue
         self._times = times
         self._paced = paced
-        self._mirror = mirror
+        self._view = view
+        self._screenshots = screenshots
+        self._shown: FrameResult | None = None
+        self._said: tuple[str, float] = ("", 0.0)
         self._rate = FrameRate()
         self._next: FrameResult | None = None
         self._clock_offset_s: float | None = None
@@ -51,6 +82,9 @@ class Display:
 
     def step(self, timeout_s: float) -> None:
         """Display the next picture, or handle the window's events after waiting `timeout_s` for one."""
+        if self._view.paused and self._shown is not None:
+            self._stand(timeout_s)
+            return
         try:
             result = self._next or self._queue.take(timeout_s)
         except TimeoutError:
@@ -67,16 +101,42 @@ class Display:
             return
         self._next = None
         self._rate.tick(time.monotonic())
-        with self._times.measure("window"):
-            overlay = np.ascontiguousarray(result.overlay[:, ::-1]) if self._mirror else result.overlay
-            picture = self._hud.draw(overlay, self._status(result, self._rate.fps))
-            self._window.write(replace(result, overlay=picture))
+        self._show(result)
+
+    def save(self) -> None:
+        """Keep the picture that is shown, without the HUD."""
+        if self._shown is not None:
+            self._said = self._screenshots.save(self._picture(self._shown)), time.monotonic() + SAID_S
 
     def end(self) -> None:
         """Take no more pictures and remove the window."""
         self.open = False
         self._queue.close()
         self._window.close()
+
+    def _stand(self, timeout_s: float) -> None:
+        """Paused: the picture stands. A film waits; what a live source shows meanwhile is let go."""
+        if self._paced:
+            time.sleep(timeout_s)
+        else:
+            with suppress(TimeoutError):
+                if self._queue.take(timeout_s) is None:
+                    self.end()
+                    return
+        if self._shown is not None:
+            self._show(self._shown)
+
+    def _picture(self, result: FrameResult) -> U8:
+        picture = result.overlay if result.view is None else result.view
+        return np.ascontiguousarray(picture[:, ::-1]) if self._view.mirror else picture
+
+    def _show(self, result: FrameResult) -> None:
+        self._shown = result
+        with self._times.measure("window"):
+            status = self._status(result, self._rate.fps)
+            said = (self._said[0],) if time.monotonic() < self._said[1] else ()
+            status = replace(status, paused=self._view.paused, notes=(*status.notes, *said))
+            self._window.write(replace(result, overlay=self._hud.draw(self._picture(result), status)))
 
     def _early_s(self, result: FrameResult) -> float:
         """Seconds until this picture is due. Whenever the pipeline is late, the clock starts anew from there."""

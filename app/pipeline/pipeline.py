@@ -15,17 +15,18 @@ from functools import partial
 from itertools import islice
 
 from bodycast.app.errors import RunError, thread_failure
-from bodycast.app.pipeline.display import Display
+from bodycast.app.pipeline.display import Display, Screenshots
 from bodycast.app.pipeline.inference import Inference
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
 from bodycast.app.pipeline.timing import FrameRate, StageTimes, timed
+from bodycast.app.pipeline.view import View
 from bodycast.app.pipeline.workers import Failure, FirstFailure, Worker
 from bodycast.app.records import FrameResult
-from bodycast.app.renderers.base import Renderer
 from bodycast.app.renderers.hud import Hud, HudStatus
-from bodycast.app.renderers.skeleton import draw_skeletons
+from bodycast.app.renderers.picture import PeoplePicture
 from bodycast.app.senders.base import Sender
 from bodycast.app.sinks.base import Sink
+from bodycast.app.sinks.take import TakeSink
 from bodycast.app.sources.handoff import Handoff, WhenFull
 
 POLL_S = 0.05
@@ -75,6 +76,8 @@ class Pipeline:
         self._to_draw: Handoff[FrameResult] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
         self._senders: list[Sender] = []
+        self._takes: TakeSink | None = None
+        self._view = View(self._options.draw, self._options.mirror)
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
         self._busy_since: dict[str, float] = {}
@@ -136,12 +139,37 @@ class Pipeline:
         if self._stages.make_window is None:
             return None
         hud = Hud(visible=self._options.hud)
-        window = self._stages.make_window(partial(self.request_stop, "window closed"), hud.toggle)
+        keys = self._keys(hud)
+        window = self._stages.make_window(
+            partial(self.request_stop, "window closed"), lambda key: keys[key]() if key in keys else None
+        )
         queue: Handoff[FrameResult] = Handoff(1 if self._live else self._options.sink_queue, self._when_full)
         self._to_sinks[window.name] = queue
-        return Display(
-            window, hud, self._hud_status, queue, self.times, paced=not self._live, mirror=self._options.mirror
+        screenshots = Screenshots(self._options.screenshots)
+        display = Display(
+            window, hud, self._view, self._hud_status, queue, self.times, screenshots, paced=not self._live
         )
+        keys["s"] = display.save
+        return display
+
+    def _keys(self, hud: Hud) -> dict[str, Callable[[], None]]:
+        """What the window's keys do."""
+        view = self._view
+        return {
+            "h": hud.toggle,
+            " ": view.toggle_pause,
+            "m": view.next,
+            "+": partial(view.step_opacity, 1),
+            "=": partial(view.step_opacity, 1),  # the same key without shift
+            "-": partial(view.step_opacity, -1),
+            "x": view.toggle_mirror,
+            "r": lambda: self._takes.toggle() if self._takes is not None else None,
+            "c": self._recentre,
+        }
+
+    def _recentre(self) -> None:
+        for sender in self._senders:
+            sender.recentre()
 
     def _start_sinks(self, workers: list[Worker]) -> None:
         for sink in self._stages.make_sinks():
@@ -150,6 +178,8 @@ class Pipeline:
                 queue, feed = Handoff[FrameResult](1, WhenFull.DROP_OLDEST), partial(self._send, sink)
             else:
                 queue, feed = Handoff[FrameResult](self._options.sink_queue, self._when_full), partial(self._feed, sink)
+            if isinstance(sink, TakeSink):
+                self._takes = sink
             self._to_sinks[sink.name] = queue
             self._start(workers, sink.name, partial(feed, queue), partial(_end_sink, sink, queue))
 
@@ -198,6 +228,7 @@ class Pipeline:
     def _draw_all(self) -> None:
         try:
             renderer = self._stages.make_renderer() if self._stages.make_renderer else None
+            picture = PeoplePicture(renderer) if renderer else None
         except BaseException as error:
             self._drawing_ready.end(thread_failure("drawing", error))
             return
@@ -205,7 +236,7 @@ class Pipeline:
             self._drawing_ready.put(renderer.name if renderer else "none")
             while (inferred := self._to_draw.take()) is not None:
                 with self._busy("drawing"):
-                    result = self._draw(renderer, inferred)
+                    result = self._draw(picture, inferred)
                 self._frames_out += 1
                 self._rate.tick(time.monotonic())
                 for queue in list(self._to_sinks.values()):
@@ -214,17 +245,18 @@ class Pipeline:
             if renderer is not None:
                 renderer.close()
 
-    def _draw(self, renderer: Renderer | None, result: FrameResult) -> FrameResult:
-        overlay = result.overlay
-        if renderer is not None:
+    def _draw(self, picture: PeoplePicture | None, result: FrameResult) -> FrameResult:
+        overlay, view = result.overlay, None
+        if picture is not None:
             with timed("draw", result.stage_s):
-                overlay = renderer.render(overlay, result.bodies.vertices, result.estimates.id, result.intrinsics)
-                if self._options.skeletons:
-                    overlay = draw_skeletons(overlay, result)
+                overlay = picture.draw(result, self._options.draw)
+                if self._stages.make_window is not None and not self._view.as_files:
+                    view = picture.draw(result, self._view.what, self._view.opacity)
             self.times.add("draw", result.stage_s["draw"])
         if self._live:
             self.times.add("latency", time.monotonic() - result.frame.time_s)
-        return replace(result, overlay=overlay, dropped=self._source_dropped() + self._to_draw.dropped)
+        dropped = self._source_dropped() + self._to_draw.dropped
+        return replace(result, overlay=overlay, view=view, dropped=dropped)
 
     def _end_drawing(self) -> None:
         self._to_draw.close()
@@ -307,7 +339,7 @@ class Pipeline:
         return HudStatus(
             fps=fps,
             latency_s=time.monotonic() - result.frame.time_s if self._live else None,
-            people=len(result.estimates),
+            people=tuple(result.estimates.id.tolist()),
             dropped=result.dropped,
             detector=self._stages.detector.name,
             engine=self._stages.estimator.label,
@@ -315,6 +347,7 @@ class Pipeline:
             renderer=self._renderer_name,
             sending=tuple((sender.name, sender.latency_s if self._live else None) for sender in self._senders),
             notes=tuple(self._stages.warnings())[-2:],
+            recording=self._takes.recording if self._takes is not None else "",
         )
 
     def progress(self) -> Progress:

@@ -46,6 +46,11 @@ def world_options(config: RunConfig, source: SourceInfo) -> WorldOptions:
     )
 
 
+def extras_folder(config: RunConfig) -> Path:
+    """Where screenshots and takes go, if the user asks for them while the run goes on."""
+    return config.results.output or Path("out")
+
+
 def pipeline_options(config: RunConfig) -> PipelineOptions:
     """The options that concern the pipeline itself."""
     return PipelineOptions(
@@ -55,7 +60,8 @@ def pipeline_options(config: RunConfig) -> PipelineOptions:
         fov_deg=config.lens.fov_deg,
         hud=config.results.hud,
         mirror=config.results.mirror,
-        skeletons=config.results.draw != "mesh",
+        draw=config.results.draw,
         max_frames=config.max_frames,
         undistort=undistorter_of(config),
+        screenshots=extras_folder(config) / "screenshots",
     )

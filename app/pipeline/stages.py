@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Protocol
 
 from bodycast.app.detectors.base import Detector
 from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
+from bodycast.app.renderers.picture import Draw
 from bodycast.app.sinks.base import Sink
 from bodycast.app.smoothers.base import Smoother
 from bodycast.app.sources.base import Source
@@ -74,8 +76,8 @@ def nothing_to_remember(id: I32, vertices: F32, intrinsics: Intrinsics) -> None:
     """`Stages.remember` for estimators that look at each frame alone."""
 
 
-MakesWindow = Callable[[Callable[[], None], Callable[[], None]], Window]
-"""Given what to call when the user quits, and when they hide or show the HUD."""
+MakesWindow = Callable[[Callable[[], None], Callable[[str], None]], Window]
+"""Given what to call when the user quits, and when they press another key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,9 +111,9 @@ class PipelineOptions:
     and window). join_s: how long threads may take to finish their files once the run is to stop. step_s: how
     long one frame may take a thread before the run ends with an error. backfill_s: how long a file's frames are
     held for backfill (app/tracking/backfill.py); live frames are not held. mirror: the window shows the picture
-    mirrored left-right. skeletons: 2D skeletons are drawn over what the renderer gives. max_frames: how many
-    frames are taken from the source at most; None: all. undistort: what makes of each frame the picture that
-    everything else sees, with its intrinsics; None: nothing.
+    mirrored left-right. draw: what is drawn of people. max_frames: how many frames are taken from the source at most;
+    None: all. undistort: what makes of each frame the picture that everything else sees, with its intrinsics; None:
+    nothing. screenshots: folder for them.
     """
 
     detect_every_s: float = 0.5
@@ -125,6 +127,7 @@ class PipelineOptions:
     step_s: float = 120.0
     backfill_s: float = 2.0
     mirror: bool = False
-    skeletons: bool = False
+    draw: Draw = "mesh"
     max_frames: int | None = None
     undistort: Callable[[Frame], Frame] | None = None
+    screenshots: Path = Path("screenshots")

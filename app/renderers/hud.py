@@ -12,6 +12,7 @@ from bodycast.app.records import U8
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _REFERENCE_HEIGHT_PX = 720
 _TEXT_BGR, _MUTED_BGR, _WARN_BGR = (245, 245, 245), (190, 190, 190), (90, 190, 255)
+_RECORD_BGR = (90, 90, 255)
 # Above these the number is drawn in the warning colour: the picture no longer feels live.
 _SLOW_LATENCY_S = 0.15
 _SLOW_FPS = 20.0
@@ -19,14 +20,14 @@ _SLOW_FPS = 20.0
 
 @dataclass(frozen=True, slots=True)
 class HudStatus:
-    """What the HUD says. `latency_s`: capture to display, None for a file (it has no capture time); `dropped`:
-    frames so far; `notes`: one line each, for what the user should know (a software renderer, a weak detector);
-    `sending`: each sender's name and how long its last frame took from the grab until it was sent, None: not known.
-    """
+    """What the HUD says. `latency_s`: capture to display, None for a file (it has no capture time); `people`: their
+    ids; `dropped`: frames so far; `notes`: one line each, for what the user should know (a software renderer, a weak
+    detector); `sending`: each sender's name and how long its last frame took from the grab until it was sent, None: not
+    known; `recording`: the take's name; `paused`: the picture stands."""
 
     fps: float
     latency_s: float | None
-    people: int
+    people: tuple[int, ...] = ()
     dropped: int = 0
     detector: str = ""
     engine: str = ""
@@ -34,20 +35,28 @@ class HudStatus:
     renderer: str = ""
     notes: tuple[str, ...] = ()
     sending: tuple[tuple[str, float | None], ...] = ()
+    recording: str = ""
+    paused: bool = False
 
 
 Line = tuple[str, tuple[int, int, int]]
 
+KEYS = (
+    "space: pause   m: mesh, skeleton, both, side   + -: opacity   x: mirror",
+    "s: screenshot   r: record a take   c: centre the avatar   h: hide   q: quit",
+)
+
 
 class Hud:
-    """Draws a `HudStatus`; `toggle` (the h key) hides and shows it."""
+    """Draws a `HudStatus`, small at first; `toggle` (the h key) shows all of it, nothing, and the small one again."""
 
     def __init__(self, visible: bool = True) -> None:
         self.visible = visible
+        self._full = False
 
     def toggle(self) -> None:
-        """Hide it, or show it again."""
-        self.visible = not self.visible
+        """Small, full, hidden, and again."""
+        self.visible, self._full = not (self.visible and self._full), self.visible and not self._full
 
     def draw(self, picture: U8, status: HudStatus) -> U8:
         """A new (H,W,3) uint8 BGR picture with the HUD in its upper left corner, or `picture` itself where hidden."""
@@ -56,7 +65,7 @@ class Hud:
         out = picture.copy()
         scale = max(picture.shape[0] / _REFERENCE_HEIGHT_PX, 0.4)
         size, step, margin = 0.5 * scale, round(21 * scale), round(10 * scale)
-        lines = hud_lines(status)
+        lines = hud_lines(status, self._full)
         width = max(cv2.getTextSize(text, _FONT, size, 1)[0][0] for text, _ in lines) + 2 * margin
         # Darkened, not covered: the picture behind stays readable.
         panel = out[: step * len(lines) + margin, :width]
@@ -66,19 +75,28 @@ class Hud:
         return out
 
 
-def hud_lines(status: HudStatus) -> list[Line]:
-    """The HUD as (text, BGR colour) lines: speed first, then what runs, then notes."""
+def hud_lines(status: HudStatus, full: bool = True) -> list[Line]:
+    """The HUD as (text, BGR colour) lines: speed first, then what is sent and recorded, then notes; `full`: what runs,
+    and the keys."""
     slow = status.fps < _SLOW_FPS or (status.latency_s or 0) > _SLOW_LATENCY_S
     latency = "" if status.latency_s is None else f"   latency {status.latency_s * 1e3:.0f} ms"
-    lines: list[Line] = [(f"{status.fps:.1f} fps{latency}", _WARN_BGR if slow else _TEXT_BGR)]
+    ids = ": " + ", ".join(map(str, status.people)) if status.people else ""
     dropped = f"   dropped {status.dropped}" if status.dropped else ""
-    lines.append((f"people {status.people}{dropped}", _TEXT_BGR))
-    for label in ("engine", "detector", "smoother", "renderer"):
+    people = f"people {len(status.people)}{ids}{dropped}"
+    speed = f"{status.fps:.1f} fps{latency}", _WARN_BGR if slow else _TEXT_BGR
+    lines: list[Line] = [speed, (people, _TEXT_BGR)] if full else [(f"{speed[0]}   {people}", speed[1])]
+    for name, sent_s in status.sending:
+        lines.append((name if sent_s is None else f"{name} {sent_s * 1e3:.0f} ms", _TEXT_BGR))
+    if status.recording:
+        lines.append((f"recording {status.recording}   r: stop", _RECORD_BGR))
+    if status.paused:
+        lines.append(("paused   space: go on", _WARN_BGR))
+    for label in ("engine", "detector", "smoother", "renderer") if full else ():
         value = str(getattr(status, label))
         if value:
             lines.append((f"{label} {_shortened(value)}", _MUTED_BGR))
     lines.extend((_shortened(note), _WARN_BGR) for note in status.notes)
-    lines.append(("h: hide", _MUTED_BGR))
+    lines.extend((keys, _MUTED_BGR) for keys in (KEYS if full else ("h: more",)))
     return lines
 
 

@@ -13,8 +13,7 @@ from typing import Protocol
 from bodycast.app.errors import RunError
 from bodycast.app.records import U8, FrameResult
 
-QUIT_KEYS = (ord("q"), ord("Q"), 27)
-HUD_KEYS = (ord("h"), ord("H"))
+QUIT_KEYS = ("q", "\x1b")
 
 LARGEST_WH = (1600, 900)
 """The window starts no larger than this; it can be dragged to any size."""
@@ -74,7 +73,8 @@ class OpenCvGui:
 
 
 class WindowSink:
-    """Shows each frame's overlay. `h` calls `on_toggle_hud`; `q`, Esc or closing the window call `on_quit`, once.
+    """Shows each frame's overlay. `q`, Esc or closing the window call `on_quit`, once; other keys `on_key`, in lower
+    case.
 
     GUI libraries want one thread: make it anywhere, but call `write`, `poll` and `close` from the same thread. Ask
     `display_problem()` before the run: without a display, GUI libraries end the whole program.
@@ -85,12 +85,12 @@ class WindowSink:
         title: str = "Bodycast",
         *,
         on_quit: Callable[[], None],
-        on_toggle_hud: Callable[[], None],
+        on_key: Callable[[str], None],
         gui: Gui | None = None,
     ) -> None:
         self._title = title
         self._on_quit = on_quit
-        self._on_toggle_hud = on_toggle_hud
+        self._on_key = on_key
         self._gui = gui or OpenCvGui()
         self._opened = False
         self._quit = False
@@ -121,11 +121,12 @@ class WindowSink:
         """Handle keys and the close button; call it now and then while no frame comes."""
         if not self._opened or self._quit:
             return
-        key = self._gui.poll_key()
-        if key in HUD_KEYS:
-            self._on_toggle_hud()
+        code = self._gui.poll_key()
+        key = "" if code < 0 else chr(code).lower()
         if key in QUIT_KEYS or not self._gui.is_open(self._title):
             self._end()
+        elif key:
+            self._on_key(key)
 
     def close(self) -> None:
         """Remove the window. May be called twice."""

@@ -37,7 +37,7 @@ def kind(request: pytest.FixtureRequest) -> str:
 def open_under_test(kind: str, tmp_path: Path) -> Open:
     """Makes the sink under test; files go to the test's own folder."""
     if kind == "window":
-        return lambda: WindowSink(on_quit=lambda: None, on_toggle_hud=lambda: None, gui=FakeGui())
+        return lambda: WindowSink(on_quit=lambda: None, on_key=lambda key: None, gui=FakeGui())
     if kind == "video":
         return lambda: VideoSink(tmp_path / FILES[kind], 30.0)
     return lambda: MotionSink(tmp_path / FILES[kind], META, 30.0)

@@ -270,8 +270,9 @@ class FakeWindow(MemorySink):
         self._quit_after = quit_after
         self._on_quit: Callable[[], None] = lambda: None
 
-    def make(self, on_quit: Callable[[], None], on_toggle_hud: Callable[[], None]) -> FakeWindow:
+    def make(self, on_quit: Callable[[], None], on_key: Callable[[str], None]) -> FakeWindow:
         self._on_quit = on_quit
+        self.press = on_key
         return self
 
     def write(self, result: FrameResult) -> None:

@@ -251,7 +251,7 @@ def test_skeletons_are_drawn_over_what_the_renderer_gives() -> None:
         sink.write = lambda result: pictures[-1].append(result.overlay.copy())  # type: ignore[method-assign]
         pictures.append([])
         world = World(images=walk(4), sinks=[sink], make_renderer=FakeRenderer)
-        world.options = replace(world.options, skeletons=skeletons)
+        world.options = replace(world.options, draw="both" if skeletons else "mesh")
         Pipeline(world.stages(), world.options).run()
     assert len(pictures[0]) == len(pictures[1]) == 4
     assert any((plain != drawn).any() for plain, drawn in zip(*pictures, strict=True))

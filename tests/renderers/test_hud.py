@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from bodycast.app.renderers.hud import Hud, HudStatus, hud_lines
@@ -9,7 +11,7 @@ from bodycast.app.renderers.hud import Hud, HudStatus, hud_lines
 STATUS = HudStatus(
     fps=29.9,
     latency_s=0.048,
-    people=2,
+    people=(4, 7),
     dropped=7,
     detector="hog",
     engine="onnxruntime cpu",
@@ -28,7 +30,7 @@ def test_it_says_what_a_user_wants_to_know() -> None:
     for part in (
         "29.9 fps",
         "48 ms",
-        "people 2",
+        "people 2: 4, 7",
         "dropped 7",
         "hog",
         "onnxruntime",
@@ -40,14 +42,14 @@ def test_it_says_what_a_user_wants_to_know() -> None:
 
 
 def test_a_file_has_no_latency_and_nothing_is_said_of_what_is_not_there() -> None:
-    text = text_of(HudStatus(fps=100.0, latency_s=None, people=0))
+    text = text_of(HudStatus(fps=100.0, latency_s=None, people=()))
     assert "latency" not in text and "dropped" not in text and "detector" not in text
 
 
 def test_slow_frame_rates_and_long_delays_are_drawn_in_another_colour() -> None:
-    fine = hud_lines(HudStatus(fps=30.0, latency_s=0.05, people=1))[0][1]
+    fine = hud_lines(HudStatus(fps=30.0, latency_s=0.05, people=(1,)))[0][1]
     for fps, latency_s in ((12.0, 0.05), (30.0, 0.4)):
-        assert hud_lines(HudStatus(fps=fps, latency_s=latency_s, people=1))[0][1] != fine
+        assert hud_lines(HudStatus(fps=fps, latency_s=latency_s, people=(1,)))[0][1] != fine
 
 
 def test_it_paints_a_copy_in_the_upper_left_corner_and_hides() -> None:
@@ -58,12 +60,22 @@ def test_it_paints_a_copy_in_the_upper_left_corner_and_hides() -> None:
     changed = np.any(drawn != 120, axis=-1)
     assert changed[:100, :100].any() and not changed[300:].any() and not changed[:, 800:].any()
     hud.toggle()
+    assert np.any(hud.draw(picture, STATUS) != 120, axis=-1).sum() > changed.sum(), "all of it takes more room"
+    hud.toggle()
     assert hud.draw(picture, STATUS) is picture
     hud.toggle()
     assert np.array_equal(hud.draw(picture, STATUS), drawn)
 
 
+def test_it_is_small_at_first_and_says_what_is_sent_and_recorded() -> None:
+    status = replace(STATUS, sending=(("vmc", 0.061), ("websocket", None)), recording="take-002", paused=True, notes=())
+    small = [text for text, _ in hud_lines(status, full=False)]
+    assert small[0] == "29.9 fps   latency 48 ms   people 2: 4, 7   dropped 7"
+    assert small[1:3] == ["vmc 61 ms", "websocket"]
+    assert "take-002" in small[3] and "paused" in small[4] and len(small) == 6
+
+
 def test_long_names_and_tiny_pictures_do_not_break_it() -> None:
-    status = HudStatus(fps=1.0, latency_s=None, people=1, renderer="x" * 500 + "é", notes=("ü" * 300,))
+    status = HudStatus(fps=1.0, latency_s=None, people=(1,), renderer="x" * 500 + "é", notes=("ü" * 300,))
     assert max(len(text) for text, _ in hud_lines(status)) < 100
     assert Hud().draw(np.zeros((48, 64, 3), np.uint8), status).shape == (48, 64, 3)

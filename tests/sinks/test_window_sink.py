@@ -43,18 +43,15 @@ class FakeGui:
 
 
 class Clicks:
-    """Counts the two callbacks."""
+    """Counts what is called back."""
 
     def __init__(self, gui: FakeGui) -> None:
         self.quits = 0
-        self.toggles = 0
-        self.sink = WindowSink(on_quit=self._quit, on_toggle_hud=self._toggle, gui=gui)
+        self.keys: list[str] = []
+        self.sink = WindowSink(on_quit=self._quit, on_key=self.keys.append, gui=gui)
 
     def _quit(self) -> None:
         self.quits += 1
-
-    def _toggle(self) -> None:
-        self.toggles += 1
 
 
 def test_each_overlay_is_shown_in_one_window() -> None:
@@ -68,11 +65,11 @@ def test_each_overlay_is_shown_in_one_window() -> None:
     assert (gui.sizes, gui.closed) == ([(64, 48)], 1)
 
 
-def test_h_toggles_the_hud() -> None:
-    clicks = Clicks(FakeGui(keys="hxH"))
-    for index in range(4):
+def test_keys_are_passed_on_in_lower_case() -> None:
+    clicks = Clicks(FakeGui(keys="hX +"))
+    for index in range(5):
         clicks.sink.write(result_of(index))
-    assert (clicks.toggles, clicks.quits) == (2, 0)
+    assert (clicks.keys, clicks.quits) == (["h", "x", " ", "+"], 0)
 
 
 @pytest.mark.parametrize("key", ["q", "Q", "\x1b"])
