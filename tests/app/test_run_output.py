@@ -48,7 +48,10 @@ def test_a_folder_with_results_is_refused_unless_they_may_go(tmp_path: Path) -> 
 def test_overwriting_removes_all_three_results_and_nothing_else(tmp_path: Path) -> None:
     for name in (*FILES, "notes.txt"):
         (tmp_path / name).write_text("old")
-    make_output_folder(tmp_path)
+    lock = make_output_folder(tmp_path)
+    with pytest.raises(UsageError, match="another run writes there now"):
+        make_output_folder(tmp_path)
+    lock.release()
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
 
 

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +13,9 @@ import numpy as np
 import pytest
 
 from bodycast.app.errors import RunError, UsageError
+from bodycast.app.commands.recover import main
 from bodycast.app.files.motion_file import TABLE, read_motion
+from bodycast.app.files.motion_parts import FRAME, read_parts
 from bodycast.app.sinks.motion import MotionSink
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.sinks.results import META, disk_of, result_of
@@ -126,46 +127,75 @@ def test_broken_numbers_are_refused_and_the_rest_is_kept(tmp_path: Path) -> None
     assert read_motion(sink.path).frame.tolist() == [0]
 
 
-def test_a_checkpoint_is_readable_while_the_run_goes_on(tmp_path: Path) -> None:
-    sink = MotionSink(tmp_path / "motion.npz", META, 30.0, checkpoint_s=0.0)
+def test_memory_is_not_what_grows_and_the_parts_go_at_the_end(tmp_path: Path) -> None:
+    sink = MotionSink(tmp_path / "motion.npz", META, 30.0)
     for index in range(20):
-        sink.write(result_of(index, people=[1]))
-        time.sleep(0.002)
-    assert len(read_motion(sink.path)) >= 1
+        sink.write(result_of(index, people=[2, 1]))
+    assert [path.name for path in tmp_path.iterdir()] == ["motion.parts"]
     sink.close()
-    assert len(read_motion(sink.path)) == 20
+    motion = read_motion(sink.path)
+    assert motion.person_id.tolist() == [1, 2] * 20
     assert [path.name for path in tmp_path.iterdir()] == ["motion.npz"]
 
 
-def test_a_killed_run_keeps_its_last_checkpoint(tmp_path: Path, repository: Path) -> None:
+def test_a_killed_run_is_recovered_up_to_two_seconds_before(tmp_path: Path, repository: Path) -> None:
     code = (
         "import sys, time; from pathlib import Path\n"
         "from bodycast.app.sinks.motion import MotionSink; from tests.sinks.results import META, result_of\n"
-        "sink = MotionSink(Path(sys.argv[1]), META, 30.0, checkpoint_s=0.0)\n"
+        "sink = MotionSink(Path(sys.argv[1]), META, 30.0)\n"
         "for index in range(100000):\n"
-        "    sink.write(result_of(index, people=[1])); time.sleep(0.001)\n"
-        "    if index == 20: print('running', flush=True)\n"
+        "    sink.write(result_of(index, people=[1])); time.sleep(0.01)\n"
+        "    print(index, flush=True)\n"
     )
     path = tmp_path / "motion.npz"
     run = subprocess.Popen([sys.executable, "-c", code, str(path)], cwd=repository, stdout=subprocess.PIPE)
     assert run.stdout is not None
-    assert run.stdout.readline() == b"running\n"
+    for line in run.stdout:
+        if int(line) == 150:
+            break
     os.kill(run.pid, signal.SIGKILL)
+    written = max([150, *(int(line) for line in run.stdout.read().split())])
     run.wait()
     run.stdout.close()
-    assert len(read_motion(path)) >= 1
+    assert not path.exists()
+    assert main([str(tmp_path)], "bodycast recover") == 0
+    motion = read_motion(path)
+    assert len(motion) >= written - 100
+    assert motion.frame.tolist() == list(range(len(motion)))
+    assert [file.name for file in tmp_path.iterdir()] == ["motion.npz"]
+    with pytest.raises(UsageError, match="nothing to recover"):
+        main([str(tmp_path)], "bodycast recover")
 
 
-def test_a_full_disk_is_a_run_error_and_the_last_checkpoint_stays(tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["frames", "rows"])
+def test_torn_records_and_the_zeros_of_a_power_cut_end_what_is_recovered(tmp_path: Path, name: str) -> None:
     sink = MotionSink(tmp_path / "motion.npz", META, 30.0)
-    sink.write(result_of(0, people=[1]))
-    for index in range(1, 200):
+    for index in range(10):
+        sink.write(result_of(index, people=[1, 2]))
+    assert sink._parts is not None
+    sink._parts.flush(sync=True)
+    sink._parts.close()
+    path = tmp_path / "motion.parts" / name
+    content = path.read_bytes()
+    if name == "frames":
+        path.write_bytes(content[: -FRAME.itemsize] + bytes(FRAME.itemsize) + b"torn")
+    else:
+        path.write_bytes(content[:-10])
+    parts = read_parts(tmp_path / "motion.parts")
+    assert (len(parts.frames), len(parts.rows)) == (9, 18)
+
+
+def test_a_full_disk_at_the_end_keeps_the_parts(tmp_path: Path) -> None:
+    sink = MotionSink(tmp_path / "motion.npz", META, 30.0)
+    for index in range(200):
         sink.write(result_of(index, people=[1]))
-    with disk_of(50_000), pytest.raises(RunError, match=r"cannot be written .* earlier part of the motion is kept"):
+    assert sink._parts is not None
+    sink._parts.flush(sync=True)
+    with disk_of(50_000), pytest.raises(RunError, match=r"cannot be written .* kept: bodycast recover"):
         sink.close()
     sink.close()
-    assert len(read_motion(sink.path)) >= 1
-    assert [path.name for path in tmp_path.iterdir()] == ["motion.npz"]
+    assert main([str(tmp_path)], "bodycast recover") == 0
+    assert len(read_motion(sink.path)) == 200
 
 
 def test_it_replaces_nothing_unasked(tmp_path: Path) -> None:
