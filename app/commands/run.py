@@ -50,6 +50,9 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
     except KeyboardInterrupt:
         print(f"{prog}: {STOP_SIGNALS[signal.SIGINT]}", file=sys.stderr)
         return 128 + signal.SIGINT
+    except StopOpeningError as stop:
+        print(f"{prog}: {STOP_SIGNALS[stop.signal]}", file=sys.stderr)
+        return 128 + stop.signal
     except BrokenPipeError:  # the reader of our output went away, as `| head` does
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115  (the interpreter flushes stdout once more at its end)
         return 128 + 13
@@ -81,7 +84,8 @@ def run(config: RunConfig) -> int:
     from bodycast.app.pipeline.build import build_run
     from bodycast.app.pipeline.pipeline import Pipeline
 
-    built = build_run(config)
+    with signals_stop_opening():
+        built = build_run(config)
     announce(built.parts, built.stages.warnings(), config.results.window, built.sends)
     pipeline = Pipeline(built.stages, built.options)
     try:
@@ -109,6 +113,30 @@ def _raise_failure(summary: RunSummary) -> None:
     if isinstance(error, BodycastError):
         raise RunError(str(error)) from error
     raise error
+
+
+class StopOpeningError(BaseException):
+    """A signal came before there was anything to finish. Nothing may take it for an error of its own."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(STOP_SIGNALS[number])
+        self.signal = number
+
+
+@contextmanager
+def signals_stop_opening() -> Generator[None]:
+    """While source and networks open, a signal ends the program at once."""
+
+    def on_signal(number: int, frame: FrameType | None) -> None:
+        del frame
+        raise StopOpeningError(signal.Signals(number))
+
+    before = {number: signal.signal(number, on_signal) for number in STOP_SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 @contextmanager

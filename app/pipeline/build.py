@@ -18,6 +18,7 @@ from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, 
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
 from bodycast.app.pipeline.sink_maker import SinkMaker
 from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
+from bodycast.app.pipeline.waiting import SOURCE_S, STAGES_S, waited
 from bodycast.app.presets import networks_of
 from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
@@ -62,10 +63,11 @@ def build_run(config: RunConfig) -> BuiltRun:
     with ExitStack() as opened:
         from bodycast.app.sources import open_source
 
-        source = open_source(config.source, config.capture)
+        shown = public_url(config.source)
+        source = waited(lambda: open_source(config.source, config.capture), f"{shown}: the first picture", SOURCE_S)
         opened.callback(source.close)
         undistorter_of(config, source.info.image_wh)  # refused before the networks are opened
-        opened_stages = open_stages(config, source, opened)
+        opened_stages = waited(lambda: open_stages(config, source, opened), "opening the networks", STAGES_S)
         parts = _parts_report(source.info, opened_stages)
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)

@@ -1,0 +1,52 @@
+"""Opening that never ends: it has a limit, and signals act."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from bodycast.app.errors import UsageError
+from bodycast.app.pipeline.waiting import waited
+
+
+def test_a_result_and_an_error_come_through() -> None:
+    assert waited(lambda: 3, "three", 5) == 3
+    with pytest.raises(ZeroDivisionError):
+        waited(lambda: 1 // 0, "nothing", 5)
+
+
+def test_what_never_ends_is_given_up() -> None:
+    forever = threading.Event()
+    with pytest.raises(UsageError, match="the plan takes more than 0 s; it was given up"):
+        waited(forever.wait, "the plan", 0.3)
+    forever.set()
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+@pytest.mark.parametrize(("number", "said"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_signals_act_while_a_source_that_says_nothing_is_opened(
+    number: signal.Signals, said: str, repository: Path
+) -> None:
+    """A server that takes the connection and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}/film.mp4"
+        command = [sys.executable, "-m", "bodycast", "run", url, "--no-window", "--output", "never-made"]
+        run = subprocess.Popen(command, cwd=repository, stderr=subprocess.PIPE, text=True)
+        connection, _ = server.accept()
+        time.sleep(0.2)
+        run.send_signal(number)
+        began = time.monotonic()
+        _, errors = run.communicate(timeout=20)
+        assert time.monotonic() - began < 2
+        connection.close()
+    assert run.returncode == 128 + number
+    assert said in errors
+    assert len(errors.strip().splitlines()) == 1
+    assert not (repository / "never-made").exists()
