@@ -42,8 +42,9 @@ class SinkMaker:
         self._config = config
         self._source = source
         self._parts = parts
-        # What comes live is kept as it was sent; a file's motion is worked out once more with its future known.
-        self._finish = None if parts.source_live else finish
+        # What comes live is kept as it was sent; a film is worked out once more with its future known. Pictures
+        # of scenes of their own have neither a future nor one camera.
+        self._finish = None if parts.source_live or source.info.stills else finish
         self._finish_with = asdict(options)
         self._senders = senders
         self._warnings: list[Sequence[str]] = []

@@ -42,6 +42,13 @@ def camera_file(folder: Path, **changes: object) -> Path:
     return path
 
 
+def photograph(path: Path, image: U8, focal_35_mm: int) -> Path:
+    plain = bytes(cv2.imencode(".jpg", image)[1])
+    block = b"Exif\0\0" + tiff({FOCAL_35: (SHORT, focal_35_mm)})
+    path.write_bytes(plain[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + plain[2:])
+    return path
+
+
 @pytest.mark.parametrize(
     ("lens", "source", "said"),
     [
@@ -79,10 +86,7 @@ def test_an_overlay_takes_the_lens_that_a_tracker_assumes(pictures: list[U8]) ->
 
 
 def test_a_photograph_is_seen_through_the_lens_of_its_exif(tmp_path: Path, pictures: list[U8]) -> None:
-    plain = bytes(cv2.imencode(".jpg", pictures[0])[1])
-    block = b"Exif\0\0" + tiff({FOCAL_35: (SHORT, 35)})
-    path = tmp_path / "photo.jpg"
-    path.write_bytes(plain[:2] + b"\xff\xe1" + (len(block) + 2).to_bytes(2, "big") + block + plain[2:])
+    path = photograph(tmp_path / "photo.jpg", pictures[0], 35)
     focal_px = 35 / math.hypot(36, 24) * math.hypot(*WH)
     with bodycast.track(path, preset="lite") as frames:
         assert next(frames).camera.focal_px == pytest.approx(focal_px)
@@ -90,6 +94,21 @@ def test_a_photograph_is_seen_through_the_lens_of_its_exif(tmp_path: Path, pictu
         assert next(frames).camera.focal_px == pytest.approx(0.5 * math.hypot(*WH) / math.tan(math.radians(40)))
     with bodycast.track(path, preset="lite", calibration=camera_file(tmp_path, dist=[])) as frames:
         assert next(frames).camera.focal_px == 1000
+
+
+def test_pictures_of_several_lenses_are_written_as_each_was_seen(tmp_path: Path, pictures: list[U8]) -> None:
+    folder, out = tmp_path / "photos", tmp_path / "out"
+    folder.mkdir()
+    photograph(folder / "1.jpg", pictures[0], 28)
+    photograph(folder / "2.jpg", np.asarray(cv2.resize(pictures[0], (640, 360)), np.uint8), 50)
+    seen = {frame.index: frame.people for frame in bodycast.track(folder, preset="lite")}
+    assert len(seen) == 2 and all(seen.values())
+    arguments = [str(folder), "--preset", "lite", "--no-window", "--output", str(out), "--renderer", "none"]
+    assert cli.main(arguments) == 0
+    motion = bodycast.read_motion(out / "motion.npz")
+    for frame, joints_px in zip(motion.frame.tolist(), motion.joints_2d, strict=True):
+        off = [float(np.abs(person.joints_px - joints_px).max()) for person in seen[frame]]
+        assert min(off) < 3, "pixels of that picture"
 
 
 def test_a_run_says_where_its_lens_is_from(
