@@ -6,12 +6,14 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from bodycast.app.errors import cannot_write
+from bodycast.app.pipeline.pace import Pace
 from bodycast.app.pipeline.stages import Window
 from bodycast.app.pipeline.timing import FrameRate, StageTimes
 from bodycast.app.pipeline.view import View
@@ -24,6 +26,23 @@ SAID_S = 3.0
 
 MakesStatus = Callable[[FrameResult, float], HudStatus]
 """The HUD's text for a result and the frame rate of the window."""
+
+
+def window_keys(
+    hud: Hud, view: View, take: Callable[[], None], recentre: Callable[[], None]
+) -> dict[str, Callable[[], None]]:
+    """What the window's keys do, but for the screenshot."""
+    return {
+        "h": hud.toggle,
+        " ": view.toggle_pause,
+        "m": view.next,
+        "+": partial(view.step_opacity, 1),
+        "=": partial(view.step_opacity, 1),  # the same key without shift
+        "-": partial(view.step_opacity, -1),
+        "x": view.toggle_mirror,
+        "r": take,
+        "c": recentre,
+    }
 
 
 class Screenshots:
@@ -77,7 +96,7 @@ class Display:
         self._said: tuple[str, float] = ("", 0.0)
         self._rate = FrameRate()
         self._next: FrameResult | None = None
-        self._clock_offset_s: float | None = None
+        self._pace = Pace()
         self.open = True
 
     def step(self, timeout_s: float) -> None:
@@ -93,7 +112,7 @@ class Display:
         if result is None:
             self.end()
             return
-        early_s = self._early_s(result) if self._paced else 0.0
+        early_s = self._pace.early_s(result.frame.time_s) if self._paced else 0.0
         time.sleep(min(early_s, timeout_s))
         if early_s > timeout_s:
             self._next = result
@@ -137,10 +156,3 @@ class Display:
             said = (self._said[0],) if time.monotonic() < self._said[1] else ()
             status = replace(status, paused=self._view.paused, notes=(*status.notes, *said))
             self._window.write(replace(result, overlay=self._hud.draw(self._picture(result), status)))
-
-    def _early_s(self, result: FrameResult) -> float:
-        """Seconds until this picture is due. Whenever the pipeline is late, the clock starts anew from there."""
-        now_s = time.monotonic()
-        if self._clock_offset_s is None or result.frame.time_s + self._clock_offset_s < now_s:
-            self._clock_offset_s = now_s - result.frame.time_s
-        return result.frame.time_s + self._clock_offset_s - now_s

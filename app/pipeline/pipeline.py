@@ -15,8 +15,9 @@ from functools import partial
 from itertools import islice
 
 from bodycast.app.errors import RunError, thread_failure
-from bodycast.app.pipeline.display import Display, Screenshots
+from bodycast.app.pipeline.display import Display, Screenshots, window_keys
 from bodycast.app.pipeline.inference import Inference
+from bodycast.app.pipeline.pace import Pace
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
 from bodycast.app.pipeline.timing import FrameRate, StageTimes, timed
 from bodycast.app.pipeline.view import View
@@ -80,6 +81,7 @@ class Pipeline:
         self._view = View(self._options.draw, self._options.mirror)
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
+        self._pace = Pace()
         self._busy_since: dict[str, float] = {}
         self._frames_in = 0
         self._dropped_before = 0
@@ -139,33 +141,20 @@ class Pipeline:
         if self._stages.make_window is None:
             return None
         hud = Hud(visible=self._options.hud)
-        keys = self._keys(hud)
+        keys = window_keys(hud, self._view, self._toggle_take, self._recentre)
         window = self._stages.make_window(
             partial(self.request_stop, "window closed"), lambda key: keys[key]() if key in keys else None
         )
         queue: Handoff[FrameResult] = Handoff(1 if self._live else self._options.sink_queue, self._when_full)
         self._to_sinks[window.name] = queue
-        screenshots = Screenshots(self._options.screenshots)
-        display = Display(
-            window, hud, self._view, self._hud_status, queue, self.times, screenshots, paced=not self._live
-        )
+        kept = Screenshots(self._options.screenshots)
+        display = Display(window, hud, self._view, self._hud_status, queue, self.times, kept, paced=not self._live)
         keys["s"] = display.save
         return display
 
-    def _keys(self, hud: Hud) -> dict[str, Callable[[], None]]:
-        """What the window's keys do."""
-        view = self._view
-        return {
-            "h": hud.toggle,
-            " ": view.toggle_pause,
-            "m": view.next,
-            "+": partial(view.step_opacity, 1),
-            "=": partial(view.step_opacity, 1),  # the same key without shift
-            "-": partial(view.step_opacity, -1),
-            "x": view.toggle_mirror,
-            "r": lambda: self._takes.toggle() if self._takes is not None else None,
-            "c": self._recentre,
-        }
+    def _toggle_take(self) -> None:
+        if self._takes is not None:
+            self._takes.toggle()
 
     def _recentre(self) -> None:
         for sender in self._senders:
@@ -239,6 +228,8 @@ class Pipeline:
                     result = self._draw(picture, inferred)
                 self._frames_out += 1
                 self._rate.tick(time.monotonic())
+                if self._senders and not self._live:
+                    self._wait_until_due(result)
                 for queue in list(self._to_sinks.values()):
                     queue.put(result)
         finally:
@@ -257,6 +248,11 @@ class Pipeline:
             self.times.add("latency", time.monotonic() - result.frame.time_s)
         dropped = self._source_dropped() + self._to_draw.dropped
         return replace(result, overlay=overlay, view=view, dropped=dropped)
+
+    def _wait_until_due(self, result: FrameResult) -> None:
+        """Other programs get a film as fast as it was filmed."""
+        while (early_s := self._pace.early_s(result.frame.time_s)) > 0 and not self._stopping:
+            time.sleep(min(early_s, POLL_S))
 
     def _end_drawing(self) -> None:
         self._to_draw.close()
@@ -295,7 +291,7 @@ class Pipeline:
         """
         deadline_s: float | None = None
         while any(worker.alive for worker in workers) or (display is not None and display.open):
-            if deadline_s is None and (self._stop_reason or self._failures.failure is not None):
+            if deadline_s is None and self._stopping:
                 self._stages.source.close()
                 deadline_s = time.monotonic() + self._options.join_s
                 if display is not None:
@@ -310,6 +306,10 @@ class Pipeline:
                 next((worker for worker in workers if worker.alive), workers[0]).join(POLL_S)
             if on_progress is not None:
                 on_progress(self.progress())
+
+    @property
+    def _stopping(self) -> bool:
+        return bool(self._stop_reason) or self._failures.failure is not None
 
     @contextmanager
     def _busy(self, worker: str) -> Generator[None]:
