@@ -7,13 +7,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import tyro
 
 from bodycast import __version__
 from bodycast.app.command_line import LEFT_OUT, parse
 from bodycast.app.commands import run
+from bodycast.app.files.joint_names import NamesOf
 
 PROG = "bodycast"
 
@@ -34,13 +35,29 @@ class ConvertBody:
 
 @dataclass(frozen=True)
 class ExportMotion:
-    """Convert motion.npz for other programs: .bvh, .glb, .csv, or an AMASS-like .npz."""
+    """Convert motion.npz for other programs: .glb, .vrma, .bvh, .csv, .npz, .trc, .c3d, .json, .obj, .ply, and through
+    Blender .fbx and .usd."""
 
     source: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="MOTION")]
     """The motion.npz of a run."""
 
     target: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="OUT")]
-    """The file to write; its ending says the format."""
+    """The file to write; its ending says the format. Folders are made."""
+
+    format: Annotated[Literal["smpl", "amass", "phalp", "csv", "angles"] | None, LEFT_OUT] = None
+    """Where an ending has several: .npz smpl (as it is where left out), amass or phalp; .csv csv or angles."""
+
+    names: NamesOf = "smpl"
+    """What the bones are called, in .bvh, .glb, .fbx and .usd."""
+
+    fps: Annotated[float | None, LEFT_OUT] = None
+    """Frames per second of formats without time stamps; the film's where left out."""
+
+    up: Literal["y", "z"] = "y"
+    """Which axis is up, where the format leaves it open."""
+
+    blender: Annotated[str | None, LEFT_OUT] = None
+    """Blender, or a Python that has bpy, for .fbx and .usd; found on the path where left out."""
 
     person_id: Annotated[int | None, LEFT_OUT] = None
     """Only this person; everybody where left out (.bvh and .npz hold one person a file)."""
@@ -82,6 +99,11 @@ def export_motion(args: Sequence[str], prog: str) -> int:
         overwrite=given.overwrite,
         centimetres=given.centimetres,
         body=given.body,
+        format=given.format,
+        names=given.names,
+        fps=given.fps,
+        up=given.up,
+        blender=given.blender,
     )
     print("\n".join(map(str, written)))
     return 0
@@ -173,7 +195,7 @@ COMMANDS: dict[str, Command] = {
     "run": Command("recover people from a camera, a video or a stream (the same as run_webcam.py)", run.main),
     "cameras": Command("list the cameras of this machine", cameras),
     "doctor": Command("say what can run on this machine, and why the rest cannot", doctor),
-    "convert": Command("convert motion.npz to .bvh, .glb, .csv or .npz", export_motion),
+    "convert": Command("convert motion.npz for Blender, Unity, OpenSim and others", export_motion),
     "convert-body": Command("convert SMPL's .pkl to the .npz that --body takes", convert_body),
     "import": Command("make a model package of an official checkpoint", import_checkpoint),
     "get": Command("fetch a network once: get detector", get),

@@ -5,6 +5,8 @@ Channel order Z, X, Y: a rotation is Rz @ Rx @ Ry, each joint's relative to its 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,12 +21,12 @@ END_BONE_SHARE = 0.6
 _GIMBAL = 1e-6
 
 
-def encode(person: PersonMotion, fps: float, centimetres: bool = False) -> bytes:
-    """The file's content. `person` must be at a steady rate of `fps`."""
+def encode(person: PersonMotion, fps: float, centimetres: bool = False, names: Sequence[str] = JOINT_NAMES) -> bytes:
+    """The file's content. `person` must be at a steady rate of `fps`. names: (24,) of the joints."""
     scale = 100.0 if centimetres else 1.0
     order: list[int] = []
     lines = ["HIERARCHY"]
-    _add_joint(0, 0, person.offsets_m * scale, lines, order)
+    _add_joint(0, 0, person.offsets_m * scale, lines, order, names)
     lines += ["MOTION", f"Frames: {len(person)}", f"Frame Time: {1.0 / fps:.9f}"]
     angles = np.rad2deg(np.unwrap(matrix_to_euler_zxy(person.rotations), axis=0))[:, order]
     table = np.concatenate([person.root_m * scale, angles.reshape(len(person), -1)], axis=1)
@@ -46,21 +48,23 @@ def matrix_to_euler_zxy(matrix: Floats) -> Floats:
     return np.stack([z, x, y], axis=-1)
 
 
-def _add_joint(joint: int, depth: int, offsets: Floats, lines: list[str], order: list[int]) -> None:
+def _add_joint(
+    joint: int, depth: int, offsets: Floats, lines: list[str], order: list[int], names: Sequence[str]
+) -> None:
     """Append this joint and those below it; `order` collects the joints in the order of the motion's columns."""
     indent, inner = "  " * depth, "  " * (depth + 1)
     order.append(joint)
     kind = "ROOT" if depth == 0 else "JOINT"
     places = "6 Xposition Yposition Zposition" if depth == 0 else "3"
     lines += [
-        f"{indent}{kind} {JOINT_NAMES[joint]}",
+        f"{indent}{kind} {names[joint]}",
         f"{indent}{{",
         f"{inner}OFFSET {_numbers(offsets[joint])}",
         f"{inner}CHANNELS {places} Zrotation Xrotation Yrotation",
     ]
     children = [child for child in range(NUM_JOINTS) if PARENTS[child] == joint]
     for child in children:
-        _add_joint(child, depth + 1, offsets, lines, order)
+        _add_joint(child, depth + 1, offsets, lines, order, names)
     if not children:
         end = offsets[joint] * END_BONE_SHARE
         lines += [f"{inner}End Site", f"{inner}{{", f"{inner}  OFFSET {_numbers(end)}", f"{inner}}}"]

@@ -1,18 +1,19 @@
-"""From motion.npz to the file that the target's suffix names."""
+"""From motion.npz to the file that the target's ending, or a format's name, says."""
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from bodycast.app.errors import UsageError, cannot_write
-from bodycast.app.files import bvh, csv, glb
-from bodycast.app.files import smplx_npz as npz
+from bodycast.app.files.blender import convert_with_blender
 from bodycast.app.files.motion_file import Motion, read_motion
+from bodycast.app.files.motion_formats import THROUGH_BLENDER, Conversion, Format, format_of
 from bodycast.app.files.output_file import check_target, write_whole
-from bodycast.app.files.person_motion import PersonMotion, clip_start_s, people_in_world
+from bodycast.app.files.person_motion import people_in_world
 from bodycast.hmr.body.body_model import BodyModel
 
-SUFFIXES = (".bvh", ".glb", ".csv", ".npz")
+FPS_RANGE = (1.0, 1000.0)
 
 
 def export_motion(
@@ -23,36 +24,77 @@ def export_motion(
     overwrite: bool = False,
     centimetres: bool = False,
     body: str | Path | None = None,
+    format: str | None = None,
+    names: str = "smpl",
+    fps: float | None = None,
+    up: str = "y",
+    blender: str | None = None,
 ) -> tuple[Path, ...]:
-    """Write the motion of one person, or of everybody, and return the files written.
+    """Write the motion of one person, or of everybody, and return the files written (docs/animation.md).
 
-    The world frame is y up, right-handed, metres, its floor at y = 0, its origin below whoever is seen first. `.glb`
-    and `.csv` hold all people; `.bvh` and `.npz` hold one, so several people become `NAME_person1.bvh`,
-    `NAME_person2.bvh`. All start with the clip's frame 0: in a `.glb` who is not there yet is not seen, a `.bvh` holds
-    the first pose until then, and an `.npz` says when it starts. `centimetres` scales a BVH for programs that want it.
-    `body`: the body file that the betas belong to, needed for `.glb` when it is not the embedded one.
+    The world frame is y up, right-handed, metres, its floor at y = 0, its origin below whoever is seen first. Formats
+    of one person make `NAME_person1.bvh`, `NAME_person2.bvh` of several. All start with the clip's frame 0: in a `.glb`
+    who is not there yet is not seen, a `.bvh` holds the first pose until then, SMPL's `.npz` says when it starts.
+    format: one of `motion_formats.FORMATS`; None: what the ending says. names: of the bones. fps: of formats without
+    time stamps; None: the motion's. up: "y" or "z". centimetres: scales a BVH for programs that want it. body: the file
+    of the body that the betas belong to, for meshes, when it is not the embedded one. blender: for .fbx and .usd.
 
-    Raises: UsageError for a source that is no motion file or holds nobody, an unknown person or suffix, a body that
-    does not match, or a target that exists; RunError where the disk does not take it.
+    Raises: UsageError for a source that is no motion file or holds nobody, an unknown person, ending or flag, a body
+    that does not match, or a target that exists; RunError where the disk does not take it.
     """
     target = Path(target)
-    if target.suffix not in SUFFIXES:
-        raise UsageError(f"{target}: cannot export to '{target.suffix}'; known: {', '.join(SUFFIXES)}")
-    if centimetres and target.suffix != ".bvh":
-        raise UsageError(f"centimetres apply to .bvh only; {target.suffix} files are in metres")
     if target.resolve() == Path(source).resolve():
         raise UsageError(f"{target}: the export would replace its own source; give another name")
+    if target.suffix.lower() in THROUGH_BLENDER:
+        check_target(target, overwrite)
+        write = partial(export_motion, source, person_id=person_id, body=body, names=names)
+        return (convert_with_blender(write, target, blender, fps or read_motion(source).fps),)
+    chosen = format_of(target, format)
+    _check_flags(target, chosen, names, fps, up, centimetres)
     motion = read_motion(source)
-    people = people_in_world(motion, _chosen(motion, person_id, source))
-    files = _encode(motion, people, target, centimetres, body)
-    for path in files:
+    given = Conversion(
+        motion=motion,
+        people=people_in_world(motion, _chosen(motion, person_id, source)),
+        target=target,
+        fps=fps or motion.fps,
+        names=names,
+        z_up=up == "z",
+        centimetres=centimetres,
+        body=partial(_load_body, motion, body),
+    )
+    return _write(chosen, given, overwrite)
+
+
+def _write(chosen: Format, given: Conversion, overwrite: bool) -> tuple[Path, ...]:
+    if chosen.meshes:
+        given.body()  # refused before a file is made
+    given.target.parent.mkdir(parents=True, exist_ok=True)
+    files = list(chosen.files(given))
+    for path, _ in files:
         check_target(path, overwrite)
-    for path, content in files.items():
+    for path, content in files:
+        made = content()
         try:
-            write_whole(path, lambda stream, content=content: stream.write(content))
+            write_whole(path, lambda stream, made=made: stream.write(made))
         except OSError as error:
             raise cannot_write(path, error) from error
-    return tuple(files)
+    return tuple(path for path, _ in files)
+
+
+def _check_flags(target: Path, chosen: Format, names: str, fps: float | None, up: str, centimetres: bool) -> None:
+    """Raises: UsageError for what this format does not know."""
+    if centimetres and not chosen.centimetres:
+        raise UsageError(f"centimetres apply to .bvh only; {target.suffix} files are in metres")
+    if names != "smpl" and not chosen.names:
+        raise UsageError(f"--names apply to .bvh, .glb and what is made of them; {target.suffix} files have their own")
+    if up not in ("y", "z"):
+        raise UsageError(f"--up {up}: expected y or z")
+    if up == "z" and not chosen.up:
+        raise UsageError(f"--up z does not apply: which axis is up in this {target.suffix} file is its format's to say")
+    if fps is not None and not chosen.fps:
+        raise UsageError(f"--fps does not apply: this {target.suffix} file has the motion's own times")
+    if fps is not None and not FPS_RANGE[0] <= fps <= FPS_RANGE[1]:
+        raise UsageError(f"--fps {fps:g}: expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}")
 
 
 def _chosen(motion: Motion, person_id: int | None, source: str | Path) -> list[int]:
@@ -64,26 +106,6 @@ def _chosen(motion: Motion, person_id: int | None, source: str | Path) -> list[i
     if person_id not in present:
         raise UsageError(f"{source}: no person {person_id}; there are {', '.join(map(str, present))}")
     return [person_id]
-
-
-def _encode(
-    motion: Motion, people: list[PersonMotion], target: Path, centimetres: bool, body: str | Path | None
-) -> dict[Path, bytes]:
-    """File -> content."""
-    start_s = clip_start_s(motion)
-    if target.suffix == ".csv":
-        return {target: csv.encode(people)}
-    if target.suffix == ".glb":
-        return {target: glb.encode(people, _load_body(motion, body), start_s)}
-    files: dict[Path, bytes] = {}
-    for person in people:
-        path = target if len(people) == 1 else target.with_stem(f"{target.stem}_person{person.person_id}")
-        if target.suffix == ".bvh":
-            from_start = person.from_time(start_s).at_steady_rate(motion.fps)
-            files[path] = bvh.encode(from_start, motion.fps, centimetres)
-        else:
-            files[path] = npz.encode(person.at_steady_rate(motion.fps), motion.fps)
-    return files
 
 
 def _load_body(motion: Motion, path: str | Path | None) -> BodyModel:

@@ -14,7 +14,9 @@ from bodycast.engines.writable import why_unwritable
 OVERLAY_FILE = "overlay.mp4"
 MOTION_FILE = "motion.npz"
 REPORT_FILE = "run.json"
-FILES = (OVERLAY_FILE, MOTION_FILE, REPORT_FILE)
+REPLAY_PAGE = "replay.html"
+REPORT_PAGE = "report.html"
+FILES = (OVERLAY_FILE, MOTION_FILE, REPORT_FILE, REPLAY_PAGE, REPORT_PAGE)
 
 
 def check_output_folder(folder: Path, overwrite: bool, reads: Iterable[str | Path] = ()) -> None:
@@ -51,7 +53,7 @@ def _same_file(one: Path, other: Path) -> bool:
 def make_output_folder(folder: Path) -> FolderLock:
     """Make it, claim it, and remove an earlier run's results (`check_output_folder` has seen to it that they may go).
 
-    All three go at once, so that a run that ends early leaves no mixture of old and new. Raises: UsageError.
+    All go at once, so that a run that ends early leaves no mixture of old and new. Raises: UsageError.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 WORLD_FROM_CAMERA: Floats = LEVEL[:3, :3]
 """Half a turn about x: the camera frame (y down, z forward) becomes y up, right-handed, the camera looking along -z."""
 
+Z_UP: Floats = np.array([[1.0, 0.0, 0.0], [0.0, 0.0, -1.0], [0.0, 1.0, 0.0]])
+"""y up -> z up, both right-handed: who looked along z looks along -y, as in Blender and AMASS."""
+
 LOWEST_PERCENTILE = 1.0
 """Where no floor is known, the lowest joints of a clip lie on it, but for so many."""
 JOINT_ABOVE_FLOOR_M = 0.02
@@ -56,6 +59,20 @@ class PersonMotion:
         """(F,24,3) joints in the world, by forward kinematics."""
         places, _ = forward_kinematics(self.rotations, self.offsets_m, self.root_m)
         return places
+
+    def rest_joints(self) -> Floats:
+        """(24,3) joints of the rest pose, the root at its rest place, m."""
+        places = np.empty((NUM_JOINTS, 3))
+        places[0] = self.pelvis_rest_m
+        for joint in range(1, NUM_JOINTS):
+            places[joint] = places[int(PARENTS[joint])] + self.offsets_m[joint]
+        return places
+
+    def turned(self, turn: Floats) -> PersonMotion:
+        """The same motion in another world: `turn` (3,3) takes this one's points there."""
+        rotations = self.rotations.copy()
+        rotations[:, 0] = turn @ rotations[:, 0]
+        return replace(self, rotations=rotations, root_m=self.root_m @ turn.T)
 
     def from_time(self, start_s: float) -> PersonMotion:
         """The same motion with the first pose held from `start_s` on, for formats in which nobody can be absent."""
