@@ -1,9 +1,13 @@
-"""Video files through PyAV: true presentation timestamps, rotation metadata honoured, no frame ever dropped."""
+"""Video files through PyAV: true presentation timestamps, pictures as a player shows them, no frame ever dropped.
+
+Pipes (standard input, a FIFO, a shell's process substitution) are films of unknown length.
+"""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Generator, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -11,13 +15,16 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from bodycast.app.errors import UsageError
-from bodycast.app.records import U8, Frame
+from bodycast.app.records import Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.frame_rate import stated_rate
 from bodycast.app.sources.lens_metadata import film_lens
+from bodycast.app.sources.picture_tracks import picture_track
+from bodycast.app.sources.player_view import PlayerView, deinterlaced
 from bodycast.app.sources.quicktime import quicktime_tags
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 from bodycast.app.sources.urls import public_url
+from bodycast.plain_text import shortened, shown_name
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -28,6 +35,10 @@ FALLBACK_FPS = 30.0
 """Assumed where a file states neither a rate nor timestamps (raw streams)."""
 
 NETWORK_TIMEOUT_S = 10.0
+LONGEST_S = 1e6
+"""Durations above this are claims (a live stream that was saved, a damaged header)."""
+MOST_TIMES = 10_000
+"""Of so many frames the rate is measured."""
 
 
 class PresentationClock:
@@ -55,32 +66,46 @@ class PresentationClock:
         return time_s
 
 
-def open_video_file(path: str | Path, name: str | None = None) -> ThreadedSource:
-    """Every frame of a video file (or of a film at an http URL), decoded in a thread of its own.
+@dataclass(frozen=True, slots=True)
+class _Film:
+    """An open container, its picture track, and how its pictures become BGR."""
+
+    container: InputContainer
+    stream: VideoStream
+    view: PlayerView
+    count: int | None
+
+
+def open_video_file(path: str | Path, name: str | None = None, *, as_stored: bool = False) -> ThreadedSource:
+    """Every frame of a video file (or of a film at an http URL, or of a pipe), decoded in a thread of its own.
 
     Frames keep the size that they have in the file, also where it changes on the way. A film that breaks off gives
-    what can be read, then a line in `warnings`.
+    what can be read, then a line in `warnings`. path: "-" is standard input. as_stored: what the file says of turns
+    and mirroring is ignored.
 
     Raises: UsageError, one line, where the file is empty, no video, or holds no picture that can be decoded.
     """
     import av.error
 
-    shown = public_url(str(path))
-    name = name or Path(path).name
+    shown = shown_name(public_url(str(path)))
+    name = name or ("standard input" if str(path) == "-" else Path(path).name)
     log = SourceLog()
     container = _open_container(path)
     try:
-        if not container.streams.video:
-            raise UsageError(f"{shown}: the file has no video track; give a video")
-        stream = container.streams.video[0]
+        stream = picture_track(container, shown)
         stream.thread_type = "AUTO"
-        decoded = _decode(container, stream, log)
+        if len(container.streams.video) > 1:
+            width, height = stream.codec_context.width, stream.codec_context.height
+            tracks = len(container.streams.video)
+            log.warn(f"{name}: {tracks} picture tracks; track {stream.index}, {width}x{height}, is used")
+        decoded = deinterlaced(_decode(container, stream, log), stream)
         first = next(decoded, None)
         if first is None:
             reason = f" ({log.warnings[-1]})" if log.warnings else ""
             raise UsageError(f"{shown}: the video holds no picture that can be read{reason}; give another file")
-        fps = _nominal_fps(stream)
-        height, width = _to_bgr(first, stream).shape[:2]
+        fps = _nominal_fps(container, stream)
+        film = _Film(container, stream, PlayerView(stream, as_stored=as_stored), _frame_count(container, stream, fps))
+        height, width = film.view.bgr(first).shape[:2]
     except av.error.FFmpegError as error:
         container.close()
         raise UsageError(f"{shown}: not a video that can be read ({error.strerror}); give another file") from error
@@ -92,31 +117,46 @@ def open_video_file(path: str | Path, name: str | None = None) -> ThreadedSource
     if said.note:
         log.warn(f"{name}: {said.note}")
     lens_from = "" if said.intrinsics is None else "metadata of the film"
-    count = _frame_count(container, stream, fps)
-    info = SourceInfo(name, False, fps, count, (width, height), lens_from=lens_from)
+    info = SourceInfo(name, False, fps, film.count, (width, height), lens_from=lens_from)
     tags = tags if lens_from else {}
-    return ThreadedSource(info, _frames(container, stream, chain([first], decoded), info, tags, log), log=log)
+    return ThreadedSource(info, _frames(film, chain([first], decoded), info, tags, log), log=log)
 
 
 def _open_container(path: str | Path) -> InputContainer:
     import av
     import av.error
 
-    remote = "://" in str(path)
-    if not remote and Path(path).stat().st_size == 0:
-        raise UsageError(f"{path}: the file is empty (0 bytes); give another file")
+    address = str(path)
+    options: dict[str, str] = {}
+    if "://" not in address:
+        address = _file_address(path)
+        # A list or a playlist that calls itself a film must not make this program open other files or addresses.
+        options["protocol_whitelist"] = "file,pipe"
+    timeout = None if options else NETWORK_TIMEOUT_S
     try:
-        return av.open(str(path), timeout=NETWORK_TIMEOUT_S if remote else None)
-    except av.error.FFmpegError as error:
+        return av.open(address, timeout=timeout, options=options, metadata_errors="replace")
+    except (av.error.FFmpegError, ValueError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or shortened(str(error))
         raise UsageError(
-            f"{public_url(str(path))}: not a video that can be read ({error.strerror}); "
+            f"{shown_name(public_url(str(path)))}: not a video that can be read ({reason}); "
             "if it was being recorded, the recording was cut off before it was finished"
         ) from error
 
 
+def _file_address(path: str | Path) -> str:
+    """What FFmpeg takes for this file and nothing else: a whole path, in which no colon reads as a protocol."""
+    if str(path) == "-":
+        if sys.stdin is None or sys.stdin.isatty():  # pyright: ignore[reportUnnecessaryComparison]  pythonw has none
+            raise UsageError("SOURCE - is standard input, and nothing is piped into it; give a file")
+        return "/dev/stdin" if Path("/dev/stdin").exists() else "pipe:0"
+    if Path(path).is_file() and Path(path).stat().st_size == 0:
+        raise UsageError(f"{shown_name(path)}: the file is empty (0 bytes); give another file")
+    return str(Path(path).absolute())
+
+
 def _tags(path: str | Path, container: InputContainer, stream: VideoStream) -> dict[str, str]:
     """Tags of the film and of its tracks, those that FFmpeg leaves out first: phones write the lens there."""
-    own = {} if "://" in str(path) else quicktime_tags(Path(path))
+    own = quicktime_tags(Path(path)) if "://" not in str(path) and Path(path).is_file() else {}
     return {**own, **stream.metadata, **container.metadata}
 
 
@@ -146,53 +186,52 @@ def _decode(container: InputContainer, stream: VideoStream, log: SourceLog) -> I
 
 
 def _frames(
-    container: InputContainer,
-    stream: VideoStream,
-    pictures: Iterator[VideoFrame],
-    info: SourceInfo,
-    tags: dict[str, str],
-    log: SourceLog,
+    film: _Film, pictures: Iterator[VideoFrame], info: SourceInfo, tags: dict[str, str], log: SourceLog
 ) -> Generator[Frame, None, None]:
-    start = cast("int | None", container.start_time)  # the stubs leave out that it may be unknown
+    start = cast("int | None", film.container.start_time)  # the stubs leave out that it may be unknown
     clock = PresentationClock(None if start is None else start / 1e6, 1.0 / (info.fps or FALLBACK_FPS), log)
     index = -1
     sizes = {info.image_wh}
     try:
         for index, picture in enumerate(pictures):
-            frame = Frame(_to_bgr(picture, stream), index, clock.stamp(picture.time))
+            frame = Frame(film.view.bgr(picture), index, clock.stamp(picture.time))
             if tags:
                 frame = replace(frame, intrinsics=film_lens(tags, frame.image_wh).intrinsics)
             if frame.image_wh not in sizes:
                 sizes.add(frame.image_wh)
                 log.warn(f"the picture size changes to {frame.image_wh[0]}x{frame.image_wh[1]} at frame {index}")
             yield frame
-        # The header's count includes frames that an edit list hides, so a small difference means nothing.
-        if stream.frames and index + 1 < 0.98 * stream.frames - 1:
-            log.warn(f"the file announces {stream.frames} frames, {index + 1} could be read: it may be cut off")
+        if film.stream.frames and film.count and index + 1 < 0.98 * film.count - 1:
+            log.warn(f"the file announces {film.count} frames, {index + 1} could be read: it may be cut off")
     finally:
-        container.close()
+        film.container.close()
 
 
-def _to_bgr(picture: VideoFrame, stream: VideoStream) -> U8:
-    """(H,W,3) uint8 BGR as a player would show it: turned by the file's rotation, pixels square."""
-    import cv2
-
-    image: U8 = np.asarray(picture.to_ndarray(format="bgr24"), np.uint8)
-    aspect = stream.codec_context.sample_aspect_ratio
-    if aspect and aspect != 1:
-        image = np.asarray(cv2.resize(image, (round(image.shape[1] * float(aspect)), image.shape[0])), np.uint8)
-    quarter_turns = round(picture.rotation / 90) % 4  # counter-clockwise, as numpy counts them
-    return np.ascontiguousarray(np.rot90(image, quarter_turns)) if quarter_turns else image
-
-
-def _nominal_fps(stream: VideoStream) -> float | None:
+def _nominal_fps(container: InputContainer, stream: VideoStream) -> float | None:
+    """Of a QuickTime file from the median of its frames' times: a pause, or a rate that varies, spoils the mean."""
+    if container.format.name.startswith("mov") and len(stream.index_entries) > 2:
+        times = [stream.index_entries[i].timestamp for i in range(min(len(stream.index_entries), MOST_TIMES))]
+        steps = np.diff(np.sort(np.array(times, np.int64)))
+        base = stream.time_base
+        if len(steps[steps > 0]) and base:
+            middle = stated_rate(1.0 / (float(np.median(steps[steps > 0])) * float(base)))
+            stated = stated_rate(stream.average_rate, stream.guessed_rate)
+            # Rounding to the clock's ticks makes 29.97 of a median a little off: the stated rate is the exact one.
+            return stated if middle and stated and abs(middle - stated) < 0.05 * stated else middle or stated
     return stated_rate(stream.average_rate, stream.guessed_rate)
 
 
 def _frame_count(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
     """The header's count, else duration times rate (an estimate, good for a progress bar), else None.
 
-    The header of a film in fragments counts the first fragment only, far less than its duration holds.
+    The header of a film in fragments counts the first fragment only, far less than its duration holds; that of a film
+    that was trimmed without coding it anew counts frames that its edit list hides, more than its duration holds.
     """
-    estimate = max(1, round(container.duration / 1e6 * fps)) if fps and container.duration else 0
-    return (stream.frames if stream.frames > 0.5 * estimate else estimate) or None
+    rate = stated_rate(stream.average_rate, fps)
+    length_s = container.duration / 1e6 if container.duration else 0.0
+    if stream.duration and stream.time_base:
+        length_s = float(stream.duration * stream.time_base)
+    estimate = max(1, round(length_s * rate)) if rate and 0 < length_s < LONGEST_S else 0
+    if not estimate or 0.5 * estimate < stream.frames <= 1.02 * estimate + 1:
+        return stream.frames or None
+    return estimate

@@ -1,0 +1,51 @@
+"""Which of a container's picture tracks is the film: cover art, previews and tiles are none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bodycast.app.errors import UsageError
+
+if TYPE_CHECKING:
+    from av.container import InputContainer
+    from av.video.stream import VideoStream
+
+DEFAULT, ATTACHED_PICTURE, TIMED_THUMBNAILS, DEPENDENT = 1 << 0, 1 << 10, 1 << 11, 1 << 19
+"""FFmpeg's AV_DISPOSITION bits."""
+_SIDE_TRACKS = sum(1 << bit for bit in (1, 2, 3, 6, 7, 8, 9))  # dub, original, comment, and those for other senses
+_PREVIEW_SHARE = 0.25
+"""A default track with fewer pixels than this share of the largest one's is a preview."""
+
+
+def picture_track(container: InputContainer, shown: str) -> VideoStream:
+    """The track to read. shown: the file's name in messages.
+
+    Raises: UsageError where there is none, or the pictures are tiles of one.
+    """
+    tracks = list(container.streams.video)
+    if not tracks:
+        raise UsageError(f"{shown}: the file has no video track; give a video")
+    whole = [track for track in tracks if not _flags(track) & DEPENDENT]
+    if not whole:
+        raise UsageError(
+            f"{shown}: a photograph in {len(tracks)} tiles (HEIC, AVIF), which cannot be put together here; "
+            "convert it to JPEG or PNG"
+        )
+    films = [track for track in whole if not _flags(track) & (ATTACHED_PICTURE | TIMED_THUMBNAILS)]
+    if not films:
+        raise UsageError(f"{shown}: no video, only cover art; give a video")
+    largest = max(_pixels(track) for track in films)
+
+    def merit(track: VideoStream) -> tuple[bool, bool, bool, int]:
+        default = bool(_flags(track) & DEFAULT) and _pixels(track) >= _PREVIEW_SHARE * largest
+        return track.frames != 1, not _flags(track) & _SIDE_TRACKS, default, _pixels(track)
+
+    return max(films, key=merit)
+
+
+def _flags(track: VideoStream) -> int:
+    return int(track.disposition.value)
+
+
+def _pixels(track: VideoStream) -> int:
+    return track.codec_context.width * track.codec_context.height

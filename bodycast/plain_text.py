@@ -1,0 +1,34 @@
+"""Text of files and the network, made fit for one line of a message: short, and without control characters."""
+
+from __future__ import annotations
+
+MOST_CHARACTERS = 120
+LONGEST_NAME = 300
+
+
+def plain(text: object) -> str:
+    """One line of printable characters: line breaks and tabs become blanks, what would steer a terminal is shown as
+    an escape, and so is what is no text at all (bytes of a name that are not UTF-8)."""
+    kept = (" " if one in "\t\r\n\v\f" else one if one.isprintable() else _escaped(one) for one in str(text))
+    return " ".join("".join(kept).split(" ")).strip()
+
+
+def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
+    """`plain`, with the middle left out where it is longer than `most` characters."""
+    line = plain(str(text)[: 4 * most] + (str(text)[-most:] if len(str(text)) > 4 * most else ""))
+    if len(line) <= most and len(str(text)) <= 4 * most:
+        return line
+    half = (most - 5) // 2
+    return f"{line[:half]} ... {line[-half:]}"
+
+
+def shown_name(name: object) -> str:
+    """A file's or a package's name for a message."""
+    return shortened(name, LONGEST_NAME)
+
+
+def _escaped(one: str) -> str:
+    code = ord(one)
+    if 0xDC80 <= code <= 0xDCFF:  # a byte that os.fsdecode could not read
+        return f"\\x{code - 0xDC00:02x}"
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
