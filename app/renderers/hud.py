@@ -85,8 +85,9 @@ def hud_lines(status: HudStatus, full: bool = True) -> list[Line]:
     people = f"people {len(status.people)}{ids}{dropped}"
     speed = f"{status.fps:.1f} fps{latency}", _WARN_BGR if slow else _TEXT_BGR
     lines: list[Line] = [speed, (people, _TEXT_BGR)] if full else [(f"{speed[0]}   {people}", speed[1])]
-    for name, sent_s in status.sending:
-        lines.append((name if sent_s is None else f"{name} {sent_s * 1e3:.0f} ms", _TEXT_BGR))
+    if status.sending:
+        sent = (name if late_s is None else f"{name} {late_s * 1e3:.0f} ms" for name, late_s in status.sending)
+        lines.append((f"sends {', '.join(sent)}", _TEXT_BGR))
     if status.recording:
         lines.append((f"recording {status.recording}   r: stop", _RECORD_BGR))
     if status.paused:

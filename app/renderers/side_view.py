@@ -14,8 +14,6 @@ FOCAL_OF_HEIGHT = 1.2
 NEAREST_M = 4.0
 ROOM = 1.25
 """So much more than the people is in the picture."""
-EYE_M = 1.0
-"""Height of the camera above the people's feet, or above the floor."""
 FOLLOWS = 0.08
 """Share of its way to the people's middle that the camera goes with each frame."""
 GROUND_BGR, LINE_BGR = (52, 48, 46), (92, 86, 82)
@@ -28,6 +26,7 @@ class SideView:
     def __init__(self) -> None:
         self._centre: F64 | None = None
         self._away_m = NEAREST_M
+        self._ground_m = 0.0
 
     def draw(self, renderer: Renderer, result: FrameResult) -> U8:
         """A new (H,W,3) uint8 BGR picture of the frame's size."""
@@ -52,15 +51,19 @@ class SideView:
     def _follow(self, joints: F64, floor: float | None, aspect: float) -> None:
         if len(joints) == 0:
             return
-        low, high = joints.min(axis=(0, 1)), joints.max(axis=(0, 1))
+        points = joints.reshape(-1, 3)
+        low, high = points.min(axis=0), points.max(axis=0)
+        if floor is not None:
+            low[1], high[1] = min(low[1], floor), max(high[1], floor)
+        self._ground_m = float(low[1]) if floor is None else floor
         centre = (low + high) / 2
-        centre[1] = (low[1] if floor is None else floor) + EYE_M
-        across, up = max(high[2] - low[2], 1.0), max(high[1] - centre[1], EYE_M)
-        away = max(NEAREST_M, ROOM * FOCAL_OF_HEIGHT * max(across / aspect, 2 * up)) + (high[0] - low[0]) / 2
+        # What is nearer to the eye needs more room in the picture.
+        away = np.abs(points - centre) * (0, 1, 1 / aspect) * (2 * FOCAL_OF_HEIGHT * ROOM)
+        away = max(NEAREST_M, float((points[:, 0] - centre[0] + away.max(axis=1)).max()))
         if self._centre is None:
-            self._centre, self._away_m = centre, float(away)
+            self._centre, self._away_m = centre, away
         self._centre = self._centre + FOLLOWS * (centre - self._centre)
-        self._away_m += FOLLOWS * (float(away) - self._away_m)
+        self._away_m += FOLLOWS * (away - self._away_m)
 
     def _from_world(self) -> tuple[F64, F64]:
         """Rotation and shift: world -> the side camera, which looks along the world's -x from its right."""
@@ -74,7 +77,7 @@ class SideView:
         turn, shift = self._from_world()
         middle = np.round(self._centre / GRID_M) * GRID_M
         reach = GRID_M * GRID_LINES
-        height = self._centre[1] - EYE_M
+        height = self._ground_m
         # Behind the eye there is no picture.
         nearest = self._centre[0] + self._away_m - 0.3
         for step in np.arange(-GRID_LINES, GRID_LINES + 1) * GRID_M:

@@ -21,6 +21,8 @@ CATCH_UP_S = 0.25
 """How long it takes from rest, or from another person, to the person that it follows."""
 RELEASE_S = 1.0
 """With `largest`: when somebody has been gone for so long, the avatar follows another."""
+SAME_BETAS = 0.05
+"""Shapes that differ by less have bones that differ by less than a millimetre."""
 ARMS_DOWN_RAD = np.deg2rad(72.0)
 
 
@@ -87,6 +89,8 @@ class Performer:
         self._avatar_hips_m = avatar_hips_m
         identity = np.broadcast_to(np.eye(3), (24, 3, 3))
         self._body = t_pose(rest_offsets(identity, rest_joints_m.astype(np.float64)))
+        self._measured: int | None = None
+        self._betas: F32 = np.zeros(10, np.float32)
         self._origin_m = np.zeros(3)
         self._heading = np.eye(3)
         self._turn_too = False
@@ -128,7 +132,7 @@ class Performer:
 
     def _pose_of(self, result: FrameResult, row: int) -> AvatarPose:
         pose, joints = result.estimates.pose[row].astype(np.float64), result.bodies.joints[row].astype(np.float64)
-        self._body = t_pose(rest_offsets(pose, joints))
+        self._measure(int(result.estimates.id[row]), result.estimates.betas[row], pose, joints)
         camera_to_world = (result.world or FrameWorld.unknown(0)).camera_to_world
         if not np.isfinite(camera_to_world).all():
             camera_to_world = FrameWorld.unknown(0).camera_to_world
@@ -141,6 +145,12 @@ class Performer:
         places[0] = self._heading @ (hips - self._origin_m) * self._scale(self._body)
         rotations = bone_rotations(pose, self._heading @ root, self._body)
         return AvatarPose(True, quaternions(rotations), places)
+
+    def _measure(self, person: int, betas: F32, pose: F64, joints: F64) -> None:
+        """The skeleton at rest, anew where the shape has changed by something that can be seen."""
+        if person == self._measured and np.abs(betas - self._betas).max() < SAME_BETAS:
+            return
+        self._body, self._measured, self._betas = t_pose(rest_offsets(pose, joints)), person, betas
 
     def _level_of(self, result: FrameResult, row: int, hips_y: float) -> float:
         """Without a floor: the height at which this person was seen first counts as standing."""

@@ -71,8 +71,8 @@ def test_it_is_small_at_first_and_says_what_is_sent_and_recorded() -> None:
     status = replace(STATUS, sending=(("vmc", 0.061), ("websocket", None)), recording="take-002", paused=True, notes=())
     small = [text for text, _ in hud_lines(status, full=False)]
     assert small[0] == "29.9 fps   latency 48 ms   people 2: 4, 7   dropped 7"
-    assert small[1:3] == ["vmc 61 ms", "websocket"]
-    assert "take-002" in small[3] and "paused" in small[4] and len(small) == 6
+    assert small[1] == "sends vmc 61 ms, websocket"
+    assert "take-002" in small[2] and "paused" in small[3] and len(small) == 5
 
 
 def test_long_names_and_tiny_pictures_do_not_break_it() -> None:
