@@ -9,7 +9,7 @@ pictures: `--film FILM --boxes FILE.npz` (boxes of true motion or of a MediaPipe
 Rules. One row per annotation, in the file's order; where the file knows a category "person", only its annotations. A
 box that is missing, without area or not finite gets an empty row (`valid` False). Crowd regions are predicted like the
 rest and marked (`iscrowd`); scores leave them out. The focal length is --focal-px or --fov-deg, else the image's own
-"focal_px" in the label file, else the diagonal of the picture in pixels (CLIFF's rule, as in the live program).
+"focal_px" in the label file, else the diagonal of the picture in pixels (CLIFF's rule; a run assumes a shorter lens).
 Pictures are turned as their EXIF tag says, unless the label file states the size of the unturned picture.
 """
 
