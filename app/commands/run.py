@@ -83,6 +83,7 @@ def run(config: RunConfig) -> int:
     from bodycast.app.commands.progress import announce, print_results, progress_bar
     from bodycast.app.pipeline.build import build_run
     from bodycast.app.pipeline.pipeline import Pipeline
+    from bodycast.app.viewer.pages import write_pages
 
     with signals_stop_opening():
         built = build_run(config)
@@ -100,6 +101,8 @@ def run(config: RunConfig) -> int:
     exit_code = 1 if summary.failure else 128 + caught[0] if caught else 0
     stage_ms, warnings, world = pipeline.times.summary(), built.stages.warnings(), built.world()
     built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world)
+    if built.report.folder is not None:
+        warnings = (*warnings, *write_pages(built.report.folder, built.body))
     print_results(summary, stage_ms, warnings, built.report.folder, world if summary.people else None)
     _raise_failure(summary)
     return exit_code

@@ -48,6 +48,7 @@ class BuiltRun:
     parts: PartsReport
     report: ReportFile
     world: Callable[[], WorldReport]
+    body: BodyModel
     sends: tuple[str, ...] = ()
 
 
@@ -91,6 +92,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         parts,
         report,
         lambda: sinks.world or opened_stages.world.report(),
+        opened_stages.body,
         tuple(sender.describe() for sender in senders),
     )
 

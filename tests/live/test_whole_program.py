@@ -82,11 +82,14 @@ def film_frames(path: Path) -> int:
     return count
 
 
-def test_a_run_leaves_three_whole_files(tmp_path: Path, package: Path, detector: Path, figure: np.ndarray) -> None:
+PAGES = ("replay.html", "report.html")
+
+
+def test_a_run_leaves_whole_files(tmp_path: Path, package: Path, detector: Path, figure: np.ndarray) -> None:
     source, out = folder_of(tmp_path / "pictures", figure, 20), tmp_path / "out"
     done = run(source, "--model", package, "--output", out, "--renderer", "cpu", "--detector", detector)
     assert done.returncode == 0, done.stderr
-    assert sorted(path.name for path in out.iterdir()) == ["motion.npz", "overlay.mp4", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["motion.npz", "overlay.mp4", *PAGES, "run.json"]
     assert film_frames(out / "overlay.mp4") == 20
     report = json.loads((out / "run.json").read_text())
     assert (report["exit_code"], report["exit_reason"]) == (0, "end of source")
@@ -166,7 +169,7 @@ def test_nothing_is_overwritten_unasked(tmp_path: Path, package: Path, detector:
     assert (out / "run.json").read_text() == "old"
     flags = ("--renderer", "none", "--detector", detector, "--overwrite")
     assert run(source, "--model", package, "--output", out, *flags).returncode == 0
-    assert sorted(path.name for path in out.iterdir()) == ["motion.npz", "run.json"]
+    assert sorted(path.name for path in out.iterdir()) == ["motion.npz", *PAGES, "run.json"]
 
 
 @pytest.mark.parametrize(
