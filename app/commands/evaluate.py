@@ -14,6 +14,7 @@ from bodycast.app.command_line import parse
 from bodycast.app.errors import UsageError
 
 USAGE = "usage: {prog} WHAT [OPTIONS]\n\n  world   places, floor, feet and bones of motion files, against their truth"
+WIDTH = 15
 
 
 @dataclass(frozen=True)
@@ -47,12 +48,14 @@ def main(args: Sequence[str], prog: str) -> int:
         body = load_body(given.body, predicted.meta.body, False)
         for person, figures in score_world(predicted, truth, body).items():
             if not rows:
-                print(f"{'clip':16} id  " + " ".join(f"{name:>12}" for name in figures))
-            print(f"{theirs.stem[:16]:16} {person:2}  " + " ".join(f"{value:12.3f}" for value in figures.values()))
+                print(f"{'clip':16} id  " + " ".join(f"{name:>{WIDTH}}" for name in figures))
+            print(f"{theirs.stem[:16]:16} {person:2}  " + " ".join(f"{value:{WIDTH}.3f}" for value in figures.values()))
             rows.append(figures)
         print(f"{theirs.stem[:16]:16} focal length {predicted.focal_px / truth.focal_px - 1:+.1%}")
     if len(rows) > 1:
         means = [np.array([row[name] for row in rows]) for name in rows[0]]
         known = [values[np.isfinite(values)] for values in means]
-        print(f"{'mean':16}     " + " ".join(f"{values.mean() if len(values) else np.nan:12.3f}" for values in known))
+        print(
+            f"{'mean':16}     " + " ".join(f"{values.mean() if len(values) else np.nan:{WIDTH}.3f}" for values in known)
+        )
     return 0

@@ -150,9 +150,11 @@ def _standing(
 
 
 def score_world(predicted: Motion, truth: Motion, body: BodyModel) -> dict[int, dict[str, float]]:
-    """Figures of every true person, by id. Raises: UsageError where the prediction has no world, or nobody fits."""
+    """Figures of every true person, by id. Raises: UsageError where either has no world, or nobody fits."""
     if not predicted.has_world:
         raise UsageError("the motion has no world coordinates: its camera moves, or an older version wrote it")
+    if not (truth.has_world and np.isfinite(truth.contacts).all()):
+        raise UsageError("the truth has no world coordinates or no contacts: give one of known floor")
     matched = match_rows(predicted, truth)
     if not matched:
         raise UsageError("nobody of the motion is where the truth has somebody")

@@ -138,6 +138,8 @@ def test_evaluate_world_prints_figures_and_refuses_files_without_a_world(
     write_motion(tmp_path / "nowhere.npz", replace(truth, **nowhere))
     with pytest.raises(UsageError, match="no world coordinates"):
         main(["world", str(tmp_path / "nowhere.npz"), pair[0]], "bodycast evaluate")
+    with pytest.raises(UsageError, match="truth has no world"):
+        main(["world", pair[0], str(tmp_path / "nowhere.npz")], "bodycast evaluate")
     with pytest.raises(UsageError, match="pairs"):
         main(["world", pair[0]], "bodycast evaluate")
     with pytest.raises(UsageError, match="there is: world"):
