@@ -99,7 +99,7 @@ def _film(path: Path) -> str:
     import av.error
 
     try:
-        with av.open(str(path)) as film:
+        with av.open(str(path.absolute())) as film:
             return f"plays, {sum(1 for _ in film.decode(video=0))} frames"
     except (av.error.FFmpegError, IndexError):
         return "holds no whole picture"

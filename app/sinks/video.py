@@ -136,7 +136,7 @@ class VideoSink:
         import av
 
         container = av.open(
-            str(self._path),
+            str(self._path.absolute()),  # a colon in a relative name reads as a protocol
             "w",
             format="mp4",
             options={"movflags": "hybrid_fragmented+frag_keyframe", "flush_packets": "1"},

@@ -5,21 +5,33 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
+from urllib.request import url2pathname
+
+import tyro
 
 from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
+from bodycast.app.sources.turning import Turn
+from bodycast.plain_text import shortened, shown_name
 
 if TYPE_CHECKING:
     from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_CLIP = Path(__file__).resolve().parents[2] / "assets" / "demo" / "outdoors.mp4"
 
-FORMS = "a camera index, a video file, a folder of images, an rtsp/rtmp/http URL, or 'demo'"
+FORMS = "a camera index, a video file, a folder of images, an rtsp/rtmp/http URL, - for standard input, or 'demo'"
 
 
 @dataclass(frozen=True)
 class SourceOptions:
     """How to open the source; each field concerns one kind of source and is ignored by the others."""
+
+    rotate: Annotated[Literal[0, 90, 180, 270] | None, LEFT_OUT] = None
+    """Turn the source's pictures clockwise by so many degrees, instead of what the file says; where left out, the
+    file's word is taken."""
+
+    flip: tyro.conf.FlagCreatePairsOff[bool] = False
+    """Mirror the source's pictures left-right, for a source that gives them mirrored."""
 
     camera_size: Annotated[tuple[int, int] | None, LEFT_OUT] = None
     """Width and height to ask the camera for, in pixels; its own choice where left out."""
@@ -41,21 +53,33 @@ class SourceOptions:
 
 
 def open_source(spec: str, options: SourceOptions | None = None) -> ThreadedSource:
-    """Open SOURCE: a camera index ("0", "/dev/video0"), a video file, an image or a folder of images, a URL, "demo".
+    """Open SOURCE: a camera index ("0", "/dev/video0"), a video file, an image or a folder of images, a URL, "-" for
+    standard input, "demo".
 
     Raises: UsageError, one line, where there is no such thing or it cannot be read.
     """
     chosen = options or SourceOptions()
+    if not spec.strip():
+        raise UsageError(f"SOURCE is empty; it is {FORMS}")
+    source = _open(spec, chosen)
+    if chosen.rotate or chosen.flip:
+        source.turn(Turn(chosen.rotate or 0, chosen.flip))
+    return source
+
+
+def _open(spec: str, options: SourceOptions) -> ThreadedSource:
     if spec == "demo":
         return _open_demo()
     camera = _camera_index(spec)
     if camera is not None:
         from bodycast.app.sources.camera import open_camera
 
-        return open_camera(camera, chosen.camera_size, chosen.camera_fps, chosen.camera_backend)
-    if "://" in spec:
-        return _open_url(spec, chosen)
-    return _open_path(Path(spec), chosen)
+        return open_camera(camera, options.camera_size, options.camera_fps, options.camera_backend)
+    if spec.lower().startswith("file://"):
+        return _open_path(Path(url2pathname(spec[len("file://") :])), options)
+    if "://" in spec and not Path(spec).exists():
+        return _open_url(spec, options)
+    return _open_path(Path(spec), options)
 
 
 def _camera_index(spec: str) -> int | None:
@@ -81,18 +105,23 @@ def _open_url(url: str, options: SourceOptions) -> ThreadedSource:
     scheme = url.partition("://")[0].lower()
     if scheme not in STREAM_SCHEMES:
         raise UsageError(f"{scheme}:// is not a kind of stream known here; known: {', '.join(STREAM_SCHEMES)}")
-    return open_stream(url, StreamTimeouts(stall_s=options.stream_stall, give_up_s=options.stream_give_up))
+    timeouts = StreamTimeouts(stall_s=options.stream_stall, give_up_s=options.stream_give_up)
+    return open_stream(url, timeouts, as_stored=options.rotate is not None)
 
 
 def _open_path(path: Path, options: SourceOptions) -> ThreadedSource:
     from bodycast.app.sources.image_folder import IMAGE_SUFFIXES, open_images
     from bodycast.app.sources.video_file import open_video_file
 
+    as_stored = options.rotate is not None
     try:
         if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
-            return open_images(path, options.folder_fps)
-        if path.is_file():
-            return open_video_file(path)
+            return open_images(path, options.folder_fps, as_stored=as_stored)
+        if str(path) == "-" or path.is_file() or path.is_fifo():
+            return open_video_file(path, as_stored=as_stored)
     except PermissionError as error:
-        raise UsageError(f"{path}: no permission to read it") from error
-    raise UsageError(f"{path}: no such file or folder; SOURCE is {FORMS}")
+        raise UsageError(f"{shown_name(path)}: no permission to read it") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UsageError(f"{shown_name(path)}: cannot be read ({shortened(reason)})") from error
+    raise UsageError(f"{shown_name(path)}: no such file or folder; SOURCE is {FORMS}")

@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from bodycast.app.errors import RunError, thread_failure
 from bodycast.app.records import Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.handoff import Handoff, WhenFull
+from bodycast.app.sources.turning import Turn
 
 T = TypeVar("T")
 
@@ -57,6 +58,7 @@ class ThreadedSource:
         self._log = log or SourceLog()
         self._stop = stop or threading.Event()
         self._silence_limit_s = silence_limit_s
+        self._turn: Turn | None = None
         when_full = WhenFull.DROP_OLDEST if info.live else WhenFull.WAIT
         self._handoff: Handoff[Frame] = Handoff(1 if info.live else prefetch, when_full)
         self._thread = threading.Thread(target=self._run, name=f"source {info.name}", daemon=True)
@@ -66,6 +68,11 @@ class ThreadedSource:
     def info(self) -> SourceInfo:
         """Known once the source is open."""
         return self._info
+
+    def turn(self, turn: Turn) -> None:
+        """Turn all frames from here on; before the first one is taken."""
+        self._turn = turn
+        self._info = replace(self._info, image_wh=turn.size(self._info.image_wh))
 
     @property
     def dropped(self) -> int:
@@ -95,7 +102,7 @@ class ThreadedSource:
                 ) from error
             if frame is None:
                 return
-            yield frame
+            yield frame if self._turn is None else self._turn.frame(frame)
 
     def close(self) -> None:
         """Stop the thread (bounded) and release the device. May be called twice and from any thread."""
