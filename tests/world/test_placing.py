@@ -135,6 +135,25 @@ def test_live_is_within_one_and_a_half_times_that(bow: Bow) -> None:
     assert done.world.report().lines()[1].startswith("floor: camera 1.")
 
 
+def test_live_without_a_floor_and_with_a_given_height(bow: Bow) -> None:
+    first = bow.motion.select(bow.motion.frame < 20)
+    done = live(first, options=WorldOptions(floor=False, person_height_m=1.8, lens_from="--focal-px"))
+    assert body_height_m(embedded_body(), done.betas[-1]) == pytest.approx(1.8, abs=0.005)
+    for world in done.worlds:
+        assert np.isnan(world.floor).all()
+        np.testing.assert_array_equal(world.camera_to_world, np.diag([1, -1, -1, 1]))
+
+
+def test_a_cut_forgets_the_floor_and_keeps_the_body(bow: Bow) -> None:
+    done = live(bow.motion.select(bow.motion.frame < 60))
+    assert done.world.floor.floor is not None
+    heights = done.world.report().heights_m
+    done.world.reset()
+    assert done.world.floor.floor is None
+    assert done.world.report().camera_height_m is None
+    assert done.world.report().heights_m == heights
+
+
 def test_bones_do_not_breathe(bow: Bow) -> None:
     smoothed = smoothed_of(bow.motion)
     smoothed["betas"] += np.random.default_rng(0).normal(0, 0.4, smoothed["betas"].shape)
