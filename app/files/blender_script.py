@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 
-import bpy
-
 
 def main() -> None:
     """IN.glb OUT FPS."""
+    import bpy  # there in Blender's Python alone
+
     source, target, fps = sys.argv[sys.argv.index("--") + 1 :][:3]
     bpy.ops.wm.read_factory_settings(use_empty=True)
     bpy.context.scene.render.fps = max(round(float(fps)), 1)
@@ -34,4 +34,5 @@ def main() -> None:
     bpy.ops.wm.usd_export(filepath=target, export_animation=True)
 
 
-main()
+if __name__ == "__main__":
+    main()
