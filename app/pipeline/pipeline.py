@@ -1,6 +1,7 @@
 """The run: inference, drawing and every sink in a thread of its own, bounded queues between them.
 
-Source -> inference -> drawing -> one queue per sink. The window, if there is one, is served by the thread that calls
+Source -> inference -> drawing -> one queue per sink; what a live source's senders send is not held up by the drawing
+unless it is the picture. The window, if there is one, is served by the thread that calls
 `run`, which must be the program's main thread where the system asks for that (macOS). A live source has newest-frame
 queues that count what they drop; any other source has waiting queues: no frame is lost and memory stays bounded.
 """
@@ -10,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 
@@ -19,9 +20,10 @@ from bodycast.app.pipeline.display import Display, Screenshots, window_keys
 from bodycast.app.pipeline.inference import Inference
 from bodycast.app.pipeline.pace import Pace
 from bodycast.app.pipeline.stages import PipelineOptions, Stages
+from bodycast.app.pipeline.summary import Progress, RunSummary
 from bodycast.app.pipeline.timing import FrameRate, StageTimes, timed
 from bodycast.app.pipeline.view import View
-from bodycast.app.pipeline.workers import Failure, FirstFailure, Worker
+from bodycast.app.pipeline.workers import FirstFailure, Worker
 from bodycast.app.records import FrameResult
 from bodycast.app.renderers.hud import Hud, HudStatus
 from bodycast.app.renderers.picture import PeoplePicture
@@ -37,33 +39,6 @@ SENT = " latency"
 """After a sender's name: the stage that says how long frames took from the grab until they were sent."""
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """How far the run is, for a progress bar. `frame_count` None: unknown."""
-
-    frames_out: int
-    frame_count: int | None
-    fps: float
-    people: int
-
-
-@dataclass(frozen=True, slots=True)
-class RunSummary:
-    """What a finished run has to tell. `frames_in` came from the source, `frames_out` were drawn and handed to the
-    sinks. `dropped` counts by place: source, drawing, each sink. `hanging`: threads that did not end in time.
-    `people`: ids that were given."""
-
-    exit_reason: str
-    failure: Failure | None
-    frames_in: int
-    frames_out: int
-    dropped: dict[str, int]
-    seconds: float
-    renderer: str
-    hanging: tuple[str, ...]
-    people: int = 0
-
-
 class Pipeline:
     """One run of the given stages. `run` returns when everything has ended, and closes all stages."""
 
@@ -77,12 +52,14 @@ class Pipeline:
         self._to_draw: Handoff[FrameResult] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
         self._senders: list[Sender] = []
+        self._before_drawing: list[Handoff[FrameResult]] = []
         self._takes: TakeSink | None = None
         self._view = View(self._options.draw, self._options.mirror)
         self._drawing_ready: Handoff[str] = Handoff(1, WhenFull.WAIT)
         self._stop_reason = ""
         self._pace = Pace()
         self._busy_since: dict[str, float] = {}
+        self._first_frame_wall_s: float | None = None
         self._frames_in = 0
         self._dropped_before = 0
         self._frames_out = 0
@@ -125,6 +102,7 @@ class Pipeline:
             renderer=self._renderer_name,
             hanging=hanging,
             people=len(self._ids),
+            first_frame_wall_s=self._first_frame_wall_s,
         )
 
     def _start(self, workers: list[Worker], name: str, loop: Callable[[], None], release: Callable[[], None]) -> None:
@@ -165,6 +143,8 @@ class Pipeline:
             if isinstance(sink, Sender):
                 self._senders.append(sink)
                 queue, feed = Handoff[FrameResult](1, WhenFull.DROP_OLDEST), partial(self._send, sink)
+                if self._live and not sink.needs_picture:
+                    self._before_drawing.append(queue)
             else:
                 queue, feed = Handoff[FrameResult](self._options.sink_queue, self._when_full), partial(self._feed, sink)
             if isinstance(sink, TakeSink):
@@ -188,6 +168,8 @@ class Pipeline:
                     frame = next(frames, None)
                 if frame is None:
                     break
+                if self._live and not self._frames_in:
+                    self._first_frame_wall_s = time.time() - (time.monotonic() - frame.time_s)
                 self._frames_in += 1
                 with self.times.measure("frame"), self._busy("inference"):
                     finished = inference.process(frame)
@@ -204,6 +186,8 @@ class Pipeline:
         for result in finished:
             self._people = len(result.estimates)
             self._ids.update(result.estimates.id.tolist())
+            for queue in self._before_drawing:
+                queue.put(result)
             if not self._to_draw.put(result):
                 return False
         return True
@@ -231,7 +215,8 @@ class Pipeline:
                 if self._senders and not self._live:
                     self._wait_until_due(result)
                 for queue in list(self._to_sinks.values()):
-                    queue.put(result)
+                    if queue not in self._before_drawing:
+                        queue.put(result)
         finally:
             if renderer is not None:
                 renderer.close()

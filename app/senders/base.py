@@ -14,6 +14,11 @@ class Sender(Sink, Protocol):
     holds up the run: what goes wrong is a line in `warnings`."""
 
     @property
+    def needs_picture(self) -> bool:
+        """Whether it sends what is drawn."""
+        ...
+
+    @property
     def warnings(self) -> Sequence[str]:
         """What went wrong, each thing once."""
         ...

@@ -40,6 +40,10 @@ def open_senders(config: SendConfig, body: BodyModel, source: SourceInfo, opened
         from bodycast.app.senders.websocket import WebSocketSender
 
         add(WebSocketSender(parse_address("websocket", config.websocket)))
+    if config.view:
+        from bodycast.app.viewer.live import LiveView
+
+        add(LiveView(config.host, config.port, body))
     if config.virtual_camera:
         from bodycast.app.senders.virtual_camera import VirtualCameraSender
 

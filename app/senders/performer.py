@@ -10,7 +10,16 @@ import numpy as np
 
 from bodycast.app.errors import UsageError
 from bodycast.app.records import FrameResult, FrameWorld
-from bodycast.app.senders.skeleton import BONES, TPose, bone_rotations, quaternions, rest_offsets, t_pose
+from bodycast.app.senders.skeleton import (
+    BONES,
+    SOLE_BELOW_TOES_M,
+    TPose,
+    bone_rotations,
+    quaternions,
+    rest_offsets,
+    t_pose,
+)
+from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.arrays import F32, F64
 
 HOLD_S = 0.5
@@ -21,6 +30,9 @@ CATCH_UP_S = 0.25
 """How long it takes from rest, or from another person, to the person that it follows."""
 RELEASE_S = 1.0
 """With `largest`: when somebody has been gone for so long, the avatar follows another."""
+OTHER_GROUND_M, OTHER_GROUND_S = 0.25, 1.0
+"""Whose feet touch something so far above or below the ground, for so long, stand on other ground."""
+FEET = (Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE, Joint.LEFT_FOOT, Joint.RIGHT_FOOT)
 SAME_BETAS = 0.05
 """Shapes that differ by less have bones that differ by less than a millimetre."""
 ARMS_DOWN_RAD = np.deg2rad(72.0)
@@ -95,7 +107,8 @@ class Performer:
         self._heading = np.eye(3)
         self._turn_too = False
         self._centred_on: int | None = None
-        self._standing_y = 0.0
+        self._level_of = (0, False)
+        self._elsewhere_since_s: float | None = None
         self._live: AvatarPose | None = None
         self._live_id = 0
         self._last_seen_s = float("-inf")
@@ -138,9 +151,8 @@ class Performer:
             camera_to_world = FrameWorld.unknown(0).camera_to_world
         root = camera_to_world[:3, :3] @ pose[0]
         hips = camera_to_world[:3, :3] @ joints[0] + camera_to_world[:3, 3]
-        if result.world is None or not np.isfinite(result.world.floor).all():
-            hips[1] = self._body.hips_m + (hips[1] - self._level_of(result, row, hips[1]))
         self._centre(int(result.estimates.id[row]), root, hips)
+        self._level(result, row, camera_to_world)
         places = self._body.offsets_m.copy()
         places[0] = self._heading @ (hips - self._origin_m) * self._scale(self._body)
         rotations = bone_rotations(pose, self._heading @ root, self._body)
@@ -152,11 +164,29 @@ class Performer:
             return
         self._body, self._measured, self._betas = t_pose(rest_offsets(pose, joints)), person, betas
 
-    def _level_of(self, result: FrameResult, row: int, hips_y: float) -> float:
-        """Without a floor: the height at which this person was seen first counts as standing."""
-        if self._centred_on != int(result.estimates.id[row]):
-            self._standing_y = hips_y
-        return self._standing_y
+    def _level(self, result: FrameResult, row: int, camera_to_world: F64) -> None:
+        """Find the height that the person stands on: an avatar's ground is at 0, whether they are on a roof or not.
+
+        Where the floor is known it counts, unless they are seen to stand elsewhere; where it is not, they are taken to
+        stand when they are seen first. Whoever jumps does not stand.
+        """
+        world, person = result.world, int(result.estimates.id[row])
+        known = world is not None and bool(np.isfinite(world.floor).all())
+        lowest = float((result.bodies.joints[row, FEET] @ camera_to_world[1, :3]).min() + camera_to_world[1, 3])
+        stands_at = lowest - SOLE_BELOW_TOES_M
+        if (person, known) != self._level_of:
+            self._level_of, self._elsewhere_since_s = (person, known), None
+            self._origin_m[1] = 0.0 if known and abs(stands_at) < OTHER_GROUND_M else stands_at
+        touches = world is not None and bool((world.contacts[row] > 0.5).any())
+        if not touches or abs(stands_at - self._origin_m[1]) < OTHER_GROUND_M:
+            self._elsewhere_since_s = None
+            return
+        now_s = self._clock()
+        if self._elsewhere_since_s is None:
+            self._elsewhere_since_s = now_s
+        elif now_s - self._elsewhere_since_s > OTHER_GROUND_S:
+            self._origin_m[1] = stands_at
+            self._from, self._changed_s = self._sent, now_s
 
     def _centre(self, person: int, root: F64, hips: F64) -> None:
         if self._turn_too:
@@ -166,6 +196,7 @@ class Performer:
             self._heading = np.array([[cos, 0, -sin], [0, 1, 0], [sin, 0, cos]])
         if self._turn_too or self._centred_on != person:
             self._origin_m = hips * (1.0, 0.0, 1.0)
+            self._level_of = (0, False)
         self._turn_too, self._centred_on = False, person
 
     def _scale(self, body: TPose) -> float:

@@ -34,6 +34,8 @@ class VirtualCameraSender:
             way = "install OBS, or on Linux v4l2loopback (docs/live_output.md)"
             raise UsageError(f"--virtual-camera: no virtual camera can be opened ({reason}): {way}") from error
 
+    needs_picture = True
+
     @property
     def name(self) -> str:
         """For messages."""

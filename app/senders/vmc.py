@@ -43,6 +43,8 @@ class VmcSender:
         self._bundles = bundles(_LAYOUT)
         self._latency_s: float | None = None
 
+    needs_picture = False
+
     @property
     def name(self) -> str:
         """For messages."""

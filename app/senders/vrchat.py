@@ -54,6 +54,8 @@ class VrchatSender:
         self._bundle = Bundle(_LAYOUT)
         self._latency_s: float | None = None
 
+    needs_picture = False
+
     @property
     def name(self) -> str:
         """For messages."""

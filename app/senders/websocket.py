@@ -78,6 +78,8 @@ class WebSocketSender:
             reason = getattr(self._failure, "strerror", None) or self._failure or "it does not start"
             raise UsageError(f"--websocket {address}: {reason}") from self._failure
 
+    needs_picture = False
+
     @property
     def name(self) -> str:
         """For messages."""

@@ -16,7 +16,9 @@ from tests.live.fakes import FakeWindow, MemorySink, World, walk
 class FakeSender:
     """Takes `delay_s` a frame."""
 
-    def __init__(self, delay_s: float = 0.0) -> None:
+    def __init__(self, delay_s: float = 0.0, needs_picture: bool = False) -> None:
+        self.needs_picture = needs_picture
+        self.drawn: list[bool] = []
         self.name = "fake sender"
         self.warnings: tuple[str, ...] = ()
         self.latency_s: float | None = None
@@ -33,6 +35,7 @@ class FakeSender:
         time.sleep(self._delay_s)
         self.threads.add(threading.current_thread().name)
         self.frames.append(result.frame.index)
+        self.drawn.append(result.overlay is not result.frame.image)
         self.sent_s.append(time.monotonic())
         self.latency_s = time.monotonic() - result.frame.time_s
 
@@ -67,6 +70,14 @@ def test_latency_of_a_live_source_is_from_the_grab_to_what_was_sent() -> None:
     sent = pipeline.times.summary()["fake sender latency"]
     assert sent.count == len(sender.frames) > 10
     assert 20 <= sent.p50_ms < 500
+
+
+def test_live_senders_do_not_wait_for_the_drawing_unless_they_send_it() -> None:
+    for needs_picture in (False, True):
+        sender = FakeSender(needs_picture=needs_picture)
+        world = World(images=walk(20), live=True, sinks=[sender])  # type: ignore[list-item]
+        assert Pipeline(world.stages(), world.options).run().failure is None
+        assert len(sender.frames) > 10 and set(sender.drawn) == {needs_picture}
 
 
 def test_a_film_has_no_such_latency_and_is_sent_at_its_own_pace() -> None:

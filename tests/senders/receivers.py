@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pythonosc.osc_bundle import OscBundle
@@ -104,15 +104,14 @@ def performer(person: str = "largest", hips: float | None = None, clock: object 
 
 
 def on_floor(index: int, people: tuple[int, ...] = (1,), time_s: float | None = None) -> FrameResult:
-    """A frame whose camera is 1.2 m above a known floor and looks 12 degrees down."""
-    from dataclasses import replace
-
+    """A frame whose camera looks 12 degrees down; the floor is known, and person 1 of frame 0 stands on it."""
     result = result_of(index, time_s, people=people)
     pitch = np.deg2rad(-12.0)
     turn = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
     to_world = np.eye(4)
-    to_world[:3, :3], to_world[1, 3] = turn @ np.diag([1.0, -1.0, -1.0]), 1.2
-    floor = np.array([*to_world[1, :3], 1.2])
+    to_world[:3, :3] = turn @ np.diag([1.0, -1.0, -1.0])
+    to_world[1, 3] = 0.02 - float((result_of(0, people=[1]).bodies.joints[0] @ to_world[1, :3]).min())
+    floor = to_world[1].copy()
     contacts = np.tile(np.array([0.9, 0.8, 0.1, 0.2], np.float32), (len(people), 1))
     return replace(result, world=FrameWorld(contacts, floor, to_world))
 

@@ -137,6 +137,37 @@ def test_feet_keep_their_height_above_the_floor() -> None:
 
 def test_without_a_floor_the_first_sight_counts_as_standing() -> None:
     actor, _ = made()
-    floorless = replace(on_floor(0), world=None)
-    pose = actor.follow(floorless)
+    pose = actor.follow(replace(on_floor(0), world=None))
+    assert places(pose)[[7, 8, 10, 11], 1].min() == pytest.approx(0.02, abs=5e-3)
     assert 0.7 < pose.places_m[0][1] < 1.2
+
+
+def raised(result: FrameResult, by_m: float, touching: bool) -> FrameResult:
+    """The floor of a frame lower by so much: people stand, or hang, above it."""
+    world = result.world
+    assert world is not None
+    to_world, floor = world.camera_to_world.copy(), world.floor.copy()
+    to_world[1, 3] += by_m
+    floor[3] += by_m
+    contacts = np.full_like(world.contacts, 0.9 if touching else 0.1)
+    return replace(result, world=replace(world, camera_to_world=to_world, floor=floor, contacts=contacts))
+
+
+def test_whoever_is_seen_first_on_a_roof_stands_on_the_avatar_s_ground() -> None:
+    actor, _ = made()
+    pose = actor.follow(raised(on_floor(0), 1.5, touching=True))
+    assert places(pose)[:, 1].min() == pytest.approx(0.02, abs=5e-3)
+
+
+def test_a_jump_stays_a_jump_and_a_step_onto_a_table_becomes_the_ground() -> None:
+    actor, clock = made()
+    actor.follow(on_floor(0))
+    for _ in range(60):
+        clock.now_s += 1 / 30
+        pose = actor.follow(raised(on_floor(0), 0.6, touching=False))
+    assert places(pose)[:, 1].min() > 0.55
+    for _ in range(60):
+        clock.now_s += 1 / 30
+        before, pose = pose, actor.follow(raised(on_floor(0), 0.6, touching=True))
+        assert np.abs(places(pose) - places(before)).max() < 0.2, "no jump of its own"
+    assert places(pose)[:, 1].min() == pytest.approx(0.02, abs=5e-3)
