@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,6 +25,8 @@ STAGE_NOTES = {
 }
 SENT_NOTE = "grab to sent"
 
+
+LINE_S = 10.0
 
 NOBODY = (
     "nobody was found: people smaller than a tenth of the picture, upside down, or seen for less than two looks of the "
@@ -53,12 +56,35 @@ def announce(parts: PartsReport, warnings: Sequence[str], window: bool, sends: S
         print(f"{'q in the window' if window else 'Ctrl-C'} ends the run", file=sys.stderr)
 
 
+class ProgressLines:
+    """Says on stderr how far the run is, every `LINE_S` seconds."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s = clock() + LINE_S
+
+    def __call__(self, progress: Progress) -> None:
+        """Called far more often than it speaks."""
+        if self._clock() < self._next_s:
+            return
+        self._next_s = self._clock() + LINE_S
+        of = "" if progress.frame_count is None else f" of {progress.frame_count}"
+        left = ""
+        if progress.frame_count is not None and progress.fps > 0:
+            left = f", {max(0, progress.frame_count - progress.frames_out) / progress.fps:.0f} s left"
+        counted = f"{progress.frames_out}{of} frames, {progress.fps:.1f} fps, {progress.people} followed{left}"
+        print(f"progress  {counted}", file=sys.stderr, flush=True)
+
+
 @contextmanager
 def progress_bar(visible: bool) -> Generator[Callable[[Progress], None] | None]:
-    """A bar with frames per second and time left on stderr, where that is a terminal; frames alone are counted where
-    their number is unknown."""
+    """A bar with frames per second and time left on stderr, frames alone where their number is unknown; where stderr is
+    no terminal, a line every LINE_S."""
     if not visible:
         yield None
+        return
+    if not sys.stderr.isatty():
+        yield ProgressLines()
         return
     with tqdm(unit=" frames", leave=False, disable=None, dynamic_ncols=True) as bar:
 

@@ -7,13 +7,15 @@ Exit codes: 0 done (also when the user closes the window), 1 the run failed, 2 t
 from __future__ import annotations
 
 import argparse
+import io
 import json
 import os
 import signal
 import sys
 import traceback
 from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -35,11 +37,13 @@ else:
 def main(args: Sequence[str] | None = None, prog: str = "run_webcam.py") -> int:
     """Run with these arguments (default: the program's); gives the exit code."""
     arguments = list(sys.argv[1:] if args is None else args)
-    return guarded(lambda: run(parse_run(arguments, prog)), prog, debug="--debug" in arguments)
+    asked = any(word.startswith("--window") for word in arguments)
+    return guarded(lambda: run(parse_run(arguments, prog), window_asked=asked), prog, debug="--debug" in arguments)
 
 
 def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
     """Run a command; every error becomes one line and an exit code, with the traceback where `debug` asks for it."""
+    _take_any_text()
     try:
         return command()
     except BodycastError as error:
@@ -63,6 +67,13 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
         return 1
 
 
+def _take_any_text() -> None:
+    """A terminal in cp1252 or ASCII shows what it lacks as escapes; a name in another script ends no run."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def parse_run(arguments: Sequence[str], prog: str) -> RunConfig:
     """The configuration: the preset's defaults, then the flags. Raises: UsageError."""
     # The preset alone, first: other flags may only make sense together with what it sets.
@@ -73,8 +84,11 @@ def parse_run(arguments: Sequence[str], prog: str) -> RunConfig:
     return parse(RunConfig, arguments, prog, default=preset_defaults(preset))
 
 
-def run(config: RunConfig) -> int:
-    """One whole run; gives the exit code. Raises: BodycastError, UsageError before anything was written."""
+def run(config: RunConfig, window_asked: bool = True) -> int:
+    """One whole run; gives the exit code. window_asked: the user wants a window, there is one or not.
+
+    Raises: BodycastError, UsageError before anything was written.
+    """
     from bodycast.app.pipeline.run_report import jsonable
 
     if config.print_config:
@@ -86,7 +100,9 @@ def run(config: RunConfig) -> int:
     from bodycast.app.viewer.pages import write_pages
 
     with signals_stop_opening():
-        built = build_run(config)
+        if not window_asked:
+            config = _without_dead_window(config)
+        built = build_run(config, check_display=window_asked)
     announce(built.parts, built.stages.warnings(), config.results.window, built.sends)
     pipeline = Pipeline(built.stages, built.options)
     try:
@@ -96,16 +112,32 @@ def run(config: RunConfig) -> int:
         built.report.abort("stopped by a second signal", 128 + signal.SIGINT)
         raise
     except Exception as error:
-        built.report.abort(str(error), getattr(error, "exit_code", 1))
+        with suppress(RunError):  # the first error is the one that says why
+            built.report.abort(str(error), getattr(error, "exit_code", 1))
         raise
     exit_code = 1 if summary.failure else 128 + caught[0] if caught else 0
     stage_ms, warnings, world = pipeline.times.summary(), built.stages.warnings(), built.world()
-    built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world)
+    try:
+        built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world)
+    except RunError:
+        _raise_failure(summary)
+        raise
     if built.report.folder is not None:
         warnings = (*warnings, *write_pages(built.report.folder, built.body))
     print_results(summary, stage_ms, warnings, built.report.folder, world if summary.people else None)
     _raise_failure(summary)
     return exit_code
+
+
+def _without_dead_window(config: RunConfig) -> RunConfig:
+    """Where nobody asked for a window and none can be opened (an old DISPLAY in a screen session), none is shown."""
+    from bodycast.app.sinks.window import display_problem
+
+    problem = display_problem() if config.results.window else None
+    if problem is None:
+        return config
+    print(f"note      no window: {problem.what}", file=sys.stderr)
+    return replace(config, results=replace(config.results, window=False))
 
 
 def _raise_failure(summary: RunSummary) -> None:

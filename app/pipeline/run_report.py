@@ -9,6 +9,7 @@ import platform
 import sys
 import time
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -55,6 +56,7 @@ class PartsReport:
     source_fps: float | None
     source_frame_count: int | None
     image_wh: tuple[int, int]
+    source_recorded_utc: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,8 +71,10 @@ class FramesReport:
 @dataclass(frozen=True, slots=True)
 class RunReport:
     """The content of run.json. `stage_ms`: per stage p50, p95, p99 in milliseconds, and how often it ran.
-    `people`: how many ids were given. `world`: what is known of camera, floor and people's heights.
-    `exit_reason` is "running" until the run has ended: a file that still says so was left by a run that was killed."""
+    `first_frame_utc`: wall time of the first frame: when a live source gave it, or when the film says that it was
+    recorded; all results start there. `people`: how many ids were given. `world`: what is known of camera, floor and
+    people's heights. `exit_reason` is "running" until the run has ended: a file that still says so was left by a run
+    that was killed."""
 
     configuration: dict[str, Any]
     parts: PartsReport
@@ -79,6 +83,7 @@ class RunReport:
     renderer: str = ""
     frames: FramesReport | None = None
     people: int = 0
+    first_frame_utc: str | None = None
     world: WorldReport | None = None
     seconds: float = 0.0
     stage_ms: dict[str, StageSummary] = field(default_factory=dict[str, StageSummary])
@@ -127,6 +132,7 @@ class ReportFile:
             exit_code=exit_code,
             renderer=summary.renderer,
             people=summary.people,
+            first_frame_utc=_utc(summary.first_frame_wall_s) or self._report.parts.source_recorded_utc,
             world=_finite(world),
             frames=FramesReport(summary.frames_in, summary.frames_out, summary.dropped),
             seconds=round(summary.seconds, 3),
@@ -152,6 +158,13 @@ class ReportFile:
     def _write(self) -> None:
         if self.folder is not None:
             self._report.write(self.folder / REPORT_FILE)
+
+
+def _utc(wall_s: float | None) -> str | None:
+    """Milliseconds matter: recordings of several programs are put together by it."""
+    if wall_s is None:
+        return None
+    return datetime.fromtimestamp(wall_s, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def _finite(world: WorldReport | None) -> WorldReport | None:

@@ -14,7 +14,7 @@ class SourceInfo:
     """`name` for people; `live`: newest frame wins, else every frame counts; `fps` nominal, None if unknown;
     `frame_count` None if unknown; `image_wh` of the first frame;
     `stills`: each picture is a scene of its own; `lens_from`: where its frames' intrinsics are from, empty: they have
-    none."""
+    none; `recorded_utc`: when the film says that its first frame was recorded, empty: it does not."""
 
     name: str
     live: bool
@@ -23,6 +23,7 @@ class SourceInfo:
     image_wh: tuple[int, int]
     stills: bool = False
     lens_from: str = ""
+    recorded_utc: str = ""
 
 
 class Source(Protocol):

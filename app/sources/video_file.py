@@ -5,6 +5,7 @@ Pipes (standard input, a FIFO, a shell's process substitution) are films of unkn
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
@@ -117,7 +118,16 @@ def open_video_file(path: str | Path, name: str | None = None, *, as_stored: boo
     if said.note:
         log.warn(f"{name}: {said.note}")
     lens_from = "" if said.intrinsics is None else "metadata of the film"
-    info = SourceInfo(name, False, fps, film.count, (width, height), lens_from=lens_from)
+    recorded = container.metadata.get("creation_time", "")
+    info = SourceInfo(
+        name,
+        False,
+        fps,
+        film.count,
+        (width, height),
+        lens_from=lens_from,
+        recorded_utc=recorded if re.fullmatch(r"[\d-]{10}T[\d:.]{8,15}Z", recorded) else "",
+    )
     tags = tags if lens_from else {}
     return ThreadedSource(info, _frames(film, chain([first], decoded), info, tags, log), log=log)
 

@@ -23,11 +23,14 @@ class SceneCutDetector:
     """A cut is a picture that differs much from the last one and no longer resembles it.
 
     Both are asked for because each alone is fooled: a lamp switched on changes the grey values and not the structure,
-    and noise in a dark room changes the structure and hardly the grey values.
+    and noise in a dark room changes the structure and hardly the grey values. A picture that shows nothing (black, a
+    flash) is no shot: what comes after it is compared with what was before.
     """
 
-    def __init__(self, min_difference: float = 18.0, max_correlation: float = 0.6) -> None:
-        """min_difference: mean absolute difference of grey values (0..255), brightness taken out."""
+    def __init__(self, min_difference: float = 18.0, max_correlation: float = 0.6, flat: float = 3.0) -> None:
+        """min_difference, flat: mean absolute difference of grey values (0..255), brightness taken out; between two
+        pictures, and of one picture that shows nothing."""
+        self._flat = flat
         self._min_difference = min_difference
         self._max_correlation = max_correlation
         self._last: F32 | None = None
@@ -38,8 +41,10 @@ class SceneCutDetector:
         places in pixels mean nothing there."""
         now = thumbnail(image)
         centred = now - now.mean()
-        last, self._last = self._last, centred
-        last_hw, self._last_hw = self._last_hw, image.shape[:2]
+        last, last_hw = self._last, self._last_hw
+        if last is not None and last_hw == image.shape[:2] and float(np.abs(centred).mean()) < self._flat:
+            return False
+        self._last, self._last_hw = centred, image.shape[:2]
         if last is None:
             return False
         if last_hw != image.shape[:2]:

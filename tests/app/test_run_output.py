@@ -194,3 +194,92 @@ def test_what_a_run_reads_is_never_replaced(tmp_path: Path, overwrite: bool) -> 
         with pytest.raises(UsageError, match=r"overlay.mp4 there is what the run reads"):
             check_output_folder(film.parent, overwrite, (source, "0", "rtsp://camera/x", "a\0b"))
     check_output_folder(film.parent, True, ("other.mp4",))
+
+
+def test_the_first_error_is_told_though_the_report_fails_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from bodycast.app.commands import progress, run
+    from bodycast.app.pipeline import build, pipeline
+    from bodycast.app.pipeline.workers import Failure
+
+    def full(*_: object) -> None:
+        raise RunError("run.json: cannot be written")
+
+    summary = replace(SUMMARY, failure=Failure("video", RunError("overlay.mp4: cannot be written")))
+    report = SimpleNamespace(finish=full, abort=full, folder=None)
+    stages = SimpleNamespace(warnings=lambda: ())
+    built = SimpleNamespace(stages=stages, options=None, parts=None, report=report, sends=(), world=lambda: None)
+    fake = SimpleNamespace(run=lambda _: summary, times=StageTimes(), request_stop=lambda _: None)
+    monkeypatch.setattr(build, "build_run", lambda *_, **__: built)
+    monkeypatch.setattr(pipeline, "Pipeline", lambda *_: fake)
+    monkeypatch.setattr(progress, "announce", lambda *_: None)
+    with pytest.raises(RunError, match=r"overlay\.mp4"):
+        run.run(RunConfig(source="film.mp4"))
+
+
+def test_the_wall_time_of_the_first_frame_is_kept(tmp_path: Path) -> None:
+    live = replace(SUMMARY, first_frame_wall_s=1_700_000_000.25)
+    for summary, parts, expected in (
+        (live, PARTS, "2023-11-14T22:13:20.250Z"),
+        (SUMMARY, replace(PARTS, source_recorded_utc="2020-02-02T10:00:00Z"), "2020-02-02T10:00:00Z"),
+        (SUMMARY, PARTS, None),
+    ):
+        report = ReportFile(tmp_path, {}, parts)
+        report.begin()
+        report.finish(summary, {}, (), 0)
+        assert json.loads((tmp_path / "run.json").read_text())["first_frame_utc"] == expected
+
+
+def test_progress_is_a_line_now_and_then_where_stderr_is_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    from bodycast.app.commands.progress import ProgressLines, progress_bar
+    from bodycast.app.pipeline.pipeline import Progress
+
+    now_s = [0.0]
+    lines = ProgressLines(lambda: now_s[0])
+    for second in range(31):
+        now_s[0] = float(second)
+        lines(Progress(second, 60, 2.0, 1))
+    told = capsys.readouterr().err.splitlines()
+    assert len(told) == 3
+    assert told[0] == "progress  10 of 60 frames, 2.0 fps, 1 followed, 25 s left"
+    with progress_bar(visible=True) as bar:
+        assert isinstance(bar, ProgressLines)
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252"])
+def test_an_output_that_lacks_letters_ends_nothing(encoding: str) -> None:
+    import subprocess
+    import sys
+
+    program = (
+        "import sys; from bodycast.app.commands.run import guarded\n"
+        "def tell():\n    print('\\u5f71\\u7247 \\udce9'); print('\\u0142', file=sys.stderr); return 0\n"
+        "sys.exit(guarded(tell, 'test', False))"
+    )
+    environment = {**os.environ, "PYTHONIOENCODING": encoding}
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, env=environment, timeout=60)
+    assert (done.returncode, done.stdout.strip()) == (0, b"\\u5f71\\u7247 \\udce9")
+
+
+def test_a_display_that_is_gone_shows_no_window_where_none_was_asked_for(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from bodycast.app.commands import run
+    from bodycast.app.pipeline import build
+    from bodycast.app.sinks import window
+
+    monkeypatch.setattr(window, "display_problem", lambda: window.DisplayProblem("no window on display :99"))
+    seen: list[bool] = []
+
+    def build_run(config: RunConfig, **_: object) -> None:
+        seen.append(config.results.window)
+        raise UsageError("enough")
+
+    monkeypatch.setattr(build, "build_run", build_run)
+    shown = RunConfig(source="film.mp4", results=ResultsConfig(window=True))
+    for asked, window_wanted in ((False, False), (True, True)):
+        with pytest.raises(UsageError, match="enough"):
+            run.run(shown, window_asked=asked)
+        assert seen[-1] is window_wanted
+    assert capsys.readouterr().err.count("note ") == 1

@@ -38,6 +38,21 @@ def test_a_lamp_is_no_cut() -> None:
     assert not cuts.is_cut(room(1))
 
 
+@pytest.mark.parametrize("level", [0, 16, 255])
+@pytest.mark.parametrize("count", [1, 3])
+def test_a_black_picture_or_a_flash_is_no_cut(level: int, count: int) -> None:
+    cuts = SceneCutDetector()
+    nothing = np.clip(np.random.default_rng(0).normal(level, 2, (180, 320, 3)), 0, 255).astype(np.uint8)
+    pictures = [room(1), *[nothing] * count, room(1), room(1)]
+    assert not any(cuts.is_cut(image) for image in pictures)
+
+
+def test_another_shot_after_black_is_a_cut() -> None:
+    cuts = SceneCutDetector()
+    black = np.zeros((180, 320, 3), np.uint8)
+    assert [cuts.is_cut(image) for image in [room(1), black, black, room(2), room(2)]] == [False] * 3 + [True, False]
+
+
 def test_noise_in_the_dark_is_no_cut() -> None:
     cuts = SceneCutDetector()
     rng = np.random.default_rng(0)
