@@ -14,6 +14,7 @@ from bodycast.app.pipeline.run_report import PartsReport, ReportFile
 from bodycast.app.senders.base import Sender
 from bodycast.app.sinks.base import Sink
 from bodycast.app.sinks.take import TakeSink
+from bodycast.app.sources.image_folder import VIDEO_SUFFIXES
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.report import WorldReport
 
@@ -93,10 +94,16 @@ class SinkMaker:
         )
         sinks: list[Sink] = [motion]
         if self._config.results.renderer != "none":
-            video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh)
+            video = VideoSink(folder / OVERLAY_FILE, fps, self._source.info.image_wh, sound_of=self._sound_of())
             self._warnings.append(video.warnings)
             sinks.append(video)
         return sinks, motion
+
+    def _sound_of(self) -> Path | None:
+        """The film that the run reads from its first picture on, if it is one."""
+        path = Path(self._config.source)
+        film = not self._parts.source_live and not self._source.info.stills and path.suffix.lower() in VIDEO_SUFFIXES
+        return path if film and path.is_file() else None
 
     def _meta(self) -> MotionMeta:
         from bodycast.app.files.motion_file import MotionMeta

@@ -53,10 +53,12 @@ class VideoSink:
         overwrite: bool = False,
         preset: Preset = "ultrafast",
         crf: int = 22,
+        sound_of: Path | None = None,
     ) -> None:
         """`fps`: nominal rate, a hint to the encoder only. `crf`: quality, 18 (large) to 28 (small). `preset`: the
         slower ones make smaller files; at 1280x720, superfast takes twice the CPU time of ultrafast, veryfast three
-        times, and all that time is taken from the network where it runs on the same cores.
+        times, and all that time is taken from the network where it runs on the same cores. `sound_of`: the film whose
+        sound is put in at the end.
 
         Raises: UsageError where `path` exists and `overwrite` is not set, its folder does not exist, or PyAV is not
         installed.
@@ -73,6 +75,7 @@ class VideoSink:
         self._next_key_pts = 0
         self._frame_count = 0
         self._failed = False
+        self._sound_of = sound_of
         self.warnings: list[str] = []
         """What was not as expected, one line each."""
 
@@ -131,6 +134,19 @@ class VideoSink:
         except (OSError, av.error.FFmpegError) as error:
             if not self._failed:
                 raise self._failure(error) from error
+        if not self._failed and self._sound_of is not None:
+            self._add_sound(self._sound_of)
+
+    def _add_sound(self, source: Path) -> None:
+        """A film without its sound is better than none: where it cannot be had, `warnings` says so."""
+        import av.error
+
+        from bodycast.app.sinks.sound import add_sound
+
+        try:
+            add_sound(self._path, source)
+        except (OSError, ValueError, av.error.FFmpegError) as error:
+            self.warnings.append(f"{self._path.name}: the source's sound could not be kept ({error})")
 
     def _open(self, image_wh: tuple[int, int]) -> tuple[OutputContainer, VideoStream]:
         import av
