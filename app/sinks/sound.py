@@ -49,7 +49,9 @@ def _mux(pictures: InputContainer, sounds: InputContainer, out: Any) -> None:
     video: Any = out.add_stream_from_template(shown)
     copied = heard.codec_context.name in COPIED
     audio: Any = (
-        out.add_stream_from_template(heard) if copied else out.add_stream(TO_AAC, rate=heard.codec_context.sample_rate)
+        out.add_stream_from_template(heard)
+        if copied
+        else out.add_stream(TO_AAC, rate=heard.codec_context.sample_rate, layout=heard.codec_context.layout.name)
     )
     first_s = _first_picture_s(sounds)
     last_s = 0.0
