@@ -33,8 +33,8 @@ UNEVEN, UNEVEN_SHARE = 0.2, 0.35
 """Somebody of whose samples this share is so far off their plane, as a logarithm, stands on none: stairs."""
 LEAST_DROP = 0.02
 """Sine of the least angle below the horizon at which a foot says anything."""
-LEAST_WEIGHT = 2.0
-"""Samples' weights must add up to this much: two independent places, or one for as many half seconds."""
+LEAST_WEIGHT = 0.4
+"""Samples' weights must add up to this much: a foot that stands for a fifth of a second."""
 
 
 @dataclass(frozen=True)
