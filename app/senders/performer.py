@@ -65,10 +65,10 @@ class PersonChoice:
     def row(self, result: FrameResult, now_s: float) -> int | None:
         """Row of the person in the frame; None: they are not seen."""
         ids = result.estimates.id
-        found = np.flatnonzero(ids == self._id) if self._id is not None else ids[:0]
-        if len(found):
+        known: list[int] = ids.tolist()
+        if self._id in known:
             self._gone_since_s = None
-            return int(found[0])
+            return known.index(self._id)
         if self._fixed or len(ids) == 0:
             self._gone(now_s)
             return None

@@ -57,24 +57,35 @@ _LEVELS = _levels()
 """Joints by their distance from the root, with their parents: kinematics in eight steps and not 23."""
 
 
+def _jumps() -> tuple[Indices, ...]:
+    """Each bone's ancestor one, two and four bones up; BONE_COUNT where there is none."""
+    one = np.array([*np.where(BONE_PARENTS < 0, BONE_COUNT, BONE_PARENTS), BONE_COUNT], np.int64)
+    two = one[one]
+    return one, two, two[two]
+
+
+_THREE = np.arange(3)
+_JUMPS = _jumps()
+"""No bone has more than seven above it: three products of all of them reach the root."""
+
+
 def global_rotations(local: F64) -> F64:
-    """(24,3,3) or (22,3,3) rotations relative to the parents, the root's first -> the same relative to the world."""
-    turns = np.empty((NUM_JOINTS, 3, 3))
-    turns[: len(local)] = local
-    turns[len(local) :] = np.eye(3)
+    """(24,3,3) rotations relative to the parents, the root's first -> the same relative to the world."""
+    turns = local.copy()
     for joints, parents in _LEVELS:
         turns[joints] = turns[parents] @ turns[joints]
-    return turns[: len(local)]
+    return turns
 
 
-def bone_places(turns: F64, places_m: F64) -> F64:
-    """(22,3) places in the world of bones with these rotations (22,3,3) relative to the world; `places_m` (22,3): of
-    the hips in the world, of the others from their parents."""
-    found = places_m.copy()
-    for bone in range(1, BONE_COUNT):
-        parent = int(BONE_PARENTS[bone])
-        found[bone] = found[parent] + turns[parent] @ places_m[bone]
-    return found
+def bones_in_world(rotations: F64, places_m: F64) -> tuple[F64, F64]:
+    """(22,3,3) rotations and (22,3) places of bones in the world. rotations: relative to the parents, the hips' to the
+    world; places_m: of the hips in the world, of the others from their parents."""
+    found = np.zeros((BONE_COUNT + 1, 4, 4))
+    found[:-1, :3, :3], found[:-1, :3, 3], found[:, 3, 3] = rotations, places_m, 1.0
+    found[-1, _THREE, _THREE] = 1.0
+    for above in _JUMPS:
+        found = found[above] @ found
+    return found[:-1, :3, :3], found[:-1, :3, 3]
 
 
 def rest_offsets(pose: F64, joints_m: F64) -> F64:
@@ -117,36 +128,44 @@ def bone_rotations(pose: F64, root: F64, rest: TPose) -> F64:
     return local
 
 
+def _outer_product() -> F64:
+    """(16,9): entries of a rotation matrix, row by row -> four times the outer product of its quaternion x, y, z, w
+    with itself, less 1 on the diagonal."""
+    table = np.zeros((4, 4, 3, 3))
+    for axis in range(4):
+        for entry in range(3):
+            table[axis, axis, entry, entry] = 1.0 if axis in (entry, 3) else -1.0
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        left = 3 - one - other
+        table[one, other, one, other] = table[one, other, other, one] = 1.0
+        up, down = ((2, 1), (0, 2), (1, 0))[left]
+        table[left, 3, up, down], table[left, 3, down, up] = 1.0, -1.0
+    for one in range(4):
+        for other in range(one):
+            table[one, other] = table[other, one]
+    return table.reshape(16, 9)
+
+
+_OUTER = _outer_product()
+_DIAGONAL = np.eye(4).reshape(16)
+
+
 def quaternions(rotations: F64) -> F64:
     """(N,3,3) -> (N,4) unit quaternions x, y, z, w.
 
-    The largest column of the quaternion's outer product with itself, normalised (Shepperd 1978): two of its entries are
-    sums of the matrix' own.
+    The largest column of the quaternion's outer product with itself, normalised (Shepperd 1978): its entries are sums
+    of the matrix' own, so that all of them are one product with a table.
     """
-    m = rotations.reshape(-1, 9).T
-    outer = np.empty((4, 4, len(rotations)))
-    outer[0, 0], outer[1, 1] = 1 + m[0] - m[4] - m[8], 1 - m[0] + m[4] - m[8]
-    outer[2, 2], outer[3, 3] = 1 - m[0] - m[4] + m[8], 1 + m[0] + m[4] + m[8]
-    outer[0, 1] = outer[1, 0] = m[1] + m[3]
-    outer[0, 2] = outer[2, 0] = m[2] + m[6]
-    outer[1, 2] = outer[2, 1] = m[5] + m[7]
-    outer[0, 3] = outer[3, 0] = m[7] - m[5]
-    outer[1, 3] = outer[3, 1] = m[2] - m[6]
-    outer[2, 3] = outer[3, 2] = m[3] - m[1]
-    best = np.argmax(np.einsum("iin->in", outer), axis=0)
-    found = outer[best, :, np.arange(len(rotations))]
+    outer = rotations.reshape(-1, 9) @ _OUTER.T + _DIAGONAL
+    best = outer[:, ::5].argmax(axis=1)
+    found = outer.reshape(-1, 4, 4)[np.arange(len(best)), best]
     return cast(F64, found / np.sqrt((found * found).sum(axis=1, keepdims=True)))
 
 
 def matrices(xyzw: F64) -> F64:
     """(N,4) unit quaternions x, y, z, w -> (N,3,3)."""
-    x, y, z, w = xyzw.T
-    rows = (
-        *(1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y)),
-        *(2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x)),
-        *(2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y)),
-    )
-    return np.stack(rows, axis=1).reshape(-1, 3, 3)
+    outer = xyzw[:, :, None] * xyzw[:, None]
+    return (outer.reshape(-1, 16) @ _OUTER).reshape(-1, 3, 3)
 
 
 UNITY_PLACE = np.array([-1.0, 1.0, 1.0])

@@ -14,7 +14,7 @@ from bodycast.app.records import FrameResult
 from bodycast.app.senders.address import Address
 from bodycast.app.senders.osc import Bundle, Message
 from bodycast.app.senders.performer import AvatarPose, Performer
-from bodycast.app.senders.skeleton import BONES, UNITY_PLACE, bone_places, global_rotations, matrices
+from bodycast.app.senders.skeleton import BONES, UNITY_PLACE, bones_in_world, matrices
 from bodycast.app.senders.udp import UdpSender
 from bodycast.hmr.geometry.arrays import F64
 
@@ -100,9 +100,8 @@ class VrchatSender:
 
 def trackers(pose: AvatarPose) -> tuple[F64, F64]:
     """(9,3) places, m, and (9,3) Euler angles, degrees, in Unity's frame, in the order of TRACKERS."""
-    turns = global_rotations(matrices(pose.rotations))
-    places = bone_places(turns, pose.places_m)[_AT] * UNITY_PLACE
-    return places, unity_angles(turns[_WITH] * _MIRROR)
+    turns, places = bones_in_world(matrices(pose.rotations), pose.places_m)
+    return places[_AT] * UNITY_PLACE, unity_angles(turns[_WITH] * _MIRROR)
 
 
 def unity_angles(turns: F64) -> F64:

@@ -10,7 +10,7 @@ import pytest
 from bodycast.app.errors import UsageError
 from bodycast.app.records import FrameResult
 from bodycast.app.senders.performer import AvatarPose, Performer, PersonChoice
-from bodycast.app.senders.skeleton import BONES, bone_places, global_rotations, matrices
+from bodycast.app.senders.skeleton import BONES, bones_in_world, matrices
 from tests.senders.receivers import joints_in_world, on_floor, performer
 
 
@@ -25,7 +25,7 @@ class Clock:
 
 
 def places(pose: AvatarPose) -> np.ndarray:
-    return bone_places(global_rotations(matrices(pose.rotations)), pose.places_m)
+    return bones_in_world(matrices(pose.rotations), pose.places_m)[1]
 
 
 def bone(pose: AvatarPose, name: str) -> np.ndarray:
