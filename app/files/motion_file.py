@@ -7,6 +7,7 @@ defaults opens it.
 from __future__ import annotations
 
 import json
+import math
 import zipfile
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
@@ -47,8 +48,12 @@ SINCE_SCHEMA_2 = ("keypoints_2d", "contacts", "joints_world", "trans_world", "ro
 
 CLIP_KEYS = ("focal_px", "image_wh", "fps", "meta")
 CLIP_KEYS_2 = ("floor", "camera_to_world")
+CLIP_KEYS_OPTIONAL = ("start_s",)
 
 ROWS_AT_A_TIME = 8192
+LEAST_FPS, MOST_FPS = 0.01, 10_000.0
+LONGEST_S = 30 * 24 * 3600.0
+"""A month: times further apart are wrong."""
 
 NO_FLOOR: F64 = np.full(4, np.nan)
 MAY_BE_NAN = ("joints_2d", *SINCE_SCHEMA_2)
@@ -87,7 +92,8 @@ class Motion:
     is the height of a camera-frame point; NaN: no floor. `camera_to_world` (4,4) float64, of the first frame where the
     camera moves.
 
-    `focal_px`, `image_wh` and `fps` hold for the clip; 0 where no frame came.
+    `focal_px`, `image_wh` and `fps` hold for the clip; 0 where no frame came. `start_s`: time of the clip's first frame
+    on the clock of `time_s`, whoever is in it; NaN: not known (older files).
     """
 
     frame: I32
@@ -111,6 +117,7 @@ class Motion:
     meta: MotionMeta
     floor: F64 = field(default_factory=NO_FLOOR.copy)
     camera_to_world: F64 = field(default_factory=LEVEL.copy)
+    start_s: float = math.nan
 
     def __post_init__(self) -> None:
         rows = len(self.frame)
@@ -131,6 +138,10 @@ class Motion:
             )
         if not all(np.isfinite(value) and value >= 0 for value in (self.focal_px, self.fps, self.meta.lag_s)):
             raise ValueError("Motion: expected finite focal_px, fps and lag_s, 0 or more")
+        if rows and not LEAST_FPS <= self.fps <= MOST_FPS:
+            raise ValueError(f"Motion: expected fps of {LEAST_FPS:g} to {MOST_FPS:g}, got {self.fps:g}")
+        if rows and float(np.ptp(self.time_s)) > LONGEST_S:
+            raise ValueError(f"Motion.time_s: spans {float(np.ptp(self.time_s)):.3g} s, more than {LONGEST_S:g}")
         keys = self.frame.astype(np.int64) << 32 | self.person_id
         if not (np.diff(keys) > 0).all():
             raise ValueError("Motion: expected rows sorted by frame, then person, each person once per frame")
@@ -159,6 +170,7 @@ class Motion:
             motion_from_rows(table, self.focal_px, self.image_wh, self.fps, self.meta),
             floor=self.floor,
             camera_to_world=self.camera_to_world,
+            start_s=self.start_s,
         )
 
     def to_smplx(self, person_id: int | None = None) -> dict[str, F32]:
@@ -197,7 +209,13 @@ def motion_from_rows(
     """Sort (R,) records of dtype ROW by frame, then person, and check them. Raises ValueError."""
     rows = rows[np.lexsort((rows["person_id"], rows["frame"]))]
     columns = {name: np.ascontiguousarray(rows[name]) for name in TABLE}
-    return Motion(**columns, focal_px=focal_px, image_wh=image_wh, fps=fps, meta=meta)
+    return Motion(
+        **columns,  # pyright: ignore[reportArgumentType]  checked by Motion itself
+        focal_px=focal_px,
+        image_wh=image_wh,
+        fps=fps,
+        meta=meta,
+    )
 
 
 def write_motion(path: Path, motion: Motion) -> None:
@@ -207,6 +225,7 @@ def write_motion(path: Path, motion: Motion) -> None:
     content["image_wh"] = np.array(motion.image_wh, np.int32)
     content["fps"] = np.array(motion.fps, np.float64)
     content["floor"], content["camera_to_world"] = motion.floor, motion.camera_to_world
+    content["start_s"] = np.array(motion.start_s, np.float64)
     content["meta"] = np.array(json.dumps(asdict(motion.meta)))
     write_whole(path, lambda stream: np.savez(stream, allow_pickle=False, **content))
 
@@ -221,6 +240,7 @@ class MotionFacts:
     meta: MotionMeta
     floor: F64
     camera_to_world: F64
+    start_s: float = math.nan
 
 
 def write_motion_rows(path: Path, rows: NDArray[np.void], facts: MotionFacts) -> None:
@@ -236,6 +256,7 @@ def _write_columns(stream: BinaryIO, rows: NDArray[np.void], facts: MotionFacts)
         "fps": np.array(facts.fps, np.float64),
         "floor": facts.floor,
         "camera_to_world": facts.camera_to_world,
+        "start_s": np.array(facts.start_s, np.float64),
         "meta": np.array(json.dumps(asdict(facts.meta))),
     }
     with zipfile.ZipFile(stream, "w", allowZip64=True) as archive:
@@ -257,7 +278,7 @@ def read_motion(path: str | Path) -> Motion:
     misshapen column, or a schema that this version does not know.
     """
     first = [name for name in TABLE if name not in SINCE_SCHEMA_2]
-    later = (*SINCE_SCHEMA_2, *CLIP_KEYS_2)
+    later = (*SINCE_SCHEMA_2, *CLIP_KEYS_2, *CLIP_KEYS_OPTIONAL)
     content = read_arrays(Path(path), (*first, *CLIP_KEYS), "motion", "give a run's motion.npz", later)
     try:
         return _from_content(content)
@@ -290,6 +311,7 @@ def _from_content(content: dict[str, NDArray[np.generic]]) -> Motion:
         meta=meta,
         floor=cast("F64", content["floor"]),
         camera_to_world=cast("F64", content["camera_to_world"]),
+        start_s=float(content["start_s"].item()) if "start_s" in content else math.nan,
     )
 
 

@@ -29,6 +29,9 @@ JOINT_ABOVE_FLOOR_M = 0.02
 MOST_FRAMES = 1_000_000
 """Nine hours at 30 frames a second: formats without time stamps hold no more."""
 
+GAP_S = 0.5
+"""Frames further apart than this are a gap: the film paused, or the person was not seen."""
+
 UNIFORM_TOLERANCE = 0.1
 """Time stamps that are off the steady grid by less than this share of a frame count as being on it."""
 
@@ -84,11 +87,17 @@ class PersonMotion:
         }
         return replace(self, time_s=np.concatenate([[start_s], self.time_s]), **held)
 
+    @property
+    def _gap_s(self) -> float:
+        usual = float(np.median(np.diff(self.time_s))) if len(self) > 1 else 0.0
+        return max(GAP_S, 3 * usual)
+
     def at_steady_rate(self, fps: float) -> PersonMotion:
         """The same motion at `fps` frames a second from its first frame, for formats without time stamps.
 
-        Frames that already lie on that grid are kept as they are; otherwise (variable rate, gaps) places are
-        interpolated linearly and rotations along the shortest arc.
+        Frames that already lie on that grid are kept as they are; otherwise (variable rate) places are interpolated
+        linearly and rotations along the shortest arc. Over a gap of more than GAP_S the last pose is held: how they
+        moved meanwhile is not known.
         """
         elapsed = self.time_s - self.time_s[0]
         count = float(elapsed[-1]) * fps + 1
@@ -106,6 +115,7 @@ class PersonMotion:
         after = np.minimum(after, len(self) - 1)
         span = np.maximum(elapsed[after] - elapsed[before], 1e-9)
         weight = np.clip((grid - elapsed[before]) / span, 0.0, 1.0)
+        weight = np.where((span > self._gap_s) & (weight < 1.0 - 1e-6), 0.0, weight)
 
         def blend(values: Floats) -> Floats:
             w = weight.reshape(-1, *[1] * (values.ndim - 1))
@@ -153,6 +163,8 @@ def people_in_world(motion: Motion, ids: Sequence[int]) -> list[PersonMotion]:
 
 def clip_start_s(motion: Motion) -> float:
     """When frame 0 of the clip was, on its clock: the same start for every file that is made of it."""
+    if np.isfinite(motion.start_s) and motion.start_s <= motion.time_s.min(initial=np.inf):
+        return motion.start_s
     first = int(np.argmin(motion.frame))
     return float(motion.time_s[first]) - int(motion.frame[first]) / motion.fps
 

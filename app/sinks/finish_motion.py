@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -42,12 +43,12 @@ def finish_motion(folder: Path, target: Path, finish: Finishes | None) -> WorldR
 
 def _facts(parts: Parts) -> MotionFacts:
     known = parts.camera_to_world
-    return MotionFacts(
-        parts.focal_px, parts.image_wh, parts.fps, parts.meta, parts.floor, LEVEL.copy() if known is None else known
-    )
+    world = LEVEL.copy() if known is None else known
+    start_s = float(parts.frames["time_s"][0]) if len(parts.frames) else math.nan
+    return MotionFacts(parts.focal_px, parts.image_wh, parts.fps, parts.meta, parts.floor, world, start_s)
 
 
 def _motion_of(parts: Parts) -> Motion:
     facts = _facts(parts)
     motion = motion_from_rows(np.array(parts.rows), facts.focal_px, facts.image_wh, facts.fps, facts.meta)
-    return replace(motion, floor=facts.floor, camera_to_world=facts.camera_to_world)
+    return replace(motion, floor=facts.floor, camera_to_world=facts.camera_to_world, start_s=facts.start_s)

@@ -38,6 +38,7 @@ FALLBACK_FPS = 30.0
 NETWORK_TIMEOUT_S = 10.0
 LONGEST_S = 1e6
 """Durations above this are claims (a live stream that was saved, a damaged header)."""
+PAUSE_S = 1.0
 MOST_TIMES = 10_000
 """Of so many frames the rate is measured."""
 
@@ -200,11 +201,14 @@ def _frames(
 ) -> Generator[Frame, None, None]:
     start = cast("int | None", film.container.start_time)  # the stubs leave out that it may be unknown
     clock = PresentationClock(None if start is None else start / 1e6, 1.0 / (info.fps or FALLBACK_FPS), log)
-    index = -1
+    index, time_s = -1, 0.0
     sizes = {info.image_wh}
     try:
         for index, picture in enumerate(pictures):
-            frame = Frame(film.view.bgr(picture), index, clock.stamp(picture.time))
+            before_s, time_s = time_s, clock.stamp(picture.time)
+            if time_s - before_s > max(PAUSE_S, 3 / (info.fps or FALLBACK_FPS)):
+                log.warn(f"the film pauses for {time_s - before_s:.1f} s before frame {index}; poses are held there")
+            frame = Frame(film.view.bgr(picture), index, time_s)
             if tags:
                 frame = replace(frame, intrinsics=film_lens(tags, frame.image_wh).intrinsics)
             if frame.image_wh not in sizes:

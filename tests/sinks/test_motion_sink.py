@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bodycast.app.errors import RunError, UsageError
 from bodycast.app.commands.recover import main
+from bodycast.app.errors import RunError, UsageError
 from bodycast.app.files.motion_file import TABLE, read_motion
 from bodycast.app.files.motion_parts import FRAME, read_parts
 from bodycast.app.sinks.motion import MotionSink
@@ -49,7 +49,7 @@ def test_the_file_is_what_the_design_says(tmp_path: Path) -> None:
     sink.close()
     with np.load(sink.path) as archive:  # numpy's defaults refuse pickles
         assert set(archive.files) == {
-            *(*TABLE, "focal_px", "image_wh", "fps", "meta", "floor", "camera_to_world"),
+            *(*TABLE, "focal_px", "image_wh", "fps", "meta", "floor", "camera_to_world", "start_s"),
         }
         shapes = {name: (archive[name].dtype, archive[name].shape) for name in archive.files}
     expected = {
@@ -70,6 +70,7 @@ def test_the_file_is_what_the_design_says(tmp_path: Path) -> None:
         "root_orient_world": (np.dtype(np.float32), (1, 3)),
         "floor": (np.dtype(np.float64), (4,)),
         "camera_to_world": (np.dtype(np.float64), (4, 4)),
+        "start_s": (np.dtype(np.float64), ()),
     }
     assert {name: shapes[name] for name in expected} == expected
     assert (shapes["focal_px"][1], shapes["image_wh"][1], shapes["fps"][1], shapes["meta"][1]) == ((), (2,), (), ())

@@ -119,6 +119,7 @@ def test_a_pause_does_not_spoil_the_rate(tmp_path: Path) -> None:
     assert source.info.fps == pytest.approx(30, rel=0.02)
     assert source.info.frame_count == 60
     assert len(list(source)) == 60
+    assert any("pauses for 8.0 s before frame 30" in line for line in source.warnings)
 
 
 def animation(levels_: list[int], wh: tuple[int, int] = (64, 48)) -> list[np.ndarray]:
