@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "smooth-prior": ("evaluation.smooth_prior", "FastHMR's motion prior on an engine's estimates: VAE and decoder"),
     "smooth-strip": ("evaluation.smooth_strip", "raw, one-euro and diffusion side by side, to look at"),
     "tune-one-euro": ("evaluation.tune_one_euro", "constants with which the one-euro filter does best on clips"),
+    "cost-figure": ("evaluation.cost_figure", "accuracy on real people against cost, one circle a network"),
     "bench": ("evaluation.bench", "forward time of every network on CPU engines against its floor, or --gpu"),
     "exports": ("evaluation.exports", "every kind of network through export: parity in each precision, TensorRT plans"),
     "show": ("evaluation.show", "pictures of what is inside: features, sampling points, merged tokens, mesh layers"),
