@@ -32,6 +32,8 @@ RELEASE_S = 1.0
 """With `largest`: when somebody has been gone for so long, the avatar follows another."""
 OTHER_GROUND_M, OTHER_GROUND_S = 0.25, 1.0
 """Whose feet touch something so far above or below the ground, for so long, stand on other ground."""
+BELOW_GROUND_S = 0.2
+"""Nobody stands below the ground: whoever jumps off a roof takes it with them."""
 FEET = (Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE, Joint.LEFT_FOOT, Joint.RIGHT_FOOT)
 SAME_BETAS = 0.05
 """Shapes that differ by less have bones that differ by less than a millimetre."""
@@ -178,13 +180,14 @@ class Performer:
             self._level_of, self._elsewhere_since_s = (person, known), None
             self._origin_m[1] = 0.0 if known and abs(stands_at) < OTHER_GROUND_M else stands_at
         touches = world is not None and bool((world.contacts[row] > 0.5).any())
-        if not touches or abs(stands_at - self._origin_m[1]) < OTHER_GROUND_M:
+        below = stands_at < self._origin_m[1] - OTHER_GROUND_M
+        if not (touches or below) or abs(stands_at - self._origin_m[1]) < OTHER_GROUND_M:
             self._elsewhere_since_s = None
             return
         now_s = self._clock()
         if self._elsewhere_since_s is None:
             self._elsewhere_since_s = now_s
-        elif now_s - self._elsewhere_since_s > OTHER_GROUND_S:
+        elif now_s - self._elsewhere_since_s > (BELOW_GROUND_S if below else OTHER_GROUND_S):
             self._origin_m[1] = stands_at
             self._from, self._changed_s = self._sent, now_s
 

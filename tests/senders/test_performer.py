@@ -159,6 +159,15 @@ def test_whoever_is_seen_first_on_a_roof_stands_on_the_avatar_s_ground() -> None
     assert places(pose)[:, 1].min() == pytest.approx(0.02, abs=5e-3)
 
 
+def test_whoever_jumps_off_a_roof_is_not_below_the_ground_for_long() -> None:
+    actor, clock = made()
+    actor.follow(raised(on_floor(0), 1.5, touching=True))
+    for _ in range(18):
+        clock.now_s += 1 / 30
+        pose = actor.follow(raised(on_floor(0), 0.0, touching=False))
+    assert places(pose)[:, 1].min() == pytest.approx(0.02, abs=5e-3)
+
+
 def test_a_jump_stays_a_jump_and_a_step_onto_a_table_becomes_the_ground() -> None:
     actor, clock = made()
     actor.follow(on_floor(0))
