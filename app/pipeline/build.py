@@ -52,14 +52,15 @@ class BuiltRun:
     sends: tuple[str, ...] = ()
 
 
-def build_run(config: RunConfig) -> BuiltRun:
+def build_run(config: RunConfig, *, check_display: bool = True, opens: OpensStages | None = None) -> BuiltRun:
     """Open source, network, body, detector, tracker and smoother. The caller runs them in a `Pipeline`, which closes
-    them; where one cannot be opened, those before it are closed.
+    them; where one cannot be opened, those before it are closed. check_display: whether a window can be opened is not
+    known yet. opens: gives the stages instead of `open_stages`, as a batch does, whose networks stay open.
 
     Raises: UsageError, one line, whatever is wrong with the command line or a file that it names.
     """
     output = resolve_output(config)
-    if config.results.window:
+    if config.results.window and check_display:
         _check_display()
     with ExitStack() as opened:
         from bodycast.app.sources import open_source
@@ -68,7 +69,7 @@ def build_run(config: RunConfig) -> BuiltRun:
         source = waited(lambda: open_source(config.source, config.capture), f"{shown}: the first picture", SOURCE_S)
         opened.callback(source.close)
         undistorter_of(config, source.info.image_wh)  # refused before the networks are opened
-        opened_stages = waited(lambda: open_stages(config, source, opened), "opening the networks", STAGES_S)
+        opened_stages = waited(lambda: (opens or open_stages)(config, source, opened), "opening the networks", STAGES_S)
         parts = _parts_report(source.info, opened_stages)
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
@@ -116,12 +117,21 @@ class OpenedStages:
     world: LiveWorld
 
 
+OpensStages = Callable[[RunConfig, WarningSource, ExitStack], OpenedStages]
+"""Gives stages for the frames of a source; what is to be closed after the run goes on the stack."""
+
+
 def open_stages(
-    config: RunConfig, source: WarningSource, opened: ExitStack, lag_s: float | None = None
+    config: RunConfig,
+    source: WarningSource,
+    opened: ExitStack,
+    lag_s: float | None = None,
+    threads: int | None = None,
 ) -> OpenedStages:
     """Open network, body, smoother, detector and tracker for the frames of `source`; `opened` closes them.
 
-    lag_s: goes before the configuration's. Raises: UsageError.
+    lag_s: goes before the configuration's. threads: CPU threads of network and detector; None: their own choice.
+    Raises: UsageError.
     """
     from bodycast.app.detectors import open_detector
     from bodycast.app.smoothers import open_smoother
@@ -130,7 +140,7 @@ def open_stages(
     motion = config.motion
     if motion.offline and source.info.live:
         raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
-    estimator = open_estimator(config)
+    estimator = open_estimator(config, threads)
     opened.callback(estimator.close)
     body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
     lag_s = motion.lag if lag_s is None else lag_s
@@ -138,7 +148,7 @@ def open_stages(
     smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, tokens)
     opened.callback(smoother.close)
     # --engine is about the network; a detector package runs on whatever is quickest on the same device.
-    detector = open_detector(config.people.detector, device=config.network.device)
+    detector = open_detector(config.people.detector, device=config.network.device, threads=threads)
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
     world = LiveWorld(body, world_options(config, source.info))
@@ -173,6 +183,7 @@ def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
         source_fps=source.fps,
         source_frame_count=source.frame_count,
         image_wh=source.image_wh,
+        source_recorded_utc=source.recorded_utc or None,
     )
 
 
