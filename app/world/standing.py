@@ -23,7 +23,7 @@ CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
 AWAY_M = (0.1, 0.2)
 """A sole that is seen so far from where it stands, across the line of sight, is held less, and no longer."""
-MOVES_M_S = (0.6, 1.2)
+MOVES_M_S = (0.45, 1.0)
 """Speed across the line of sight from which a sole is held less, and no longer."""
 SPEED_S = 0.1
 FAR_FROM_PLANE = 0.3
