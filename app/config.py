@@ -210,6 +210,16 @@ class SendConfig:
     websocket: Annotated[str | None, LEFT_OUT] = None
     """PORT, or HOST:PORT to let other machines in: a WebSocket server for web pages and scripts, and a page for OBS."""
 
+    view: tyro.conf.FlagCreatePairsOff[bool] = False
+    """The world in 3D, live, in a browser on this machine (docs/viewer.md)."""
+
+    host: str = "127.0.0.1"
+    """Address that --view listens on; another than this machine's own lets other machines in, with a token in the
+    address."""
+
+    port: int = 8080
+    """Port that --view listens on."""
+
     virtual_camera: tyro.conf.FlagCreatePairsOff[bool] = False
     """The overlay as a camera that other programs can choose."""
 
@@ -227,7 +237,9 @@ class SendConfig:
     @property
     def anything(self) -> bool:
         """Whether something is sent."""
-        return self.virtual_camera or any(one is not None for one in (self.vmc, self.vrchat, self.websocket))
+        return (
+            self.view or self.virtual_camera or any(one is not None for one in (self.vmc, self.vrchat, self.websocket))
+        )
 
 
 @dataclass(frozen=True)

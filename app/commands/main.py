@@ -183,6 +183,13 @@ def licences(args: Sequence[str], prog: str) -> int:
     return main(args, prog)
 
 
+def view(args: Sequence[str], prog: str) -> int:
+    """`view DIR`."""
+    from bodycast.app.commands.view import main
+
+    return main(args, prog)
+
+
 @dataclass(frozen=True, slots=True)
 class Command:
     """A sub-command: the line that the overview shows, and what runs it with its arguments and its full name."""
@@ -193,6 +200,7 @@ class Command:
 
 COMMANDS: dict[str, Command] = {
     "run": Command("recover people from a camera, a video or a stream (the same as run_webcam.py)", run.main),
+    "view": Command("look at a run in 3D, in a browser", view),
     "cameras": Command("list the cameras of this machine", cameras),
     "doctor": Command("say what can run on this machine, and why the rest cannot", doctor),
     "convert": Command("convert motion.npz for Blender, Unity, OpenSim and others", export_motion),

@@ -78,7 +78,7 @@ def build_run(config: RunConfig, *, check_display: bool = True, opens: OpensStag
         finish = partial(place_motion, body=opened_stages.body, options=world)
         sinks = SinkMaker(report, config, source, parts, finish, world, senders)
         kept = output is not None and config.results.renderer != "none"
-        looked_at = config.results.window or config.send.virtual_camera or kept
+        looked_at = config.results.window or config.send.virtual_camera or config.send.view or kept
         stages = replace(
             opened_stages.stages,
             make_renderer=_renderer_maker(config, opened_stages.body) if looked_at else None,

@@ -30,16 +30,22 @@ GROUPS = ("knees and hips", "arms", "trunk", "foot heights", "speed")
 
 
 def curves_of(person: ScenePerson) -> list[Curve]:
-    """All curves of one person. Angles are plain angles between two directions, in degrees:
+    """All curves of one person of a scene."""
+    return curves_from(person.motion.time_s, *person.bones, person.soles)
 
+
+def curves_from(time_s: Floats, places: Floats, turns: Floats, sole_offsets: NDArray[np.float32]) -> list[Curve]:
+    """All curves of one person: time_s (F,), places (F,24,3) and global rotations (F,24,3,3) of the joints, y up,
+    floor at 0, and `sole_offsets` (4,3) (hmr/body/soles.py).
+
+    Angles are plain angles between two directions, in degrees:
     knee, elbow: 0 is straight; hip: between the thigh and the pelvis's downward axis; shoulder: between the upper arm
     and the trunk's downward axis; trunk: of pelvis to neck from the vertical. Foot height: of the lower of heel and toe
     of the sole above the floor, m. Speed: of the pelvis along the floor, m/s.
     """
-    places, turns = person.bones
     trunk_down = places[:, Joint.PELVIS] - places[:, Joint.NECK]
     pelvis_down = -turns[:, Joint.PELVIS, :, 1]
-    soles = sole_points(turns.astype(np.float32), places.astype(np.float32), person.soles)
+    soles = sole_points(turns.astype(np.float32), places.astype(np.float32), sole_offsets)
     found: list[Curve] = []
 
     def angle(group: str, name: str, one: Floats, other: Floats) -> None:
@@ -59,7 +65,7 @@ def curves_of(person: ScenePerson) -> list[Curve]:
         first = 0 if side == "LEFT" else 2
         found.append(Curve(GROUPS[3], f"{word} foot", "m", soles[:, first : first + 2, 1].min(axis=1)))
     angle(GROUPS[2], "trunk from vertical", -trunk_down, np.broadcast_to([0.0, 1.0, 0.0], trunk_down.shape))
-    found.append(Curve(GROUPS[4], "speed", "m/s", _speed(person.motion.time_s, places[:, Joint.PELVIS])))
+    found.append(Curve(GROUPS[4], "speed", "m/s", _speed(time_s, places[:, Joint.PELVIS])))
     return sorted(found, key=lambda curve: GROUPS.index(curve.group))
 
 
