@@ -21,7 +21,7 @@ import numpy as np
 from bodycast.app.config import PresetName, RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.presets import preset_defaults
-from bodycast.app.records import F32, U8, BodyEstimates, Frame, FrameResult, PosedBodies
+from bodycast.app.records import F32, F64, U8, Frame, FrameResult, FrameWorld
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.world.lens import usual_lens
 from bodycast.hmr.geometry.camera import Intrinsics
@@ -44,7 +44,9 @@ class Person:
     `id` from 1, never re-used; `score` 0..1; `box_xyxy` (4,) float32 px; `pose` (24,3,3) float32 rotations relative
     to the parent joint, the root's relative to the camera; `betas` (10,) float32; `translation_m` (3,) float32, SMPL's
     translation in the camera frame; `joints_m` (24,3), `vertices_m` (V,3) float32, camera frame; `joints_px` (24,2)
-    float32, NaN behind the camera.
+    float32, NaN behind the camera. `joints_world_m` (24,3) float32: the joints in the world, y up, its floor at 0 once
+    feet have been seen to stand, NaN where the camera moves in a way that is not known; `contacts` (4,) float32:
+    probability that left heel, left toe, right heel, right toe touch what carries them.
     """
 
     id: int
@@ -56,19 +58,23 @@ class Person:
     joints_m: F32
     joints_px: F32
     vertices_m: F32
+    joints_world_m: F32
+    contacts: F32
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TrackedFrame:
     """A picture and its people. `image` (H,W,3) uint8 BGR; `index` from 0 in the source, dropped pictures counted;
     `time_s`: presentation time in a file, a monotonic clock for live sources; `camera`: the lens that was assumed,
-    given, or said by the file. With `calibration` the image is the undistorted one."""
+    given, or said by the file. With `calibration` the image is the undistorted one. `floor` (4,) float64: n.x + d is
+    the height of a camera-frame point, m; NaN: none was found (yet)."""
 
     image: U8
     index: int
     time_s: float
     people: tuple[Person, ...]
     camera: Intrinsics
+    floor: F64
 
 
 class _Closing(ABC):
@@ -118,7 +124,7 @@ class Tracker(_Closing):
         frame = Frame(image_bgr, self._index, self._time_s)
         self._index += 1
         self._last = self._inference.process(frame)[-1]
-        return _people(self._last.estimates, self._last.bodies, self._last.xyxy)
+        return _people(self._last)
 
     @property
     def image(self) -> U8 | None:
@@ -179,9 +185,10 @@ class FrameStream(_Closing, Iterator[TrackedFrame]):
         if frame is not None:
             self._taken += 1
         for result in self._inference.finish() if frame is None else self._inference.process(frame):
-            people = _people(result.estimates, result.bodies, result.xyxy)
+            people = _people(result)
             shown = result.frame
-            self._ready.append(TrackedFrame(shown.image, shown.index, shown.time_s, people, result.intrinsics))
+            floor = _world(result).floor
+            self._ready.append(TrackedFrame(shown.image, shown.index, shown.time_s, people, result.intrinsics, floor))
         if frame is None:
             self.close()
 
@@ -220,7 +227,7 @@ def recover(picture: str | Path | U8, preset: PresetName = "fast", **options: An
     with ExitStack() as opened:
         inference = _open_inference(configuration(preset, options), _Pictures(), opened, lag_s=0.0)
         results = [*inference.process(Frame(picture, 0, 0.0)), *inference.finish()]
-        return _people(results[-1].estimates, results[-1].bodies, results[-1].xyxy)
+        return _people(results[-1])
 
 
 class Overlay(_Closing):
@@ -336,7 +343,13 @@ def _open_inference(
     return _Logged(inference, stages.warnings)
 
 
-def _people(estimates: BodyEstimates, bodies: PosedBodies, xyxy: F32) -> tuple[Person, ...]:
+def _world(result: FrameResult) -> FrameWorld:
+    return result.world or FrameWorld.unknown(len(result.estimates))
+
+
+def _people(result: FrameResult) -> tuple[Person, ...]:
+    estimates, bodies, xyxy, world = result.estimates, result.bodies, result.xyxy, _world(result)
+    turn, shift = world.camera_to_world[:3, :3], world.camera_to_world[:3, 3]
     return tuple(
         Person(
             id=int(estimates.id[row]),
@@ -348,6 +361,8 @@ def _people(estimates: BodyEstimates, bodies: PosedBodies, xyxy: F32) -> tuple[P
             joints_m=bodies.joints[row].copy(),
             joints_px=bodies.joints_px[row].copy(),
             vertices_m=bodies.vertices[row].copy(),
+            joints_world_m=(bodies.joints[row] @ turn.T + shift).astype(np.float32),
+            contacts=world.contacts[row].copy(),
         )
         for row in range(len(estimates))
     )
