@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from bodycast.engines.errors import PackageError
 from bodycast.engines.onnx_file import check_onnx_file
+from bodycast.npz import read_npz
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = dict[str, Tensor]
@@ -171,10 +172,9 @@ class ModelPackage:
         inputs: Tensors = {}
         outputs: Tensors = {}
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                for key in cast("list[str]", archive.files):
-                    side, _, name = key.partition("/")
-                    {"in": inputs, "out": outputs}.get(side, {})[name] = archive[key]
+            for key, array in read_npz(path).items():
+                side, _, name = key.partition("/")
+                {"in": inputs, "out": outputs}.get(side, {})[name] = array
         except UNREADABLE as error:
             raise PackageError(f"{path}: not an archive of plain arrays; export the package again") from error
         for specs, tensors, side in ((self.info.inputs, inputs, "in"), (self.info.outputs, outputs, "out")):

@@ -23,6 +23,7 @@ from bodycast.hmr.body.joints import NUM_JOINTS
 from bodycast.hmr.body.surface_joints import COCO_FROM_POINTS
 from bodycast.hmr.geometry.boxes import from_points
 from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.npz import read_npz
 from evaluation.predict_rows import EstimatesBodies, RowPredictor
 from evaluation.predictions import Predictions, empty_columns
 from training.datasets.coco import LabelledImage
@@ -52,9 +53,8 @@ class FilmBoxes:
 def read_boxes(path: Path) -> FilmBoxes:
     """Boxes of a motion.npz or of a MediaPipe track. Raises: UsageError."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            track = archive["keypoints_px"] if "keypoints_px" in archive.files else None
-    except (OSError, ValueError, EOFError) as error:
+        track = read_npz(path, ["keypoints_px"]).get("keypoints_px")
+    except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not a readable .npz ({error}); give a motion.npz or a MediaPipe track") from error
     if track is None:
         motion = read_motion(path)
@@ -72,8 +72,7 @@ def reference_keypoints(path: Path, boxes: FilmBoxes) -> NDArray[np.float64]:
 
     Raises: UsageError for a file that is neither."""
     points = np.zeros((len(boxes.frame), 17, 3))
-    with np.load(path, allow_pickle=False) as archive:
-        track = archive["keypoints_px"] if "keypoints_px" in archive.files else None
+    track = read_npz(path, ["keypoints_px"]).get("keypoints_px")
     if track is not None:
         marks = track[boxes.frame][:, MEDIAPIPE_OF_COCO]
         points[..., :2], points[..., 2] = marks[..., :2], marks[..., 2] >= MIN_VISIBILITY

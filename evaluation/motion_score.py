@@ -22,6 +22,7 @@ from bodycast.app.files.motion_file import Motion, read_motion
 from bodycast.app.world.scores import match_rows
 from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm
+from bodycast.npz import read_npz
 
 TORSO_SHARE = 0.2
 # MediaPipe Pose landmark -> SMPL joint, by limb.
@@ -138,8 +139,7 @@ def main(argv: Sequence[str]) -> int:
         if args.truth:
             result = score_against_truth(predicted, read_motion(args.truth))
         else:
-            with np.load(args.mediapipe, allow_pickle=False) as track:
-                result = score_against_mediapipe(predicted, track["keypoints_px"])
+            result = score_against_mediapipe(predicted, read_npz(args.mediapipe)["keypoints_px"])
     except (BodycastError, ValueError, KeyError, OSError) as error:
         print(f"evaluation motion: {error}", file=sys.stderr)
         return 2

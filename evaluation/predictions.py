@@ -20,6 +20,7 @@ from bodycast.app.files.motion_file import TABLE
 from bodycast.app.files.npz_file import read_arrays
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.records import F32, check_array
+from bodycast.npz import member_names
 
 SCHEMA_VERSION = 2
 
@@ -97,8 +98,7 @@ def is_predictions(path: Path) -> bool:
     """Whether `path` is an .npz with the columns of this file; False for anything else that can be read."""
     if not zipfile.is_zipfile(path):
         return False
-    with np.load(path, allow_pickle=False) as archive:
-        return {"annotation_id", "joints_2d"} <= set(archive.files)
+    return {"annotation_id", "joints_2d"} <= set(member_names(path))
 
 
 def read_predictions(path: Path) -> Predictions:

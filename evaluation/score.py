@@ -25,10 +25,12 @@ import numpy as np
 
 from bodycast.app.errors import BodycastError, UsageError
 from bodycast.app.files.motion_file import Motion, read_motion
+from bodycast.app.files.npz_file import read_arrays
 from bodycast.app.pipeline.build import load_body
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.metrics import pve_mm
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
+from bodycast.npz import member_names
 from evaluation.film import KIND, as_motion, read_boxes, reference_keypoints
 from evaluation.motion_score import match_rows, score_against_mediapipe, score_against_truth
 from evaluation.predictions import Predictions, is_predictions, read_predictions
@@ -43,8 +45,7 @@ def _keys(path: Path) -> set[str]:
     """Names of the arrays in an .npz; empty for anything else."""
     if not path.is_file() or not zipfile.is_zipfile(path):
         return set()
-    with np.load(path, allow_pickle=False) as archive:
-        return set(archive.files)
+    return set(member_names(path))
 
 
 def score_predictions(path: Path, truth: Path, args: argparse.Namespace) -> dict[str, float]:
@@ -71,8 +72,9 @@ def score_predictions(path: Path, truth: Path, args: argparse.Namespace) -> dict
 def score_motion(motion: Motion, truth: Path, body_spec: str) -> dict[str, float]:
     """Score the motion of a run against true motion or a MediaPipe track. Raises: BodycastError."""
     if "keypoints_px" in _keys(truth):
-        with np.load(truth, allow_pickle=False) as track:
-            return score_against_mediapipe(motion, track["keypoints_px"])
+        return score_against_mediapipe(
+            motion, read_arrays(truth, ["keypoints_px"], "track", "give another")["keypoints_px"]
+        )
     expected = read_motion(truth)
     result = score_against_truth(motion, expected)
     if motion.meta.body == expected.meta.body:

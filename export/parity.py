@@ -26,6 +26,7 @@ from bodycast.export.exportable import Exportable, example_input
 from bodycast.export.onnx_graph import run_torch
 from bodycast.export.parity_crops import sha256_of_array
 from bodycast.export.parity_errors import TOLERANCES, beyond_tolerance, compare, largest_differences
+from bodycast.npz import read_npz
 
 REPORT_FILE = "parity.json"
 REFERENCE_FILE = "parity.npz"
@@ -185,10 +186,10 @@ def _stored_reference(package: ModelPackage) -> dict[str, Tensors]:
     path = package.folder / REFERENCE_FILE
     reference: dict[str, Tensors] = {kind: {} for kind in KINDS}
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            for kind in KINDS:
-                for spec in package.info.outputs:
-                    reference[kind][spec.name] = archive[f"{kind}/{spec.name}"]
+        stored = read_npz(path)
+        for kind in KINDS:
+            for spec in package.info.outputs:
+                reference[kind][spec.name] = stored[f"{kind}/{spec.name}"]
     except UNREADABLE as error:
         raise PackageError(
             f"{path}: does not hold torch's answers for every output; export the package again"

@@ -15,7 +15,7 @@ def convert_body(source: Path, target: Path, overwrite: bool = False) -> None:
     The write is all or nothing. Raises BodyFileError when `source` cannot be used, when `target` is no `.npz` or in
     a folder that does not exist, and when `target` exists and `overwrite` is not given.
     """
-    if target.suffix != ".npz":
+    if target.suffix.lower() != ".npz":
         raise BodyFileError(f"{target}: expected a target that ends in .npz, got '{target.suffix}'")
     if not target.parent.is_dir():
         raise BodyFileError(f"{target.parent}: no such folder; create it first")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -10,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.errors import UsageError
+from bodycast.npz import NpzError, read_npz
+from bodycast.plain_text import shown_name
 
 
 def read_arrays(
@@ -20,17 +21,15 @@ def read_arrays(
 
     Raises: UsageError, which ends in `way_out`, for a missing file, another kind of file, or a missing array.
     """
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file; {way_out}")
-    if not zipfile.is_zipfile(path):
-        raise UsageError(f"{path}: not a readable {kind} file (no .npz archive); {way_out}")
     names = list(names)
+    shown = shown_name(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in names if name not in archive.files]
-            if missing:
-                raise UsageError(f"{path}: not a {kind} file, {', '.join(missing)} missing; {way_out}")
-            there = [name for name in optional if name in archive.files]
-            return {name: archive[name] for name in (*names, *there)}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise UsageError(f"{path}: not a readable {kind} file ({error}); {way_out}") from error
+        content = read_npz(path, (*names, *optional))
+    except FileNotFoundError as error:
+        raise UsageError(f"{shown}: no such file; {way_out}") from error
+    except NpzError as error:
+        raise UsageError(f"{shown}: not a readable {kind} file ({error}); {way_out}") from error
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise UsageError(f"{shown}: not a {kind} file, {', '.join(missing)} missing; {way_out}")
+    return content

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,9 +19,20 @@ from numpy.typing import NDArray
 
 from bodycast.hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS
 from bodycast.hmr.body.safe_pickle import RefusedPickle, load_arrays_from_pickle
+from bodycast.npz import NpzError, read_npz
+from bodycast.plain_text import shortened, shown_name
 
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 REQUIRED_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
+OTHER_BODIES = {
+    55: "SMPL-X (55 joints)",
+    52: "SMPL-H (52 joints)",
+    16: "MANO (a hand)",
+    5: "FLAME (a head)",
+    127: "MHR",
+}
+"""Number of joints -> family, for a refusal that says what the file is."""
+MOST_PICKLE_BYTES = 1 << 30
 _WEIGHT_SUM_TOLERANCE = 1e-3
 
 
@@ -54,17 +64,28 @@ def load_body_arrays(path: Path) -> BodyArrays:
     Raises BodyFileError when the file is missing, is neither kind, holds something that is refused, lacks a key, or
     has an array of the wrong shape or with values that are not finite.
     """
+    shown = shown_name(path)
     if not path.is_file():
-        raise BodyFileError(f"{path}: no such body file; give a .npz, or SMPL's .pkl")
-    if path.suffix == ".npz":
+        raise BodyFileError(f"{shown}: no such body file; give a .npz, or SMPL's .pkl")
+    suffix = path.suffix.lower()
+    if suffix not in (".npz", ".pkl"):
+        raise BodyFileError(f"{shown}: expected a .npz or .pkl body file, got '{shortened(path.suffix)}'")
+    with path.open("rb") as stream:
+        other = _not_a_body(path, stream.read(64))
+    if other is not None:
+        raise BodyFileError(f"{shown}: {other}")
+    if suffix == ".npz":
         content = _read_npz(path)
-    elif path.suffix == ".pkl":
+    else:
+        if path.stat().st_size > MOST_PICKLE_BYTES:
+            raise BodyFileError(f"{shown}: larger than {MOST_PICKLE_BYTES >> 20} MB, which no body file is")
         try:
             content = load_arrays_from_pickle(path.read_bytes())
         except RefusedPickle as error:
-            raise BodyFileError(f"{path}: {error}") from error
-    else:
-        raise BodyFileError(f"{path}: expected a .npz or .pkl body file, got '{path.suffix}'")
+            raise BodyFileError(f"{shown}: {error}") from error
+    family = _other_body(content)
+    if family is not None:
+        raise BodyFileError(f"{shown}: a body of {family}; bodies here have SMPL's 24 joints: give SMPL's own file")
     return _checked(content, path)
 
 
@@ -105,11 +126,28 @@ def write_npz(path: Path, content: Mapping[str, NDArray[np.generic]]) -> None:
 
 def _read_npz(path: Path) -> dict[str, object]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            wanted = [key for key in (*REQUIRED_KEYS, "meta") if key in archive.files]
-            return {key: archive[key] for key in wanted}
-    except (zipfile.BadZipFile, ValueError, EOFError, OSError) as error:
-        raise BodyFileError(f"{path}: not a readable .npz without pickled objects ({error})") from error
+        return dict(read_npz(path, (*REQUIRED_KEYS, "meta")))
+    except NpzError as error:
+        raise BodyFileError(f"{shown_name(path)}: {error}") from error
+
+
+def _not_a_body(path: Path, start: bytes) -> str | None:
+    """What a file that calls itself a body is, where its first bytes say so."""
+    if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
+        return "a web page, not a body file: the download asked for a login; sign in with a browser and fetch it again"
+    if start.startswith(b"PK\x03\x04") and path.suffix.lower() == ".pkl":
+        return "an archive, not a body file: unpack it and give the .pkl that is in it"
+    if start.startswith((b"version https://git-lfs", b"{", b"#")):
+        return "text, not a body file; fetch it again"
+    return None
+
+
+def _other_body(content: Mapping[str, object]) -> str | None:
+    """The name of another family of bodies, by its number of joints."""
+    weights = content.get("weights")
+    if not isinstance(weights, np.ndarray):
+        return None
+    return OTHER_BODIES.get(cast("NDArray[np.generic]", weights).shape[-1] if weights.ndim == 2 else 0)
 
 
 def _checked(content: Mapping[str, object], path: Path) -> BodyArrays:
@@ -127,6 +165,8 @@ def _checked(content: Mapping[str, object], path: Path) -> BodyArrays:
     vertex_count = len(raw["v_template"])
     if raw["shapedirs"].ndim == 3 and raw["shapedirs"].shape[2] > NUM_BETAS:
         raw["shapedirs"] = raw["shapedirs"][:, :, :NUM_BETAS]
+    if raw["posedirs"].shape == (NUM_POSE_FEATURES, 3 * vertex_count):  # as layers for training keep them
+        raw["posedirs"] = raw["posedirs"].T.reshape(vertex_count, 3, NUM_POSE_FEATURES)
     expected = {
         "shapedirs": (vertex_count, 3, NUM_BETAS),
         "posedirs": (vertex_count, 3, NUM_POSE_FEATURES),
@@ -142,7 +182,7 @@ def _checked(content: Mapping[str, object], path: Path) -> BodyArrays:
     meta = _read_meta(content.get("meta"), path)
     name = meta.get("name", _name_from_file(path))
     if not isinstance(name, str):
-        raise BodyFileError(f"{path}: meta: expected 'name' to be text, got {name!r}")
+        raise BodyFileError(f"{path}: meta: expected 'name' to be text, got {shortened(repr(name))}")
     return BodyArrays(
         name=name,
         v_template=_float32(raw["v_template"]),
@@ -159,7 +199,7 @@ def _check_values(raw: Mapping[str, NDArray[np.generic]], vertex_count: int, pat
     """What shapes alone cannot tell: the tree, the range of the faces, and that weights are weights."""
     parents = raw["kintree_table"][0].astype(np.int64)[1:]
     if not np.array_equal(parents, PARENTS[1:]):
-        raise BodyFileError(f"{path}: kintree_table: expected SMPL's tree, got parents {parents.tolist()}")
+        raise BodyFileError(f"{path}: kintree_table: expected SMPL's tree, got parents {shortened(parents.tolist())}")
     faces = raw["f"].astype(np.int64)
     if faces.size and (faces.min() < 0 or faces.max() >= vertex_count):
         raise BodyFileError(f"{path}: f: expected indices 0..{vertex_count - 1}, got {faces.min()}..{faces.max()}")
@@ -173,8 +213,8 @@ def _read_meta(meta: object, path: Path) -> dict[str, object]:
         return {}
     try:
         parsed: object = json.loads(str(cast("NDArray[np.str_]", meta)))
-    except json.JSONDecodeError as error:
-        raise BodyFileError(f"{path}: meta: expected JSON ({error})") from error
+    except (json.JSONDecodeError, RecursionError) as error:
+        raise BodyFileError(f"{path}: meta: expected JSON ({shortened(error)})") from error
     if not isinstance(parsed, dict):
         raise BodyFileError(f"{path}: meta: expected a JSON object, got {type(parsed).__name__}")
     return cast("dict[str, object]", parsed)

@@ -220,7 +220,7 @@ def test_npz_with_pickled_objects_is_refused(tmp_path: Path):
     path = tmp_path / "body.npz"
     content = body_content()
     np.savez(path, **{**content, "f": np.array([Attack(print, "ran")], dtype=object)})
-    with pytest.raises(BodyFileError, match="without pickled objects"):
+    with pytest.raises(BodyFileError, match="holds Python objects"):
         load_body_arrays(path)
 
 
@@ -276,3 +276,40 @@ def test_convert_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch
         convert_body(EMBEDDED_BODY, tmp_path / "absent" / "body.npz")
     with pytest.raises(BodyFileError, match=r"ends in \.npz"):
         convert_body(EMBEDDED_BODY, tmp_path / "body.pkl")
+
+
+def test_posedirs_as_training_layers_keep_them_are_read(tmp_path: Path):
+    content = body_content()
+    np.savez(tmp_path / "body.npz", **content)
+    flat = {**content, "posedirs": content["posedirs"].reshape(-1, 207).T}
+    np.savez(tmp_path / "flat.npz", **flat)
+    expected, read = (load_body_arrays(tmp_path / name) for name in ("body.npz", "flat.npz"))
+    np.testing.assert_array_equal(read.posedirs, expected.posedirs)
+
+
+@pytest.mark.parametrize(("joints", "family"), [(55, "SMPL-X"), (52, "SMPL-H"), (16, "MANO"), (5, "FLAME")])
+def test_other_families_are_named(tmp_path: Path, joints: int, family: str):
+    content = {**body_content(), "weights": np.full((VERTICES, joints), 1 / joints)}
+    for name in ("body.npz", "body.pkl"):
+        if name.endswith("z"):
+            np.savez(tmp_path / name, **content)
+        else:
+            (tmp_path / name).write_bytes(pickle.dumps(content, protocol=2))
+        with pytest.raises(BodyFileError, match=f"{family}.*SMPL's 24 joints"):
+            load_body_arrays(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("start", "said"),
+    [(b"\n<!DOCTYPE html><html>Please sign in", "web page.*login"), (b"PK\x03\x04rest", "unpack it")],
+)
+def test_what_a_download_without_login_leaves_is_named(tmp_path: Path, start: bytes, said: str):
+    (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(start * 20)
+    with pytest.raises(BodyFileError, match=said):
+        load_body_arrays(tmp_path / "SMPL_NEUTRAL.pkl")
+
+
+def test_endings_in_upper_case_are_endings(tmp_path: Path):
+    (tmp_path / "BODY.PKL").write_bytes(pickle.dumps(body_content(), protocol=2))
+    convert_body(tmp_path / "BODY.PKL", tmp_path / "OUT.NPZ")
+    assert load_body_arrays(tmp_path / "OUT.NPZ").name == "body"

@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.npz import read_npz
+
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
 
@@ -45,5 +47,5 @@ class WatchedMotion:
     @staticmethod
     def load(path: Path) -> WatchedMotion:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            return WatchedMotion(**{field.name: archive[field.name] for field in fields(WatchedMotion)})
+        arrays = read_npz(path)
+        return WatchedMotion(**{field.name: arrays[field.name] for field in fields(WatchedMotion)})

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -10,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from bodycast import npz
 from bodycast.hmr.body.safe_pickle import RefusedPickle, load_tree_from_pickle
 from training.datasets.errors import DatasetError
 
@@ -45,28 +45,10 @@ def read_npz(path: Path, what: str) -> dict[str, NDArray[Any]]:
     Raises DatasetError.
     """
     require_file(path, what)
-    if not zipfile.is_zipfile(path):
-        raise DatasetError(f"{path}: not an .npz archive; expected {what}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return {name: _array(archive, path, name) for name in archive.files}
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DatasetError(f"{path}: not a readable .npz ({error})") from error
-
-
-def _array(archive: Any, path: Path, name: str) -> Any:
-    try:
-        return archive[name]
-    except ValueError:  # numpy refuses, as it should: behind the header there is a pickle
-        pass
-    try:
-        with zipfile.ZipFile(path) as whole, whole.open(f"{name}.npy") as stream:
-            version = np.lib.format.read_magic(stream)
-            read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
-            read_header[version](stream)
-            return load_tree_from_pickle(stream.read())
-    except (RefusedPickle, ValueError, KeyError) as error:
-        raise DatasetError(f"{path}: {name}: {error}") from error
+        return npz.read_npz(path, objects=load_tree_from_pickle)
+    except (RefusedPickle, ValueError) as error:
+        raise DatasetError(f"{path}: {error}; expected {what}") from error
 
 
 def take(content: Mapping[str, Any], key: str, shape: tuple[int | None, ...], where: object) -> NDArray[np.float64]:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bodycast.hmr.geometry.camera import cam_crop_to_full
+from bodycast.npz import read_npz
 from training.fusion.simulate import CocoBody, People, ray_rotation
 
 Arrays = dict[str, NDArray[Any]]
@@ -30,9 +31,9 @@ def load_rendered(folder: Path, networks: Sequence[str], limit: int | None = Non
     parts: dict[str, list[NDArray[Any]]] = {name: [] for name in (*wanted, "keypoints")}
     for number, file in enumerate(files):
         names = {name: name for name in wanted} | {"keypoints": f"{networks[number % len(networks)]}_keypoints"}
-        with np.load(file) as arrays:
-            for name, stored in names.items():
-                parts[name].append(arrays[stored])
+        arrays = read_npz(file, names.values())
+        for name, stored in names.items():
+            parts[name].append(arrays[stored])
     return {name: np.concatenate(part) for name, part in parts.items()}
 
 

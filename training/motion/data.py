@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.joints import MIRROR, Joint
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, matrix_to_axis_angle
+from bodycast.npz import read_npz
 from training.mocap.retarget import load_smpl_motion, plausible_frames
 from training.synthetic.poses import is_held_out
 
@@ -70,15 +71,15 @@ def load_clip(path: Path, body: BodyModel | None = None) -> MotionClip:
 def _load_amass(path: Path) -> MotionClip:
     if not zipfile.is_zipfile(path):
         raise ValueError(f"{path}: not a readable .npz archive")
-    with np.load(path, allow_pickle=False) as archive:
-        rates = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in archive.files]
-        missing = [key for key in ("poses", "trans") if key not in archive.files]
-        if missing or not rates:
-            lacks = ", ".join(missing + ([] if rates else ["mocap_framerate"]))
-            raise ValueError(
-                f"{path}: expected an AMASS motion with poses, trans and mocap_framerate; it lacks {lacks}"
-            )
-        poses, transl, fps = archive["poses"], archive["trans"].astype(np.float32), float(archive[rates[0]])
+    arrays = read_npz(path, ("poses", "trans", "mocap_framerate", "mocap_frame_rate"))
+    rates = [key for key in ("mocap_framerate", "mocap_frame_rate") if key in arrays]
+    missing = [key for key in ("poses", "trans") if key not in arrays]
+    if missing or not rates:
+        lacks = ", ".join(missing + ([] if rates else ["mocap_framerate"]))
+        raise ValueError(f"{path}: expected an AMASS motion with poses, trans and mocap_framerate; it lacks {lacks}")
+    if arrays[rates[0]].shape != ():
+        raise ValueError(f"{path}: expected one number as {rates[0]}, got shape {arrays[rates[0]].shape}")
+    poses, transl, fps = arrays["poses"], arrays["trans"].astype(np.float32), float(arrays[rates[0]].item())
     if poses.ndim != 2 or poses.shape[1] < 66 or transl.shape != (len(poses), 3) or fps <= 0:
         raise ValueError(
             f"{path}: expected poses (T, 66 or more), trans (T, 3) and a rate above 0, "

@@ -23,6 +23,7 @@ from scipy.optimize import nnls
 
 from bodycast.hmr.body.body_model import mirror_pose
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
+from bodycast.npz import read_npz
 from training.motion.pairs import PairedMotion
 
 F32 = NDArray[np.float32]
@@ -80,8 +81,8 @@ class ErrorModel:
         """Read what `save` wrote. Raises ValueError naming the command that makes it."""
         if not path.is_file():
             raise ValueError(f"{path}: no error model; make it with python -m training.motion.measure")
-        with np.load(path, allow_pickle=False) as archive:
-            return ErrorModel(**{field.name: archive[field.name] for field in fields(ErrorModel)})
+        arrays = read_npz(path)
+        return ErrorModel(**{field.name: arrays[field.name] for field in fields(ErrorModel)})
 
 
 def errors_of(pose: F32, transl_m: F32, saw_pose: F32, saw_transl_m: F32) -> F32:

@@ -20,6 +20,7 @@ from bodycast.hmr.geometry import boxes
 from bodycast.hmr.geometry.camera import cam_crop_to_full
 from bodycast.hmr.geometry.crop import crop_transforms, stack_crops
 from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.npz import read_npz
 from training.motion.data import MotionClip
 from training.synthetic.atlas_renderer import AtlasRenderer, CropScene, Drawn, Lighting
 from training.synthetic.cast import Member, SkinPoints, make_cast
@@ -73,8 +74,8 @@ class PairedMotion:
     @staticmethod
     def load(path: Path) -> PairedMotion:
         """Read what `save` wrote."""
-        with np.load(path, allow_pickle=False) as archive:
-            return PairedMotion(**{field.name: archive[field.name] for field in fields(PairedMotion)})
+        arrays = read_npz(path)
+        return PairedMotion(**{field.name: arrays[field.name] for field in fields(PairedMotion)})
 
 
 def load_pairs(folder: Path, held_out: bool, one_in: int = 8) -> list[PairedMotion]:

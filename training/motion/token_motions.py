@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.npz import read_npz
 
 F32 = NDArray[np.float32]
 F64 = NDArray[np.float64]
@@ -39,11 +40,11 @@ def read_clips(path: Path) -> tuple[list[TokenClip], str]:
     wrong = f"{path}: not a token file; python -m evaluation predict --tokens makes one"
     if not zipfile.is_zipfile(path):
         raise ValueError(wrong)
-    with np.load(path, allow_pickle=False) as archive:
-        if not {"token", "pose", "time_s", "person_id", "package"} <= set(archive.files):
-            raise ValueError(wrong)
-        token, pose, times, people = (archive[name] for name in ("token", "pose", "time_s", "person_id"))
-        package = str(archive["package"])
+    arrays = read_npz(path)
+    if not {"token", "pose", "time_s", "person_id", "package"} <= set(arrays):
+        raise ValueError(wrong)
+    token, pose, times, people = (arrays[name] for name in ("token", "pose", "time_s", "person_id"))
+    package = str(arrays["package"])
     clips: list[TokenClip] = []
     for person in np.unique(people):
         rows = np.flatnonzero(people == person)

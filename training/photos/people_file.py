@@ -12,7 +12,6 @@ MARGIN_W x `size_px` in width around `centre_px`.
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from numpy.typing import NDArray
 
 from bodycast.engines.user_cache import write_whole
 from bodycast.hmr.geometry.crop import hmr_square
+from bodycast.npz import read_npz
 from training.datasets.errors import DatasetError
 from training.photos.agreement import LANDMARKS, Label
 from training.photos.teachers import Square, warp_averaged
@@ -109,11 +109,11 @@ def read_people(path: Path) -> dict[str, NDArray[Any]]:
     if not path.is_file():
         raise DatasetError(f"{path}: no such file; {way_out}")
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            missing = [name for name in COLUMNS if name not in archive.files]
-            if not missing:
-                return {name: archive[name] for name in COLUMNS}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, AttributeError) as error:
+        arrays = read_npz(path, COLUMNS)
+        missing = [name for name in COLUMNS if name not in arrays]
+        if not missing:
+            return arrays
+    except ValueError as error:
         raise DatasetError(f"{path}: not a readable people file ({error}); {way_out}") from error
     raise DatasetError(f"{path}: not a people file, {', '.join(missing)} missing; {way_out}")
 
