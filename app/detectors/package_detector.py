@@ -59,6 +59,11 @@ class PackageDetector:
         """Name of the package."""
         return self._engine.package.info.name
 
+    @property
+    def package(self) -> ModelPackage:
+        """The opened package."""
+        return self._engine.package
+
     def describe(self) -> str:
         """One line: package, engine, device and why."""
         return self._engine.describe()

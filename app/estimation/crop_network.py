@@ -49,6 +49,11 @@ class CropNetwork:
         return self._engine.package
 
     @property
+    def packages(self) -> tuple[ModelPackage, ...]:
+        """The opened package alone."""
+        return (self.package,)
+
+    @property
     def engine(self) -> Engine:
         """The engine in use; its `describe()` says which, where and why."""
         return self._engine

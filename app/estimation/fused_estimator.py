@@ -78,6 +78,12 @@ class FusedEstimator:
         return self._engine.package
 
     @property
+    def packages(self) -> tuple[ModelPackage, ...]:
+        """All packages: the keypoint network's, the HMR network's where there is one, the fusion's."""
+        hmr = () if self._hmr is None else (self._hmr.package,)
+        return (self._keypoints.package, *hmr, self.package)
+
+    @property
     def body_name(self) -> str:
         """The body whose shape basis `betas` are in."""
         return self.package.info.body

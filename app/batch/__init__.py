@@ -1,0 +1,1 @@
+"""Many films, one after another, with networks that stay open (docs/batch.md)."""

@@ -1,0 +1,98 @@
+"""Networks, detector and smoother that are opened for a worker's first film and stay open for the others."""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import Any, cast
+
+import numpy as np
+
+from bodycast.app.config import RunConfig
+from bodycast.app.detectors.base import Detector
+from bodycast.app.errors import UsageError
+from bodycast.app.pipeline.build import OpenedStages, WarningSource, open_stages, pose_only_note
+from bodycast.app.pipeline.run_options import world_options
+from bodycast.app.pipeline.stages import EstimatesBodies
+from bodycast.app.smoothers.base import Smoother
+from bodycast.app.tracking import open_tracker
+from bodycast.app.world.live import LiveWorld
+from bodycast.hmr.geometry.camera import Intrinsics
+
+
+class StagesError(UsageError):
+    """The networks cannot be opened: no film of the batch can be done."""
+
+
+class _StaysOpen:
+    """A stage that a pipeline does not close at its end."""
+
+    def __init__(self, stage: object) -> None:
+        self._stage = stage
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stage, name)
+
+    def close(self) -> None:
+        """`KeptStages.close` does."""
+
+
+class KeptStages:
+    """Gives `build_run` its stages. All films must have the same configuration, apart from source and output."""
+
+    def __init__(self, threads: int | None = None) -> None:
+        """threads: as in `open_stages`."""
+        self._threads = threads
+        self._closing = ExitStack()
+        self._kept: OpenedStages | None = None
+
+    def open(self, config: RunConfig, source: WarningSource, opened: ExitStack) -> OpenedStages:
+        """The stages as if they had just been opened for `source`. Raises: StagesError."""
+        del opened  # nothing of these is closed after a film
+        if self._kept is None:
+            try:
+                self._kept = open_stages(config, source, self._closing, threads=self._threads)
+            except UsageError as error:
+                raise StagesError(str(error)) from error
+        kept = self._kept
+        stages, estimator, body = kept.stages, kept.estimator, kept.body
+        stages.smoother.reset()
+        # Ids begin anew in every film: nobody's mesh is remembered as another one's person mask.
+        nobody = np.zeros(0, np.int32), np.zeros((0, 1, 3), np.float32)
+        stages.remember(*nobody, Intrinsics.default(source.info.image_wh))
+        world = LiveWorld(body, world_options(config, source.info))
+        notes = pose_only_note(estimator.body_name, body.name)
+        fresh = replace(
+            stages,
+            source=source,
+            tracker=open_tracker(config.people.max_people),
+            detector=cast(Detector, _StaysOpen(stages.detector)),
+            estimator=cast(EstimatesBodies, _StaysOpen(stages.estimator)),
+            smoother=cast(Smoother, _StaysOpen(stages.smoother)),
+            world=world,
+            warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *world.warnings),
+        )
+        return OpenedStages(fresh, estimator, body, world)
+
+    @property
+    def packages(self) -> dict[str, str]:
+        """Name -> SHA-256 of the packages that are open, the detector's included where it is one."""
+        if self._kept is None:
+            return {}
+        from bodycast.app.detectors.package_detector import PackageDetector
+
+        packages = list(self._kept.estimator.packages)
+        detector = self._kept.stages.detector
+        if isinstance(detector, PackageDetector):
+            packages.append(detector.package)
+        return {package.info.name: package.sha256 for package in packages}
+
+    @property
+    def worn(self) -> bool:
+        """Whether an engine has given values that are not finite: another film should not begin with its count."""
+        return self._kept is not None and bool(self._kept.estimator.warnings)
+
+    def close(self) -> None:
+        """Close all of them. May be called twice."""
+        self._kept = None
+        self._closing.close()

@@ -1,0 +1,186 @@
+"""Completion marks: done.json, written last, says that a film's results are whole; failed.json says why there are none.
+
+Both are put there in one step. A folder without a mark is half-finished and is done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar, cast
+
+from bodycast.app.batch.films import Film
+from bodycast.app.config import RunConfig
+from bodycast.app.errors import UsageError, cannot_write
+from bodycast.app.files.output_file import write_whole
+from bodycast.app.files.output_folder import FILES, MOTION_FILE, OVERLAY_FILE
+from bodycast.app.pipeline.run_report import jsonable
+
+DONE_FILE = "done.json"
+FAILED_FILE = "failed.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class ResultFile:
+    """What a result was when it was finished."""
+
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The content of done.json. settings: `settings_hash`. film_bytes: size of the film. people: how many ids were
+    given. seconds: wall time from opening the film to its last result. packages: name -> SHA-256. files: the results
+    that depend on film, settings and packages alone."""
+
+    film: str
+    settings: str
+    film_bytes: int
+    frames: int
+    people: int
+    seconds: float
+    packages: dict[str, str]
+    files: dict[str, ResultFile] = field(default_factory=dict[str, ResultFile])
+    warnings: tuple[str, ...] = ()
+    schema_version: int = SCHEMA_VERSION
+
+    @property
+    def frames_per_second(self) -> float:
+        """Frames by seconds."""
+        return self.frames / self.seconds if self.seconds > 0 else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The content of failed.json: one line that says why."""
+
+    film: str
+    settings: str
+    error: str
+    schema_version: int = SCHEMA_VERSION
+
+
+def settings_hash(config: RunConfig) -> str:
+    """What decides the results apart from the film: 16 hex digits of the configuration without source and output."""
+    results = replace(config.results, output=None, overwrite=False, window=False)
+    plain = jsonable(replace(config, source="", results=results, debug=False))
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def write_done(folder: Path, done: Done) -> None:
+    """Note the results' hashes, then put the mark there. Raises: RunError where the disk does not take it."""
+    names = [name for name in (MOTION_FILE, OVERLAY_FILE) if (folder / name).is_file()]
+    try:
+        files = {name: _result_file(folder / name) for name in names}
+    except OSError as error:
+        raise cannot_write(folder / DONE_FILE, error) from error
+    _write(folder / DONE_FILE, replace(done, files=files))
+
+
+def write_failed(folder: Path, failed: Failed) -> None:
+    """Put the mark there. Raises: RunError where the disk does not take it."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise cannot_write(folder, error) from error
+    _write(folder / FAILED_FILE, failed)
+
+
+def read_done(folder: Path) -> Done | None:
+    """The mark, if there is one and the results that it names have their sizes."""
+
+    def made(content: dict[str, Any]) -> Done:
+        files = {name: ResultFile(**entry) for name, entry in content["files"].items()}
+        return Done(**{**content, "files": files, "warnings": tuple(content["warnings"])})
+
+    done = _read(folder / DONE_FILE, made)
+    if done is None:
+        return None
+    whole = all(_size(folder / name) == entry.size_bytes for name, entry in done.files.items())
+    return done if whole else None
+
+
+def read_failed(folder: Path) -> Failed | None:
+    """The mark, if there is one."""
+    return _read(folder / FAILED_FILE, lambda content: Failed(**content))
+
+
+def remove_marks(folder: Path) -> None:
+    """Before a film is begun: what is there from now on is half-finished."""
+    for name in (DONE_FILE, FAILED_FILE):
+        (folder / name).unlink(missing_ok=True)
+
+
+def films_to_do(
+    films: Sequence[Film], output: Path, settings: str, *, resume: bool, retry_failed: bool, overwrite: bool
+) -> list[Film]:
+    """Those without a mark, with `retry_failed` those that failed too, with `overwrite` all; touches nothing.
+
+    A film that has another size than its mark says is done again. Raises: UsageError where results are there and none
+    of the three is asked for, or where they were made with other settings.
+    """
+    if overwrite:
+        return list(films)
+    if not (resume or retry_failed):
+        for film in films:
+            if any((output / film.folder / name).exists() for name in (*FILES, DONE_FILE, FAILED_FILE)):
+                raise UsageError(
+                    f"--output {output}: holds results of an earlier batch ({film.folder}); "
+                    "--resume goes on with it, --overwrite replaces them"
+                )
+        return list(films)
+    return [film for film in films if not _is_settled(film, output, settings, retry_failed)]
+
+
+def _is_settled(film: Film, output: Path, settings: str, retry_failed: bool) -> bool:
+    done = read_done(output / film.folder)
+    if done is None:
+        failed = read_failed(output / film.folder)
+        return failed is not None and failed.settings == settings and not retry_failed
+    if done.settings != settings:
+        raise UsageError(
+            f"--output {output}: {film.folder} was made with other settings; give the same ones, another folder, or "
+            "--overwrite"
+        )
+    return done.film_bytes == film.size_bytes
+
+
+Mark = TypeVar("Mark", Done, Failed)
+
+
+def _read(path: Path, made: Callable[[dict[str, Any]], Mark]) -> Mark | None:
+    """A file that is no mark (of a later version, or edited) counts as none: the film is done again."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        return made(cast("dict[str, Any]", content)) if content["schema_version"] == SCHEMA_VERSION else None
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        return None
+
+
+def _write(path: Path, mark: Done | Failed) -> None:
+    # Names that are no text (surrogates) are escaped by JSON.
+    document = json.dumps(asdict(mark), indent=2) + "\n"
+    try:
+        write_whole(path, lambda stream: stream.write(document.encode()))
+    except OSError as error:
+        raise cannot_write(path, error) from error
+
+
+def _result_file(path: Path) -> ResultFile:
+    with path.open("rb") as stream:
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        os.fsync(stream.fileno())
+    return ResultFile(path.stat().st_size, digest)
+
+
+def _size(path: Path) -> int | None:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return None

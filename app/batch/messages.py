@@ -1,0 +1,37 @@
+"""What a worker of a batch says to its supervisor."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The networks are open: which engine is the fastest has been measured and is remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advanced:
+    """Frames of the film in flight that are done, of how many (None: unknown)."""
+
+    frames: int
+    of: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """The film in flight has ended. error: why it failed, one line; "" where it is done, and its mark is there.
+    retires: the worker ends now, and another one goes on."""
+
+    error: str = ""
+    retires: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fatal:
+    """No film can be done, for this reason."""
+
+    error: str
+
+
+Message = Opened | Advanced | Finished | Fatal
