@@ -155,6 +155,13 @@ def export(args: Sequence[str], prog: str) -> int:
     return int(main(args, prog))
 
 
+def batch(args: Sequence[str], prog: str) -> int:
+    """`batch FILMS`."""
+    from bodycast.app.commands.batch import main
+
+    return main(args, prog)
+
+
 def import_checkpoint(args: Sequence[str], prog: str) -> int:
     """`import CHECKPOINT`."""
     from bodycast.app.commands.import_command import main
@@ -201,6 +208,7 @@ class Command:
 COMMANDS: dict[str, Command] = {
     "run": Command("recover people from a camera, a video or a stream (the same as run_webcam.py)", run.main),
     "view": Command("look at a run in 3D, in a browser", view),
+    "batch": Command("recover people from many films, with networks that stay open", batch),
     "cameras": Command("list the cameras of this machine", cameras),
     "doctor": Command("say what can run on this machine, and why the rest cannot", doctor),
     "convert": Command("convert motion.npz for Blender, Unity, OpenSim and others", export_motion),
