@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import shutil
@@ -63,9 +64,16 @@ class Browser:
             pages = [page for page in json.load(answer) if page["type"] == "page"]
         return connect(pages[0]["webSocketDebuggerUrl"], max_size=None, ping_interval=None)
 
-    @property
-    def pid(self) -> int:
-        return self._process.pid
+    def processes(self) -> list[int]:
+        """Chromium and all its children (Linux)."""
+        parents = {}
+        for stat in Path("/proc").glob("[0-9]*/stat"):
+            with contextlib.suppress(OSError):
+                parents[int(stat.parent.name)] = int(stat.read_text().rpartition(")")[2].split()[1])
+        family = [self._process.pid]
+        for number in family:
+            family += [child for child, parent in parents.items() if parent == number]
+        return family
 
     def call(self, method: str, **parameters: object) -> dict[str, Any]:
         number = next(self._numbers)
