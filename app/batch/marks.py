@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -96,8 +95,9 @@ def read_done(folder: Path) -> Done | None:
     """The mark, if there is one and the results that it names have their sizes."""
 
     def made(content: dict[str, Any]) -> Done:
+        done = Done(**content)
         files = {name: ResultFile(**entry) for name, entry in content["files"].items()}
-        return Done(**{**content, "files": files, "warnings": tuple(content["warnings"])})
+        return replace(done, files=files, warnings=tuple(done.warnings))
 
     done = _read(folder / DONE_FILE, made)
     if done is None:
@@ -175,7 +175,6 @@ def _write(path: Path, mark: Done | Failed) -> None:
 def _result_file(path: Path) -> ResultFile:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
-        os.fsync(stream.fileno())
     return ResultFile(path.stat().st_size, digest)
 
 
