@@ -170,7 +170,8 @@ class ResultsConfig:
     """What is shown and what is written."""
 
     output: Annotated[Path | None, LEFT_OUT] = None
-    """Folder for overlay.mp4, motion.npz and run.json; made if it is not there. Nothing is written where left out."""
+    """Folder for overlay.mp4, motion.npz, run.json, replay.html and report.html; made if it is not there. Nothing is
+    written where left out."""
 
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace the results of an earlier run in --output."""

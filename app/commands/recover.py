@@ -49,19 +49,34 @@ def main(args: Sequence[str], prog: str) -> int:
         parts = read_parts(parts_folder)
         frames, rows = len(parts.frames), len(parts.rows)
         finish = _finish(parts, given.body)
+        spec, body_name = parts.head.body if given.body == "auto" else given.body, parts.head.meta.body
         del parts
         try:
             finish_motion(parts_folder, folder / MOTION_FILE, finish)
             _mend_report(folder / REPORT_FILE, frames)
         except OSError as error:
             raise cannot_write(folder, error, f"{PARTS_FOLDER} is kept") from error
+        notes = _pages(folder, spec, body_name)
     finally:
         lock.release()
     print(f"{folder / MOTION_FILE}: {rows} rows of {frames} frames")
     overlay = folder / OVERLAY_FILE
     if overlay.exists():
         print(f"{overlay}: {_film(overlay)}")
+    for line in notes:
+        print(f"note: {line}")
     return 0
+
+
+def _pages(folder: Path, spec: str, body_name: str) -> list[str]:
+    """Make replay.html and report.html; gives notes."""
+    from bodycast.app.pipeline.build import load_body
+    from bodycast.app.viewer.pages import write_pages
+
+    try:
+        return write_pages(folder, load_body(spec, body_name, False))
+    except UsageError as error:
+        return [f"no pages were made: {error}"]
 
 
 def _finish(parts: Parts, body: str) -> Finishes | None:
