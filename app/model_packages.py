@@ -9,6 +9,7 @@ from pathlib import Path
 from bodycast.app.errors import UsageError
 from bodycast.engines.errors import PackageError
 from bodycast.engines.package import METADATA_FILE, ModelPackage, load_package, read_metadata
+from bodycast.plain_text import plain, shortened, shown_name
 
 REPOSITORY_MODELS = Path(__file__).resolve().parent.parent / "assets" / "models"
 
@@ -32,15 +33,31 @@ def model_folders() -> tuple[Path, ...]:
 
 def package_folders(task: str) -> list[Path]:
     """Folders of all packages for a task ("hmr", "detector", ...), the user's own first, by name. Reads their
-    `package.json` alone: nothing is hashed.
-
-    Raises: UsageError for one that cannot be read: using another one quietly would hide it.
-    """
+    `package.json` alone: nothing is hashed. One that cannot be read is for no task: see `unreadable_packages`."""
     folders = [path.parent for home in model_folders() for path in sorted(home.glob(f"*/{METADATA_FILE}"))]
+    return [folder for folder in folders if _task_of(folder) == task]
+
+
+def unreadable_packages() -> list[str]:
+    """One line for each folder among the models that is no whole package, as a copy that broke off leaves it. A run
+    goes on without it and says so."""
+    lines: list[str] = []
+    for home in model_folders():
+        for folder in sorted(home.glob("*")):
+            if not folder.is_dir() or folder.name.startswith("."):
+                continue
+            try:
+                read_metadata(folder)
+            except PackageError as error:
+                lines.append(f"{shown_name(folder)} is no whole model package and was passed over ({shortened(error)})")
+    return lines
+
+
+def _task_of(folder: Path) -> str:
     try:
-        return [folder for folder in folders if read_metadata(folder)[0].task == task]
-    except PackageError as error:
-        raise UsageError(str(error)) from error
+        return read_metadata(folder)[0].task
+    except PackageError:
+        return ""
 
 
 def installed_packages(task: str) -> list[ModelPackage]:
@@ -68,7 +85,7 @@ def find_package(spec: str | Path, task: str) -> ModelPackage:
     if folder is None:
         names = [folder.name for folder in package_folders(task)]
         raise UsageError(
-            f"no model package {str(spec)!r} for {task}: expected a folder with {METADATA_FILE}, or one of "
+            f"no model package {shown_name(spec)!r} for {task}: expected a folder with {METADATA_FILE}, or one of "
             f"{', '.join(names) or 'the installed ones (there are none)'}"
         )
     package = _load(folder)
@@ -82,7 +99,7 @@ def find_any_package(spec: str | Path) -> ModelPackage:
     folder = _folder_of(spec)
     if folder is None:
         raise UsageError(
-            f"no model package {str(spec)!r}: expected a folder with {METADATA_FILE}, or an installed name"
+            f"no model package {shown_name(spec)!r}: expected a folder with {METADATA_FILE}, or an installed name"
         )
     return _load(folder)
 
@@ -96,4 +113,4 @@ def _load(folder: Path) -> ModelPackage:
     try:
         return load_package(folder)
     except PackageError as error:
-        raise UsageError(str(error)) from error
+        raise UsageError(plain(error)) from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import platform
 import re
 import sys
@@ -20,7 +21,7 @@ from typing import Any, cast
 
 from bodycast.engines.devices import CudaGpu
 from bodycast.engines.errors import PlanError
-from bodycast.engines.package import ModelPackage, sha256_of
+from bodycast.engines.package import LISTED_PLANS, METADATA_FILE, ModelPackage, sha256_of
 from bodycast.engines.user_cache import cache_folder, write_whole
 
 PLAN_SUFFIX = ".plan"
@@ -91,9 +92,11 @@ class Plan:
     size_bytes: int
 
     def read(self) -> bytes:
-        """The plan. Raises PlanError where the file is missing or its hash is not the recorded one."""
+        """The plan. Raises PlanError where the file is missing, its hash is not the recorded one, or somebody else
+        could have put it there: a plan is machine code, and whoever can change it can change its record too."""
         if not self.path.is_file():
             raise PlanError(f"{self.path}: the plan is missing; build it again: bodycast export tensorrt")
+        self._check_hands()
         actual = sha256_of(self.path)
         if actual != self.sha256:
             raise PlanError(
@@ -101,6 +104,50 @@ class Plan:
                 "build it again: bodycast export tensorrt"
             )
         return self.path.read_bytes()
+
+    def _check_hands(self) -> None:
+        """A plan in a package's folder must be listed in its `package.json`; one in the cache be its owner's alone."""
+        metadata = self.path.parent.parent / METADATA_FILE
+        if self.path.parent.name == PLANS_FOLDER and metadata.is_file():
+            if _listed_hash(metadata, self.path.name) != self.sha256:
+                raise PlanError(
+                    f"{self.path}: not listed in package.json with this hash; build it again: "
+                    f"bodycast export tensorrt {metadata.parent} --beside --rebuild"
+                )
+            return
+        for path in (self.path, self.path.with_suffix(".json"), self.path.parent):
+            if reason := others_may_write(path):
+                raise PlanError(f"{path}: {reason}; a plan is machine code: remove it and build it again")
+
+
+def others_may_write(path: Path) -> str | None:
+    """Why a file or folder could hold what another user put there; None: it could not, or this system does not say."""
+    if os.name != "posix":
+        return None
+    facts = path.stat()
+    if facts.st_uid not in (os.getuid(), 0):
+        return f"belongs to another user (number {facts.st_uid})"
+    if facts.st_mode & 0o022:
+        return "other users may change it (chmod go-w)"
+    return None
+
+
+def _listed_hash(metadata: Path, plan: str) -> str | None:
+    """SHA-256 that a `package.json` lists for a plan; None: it lists none."""
+    try:
+        document: object = json.loads(metadata.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    files: object = cast("dict[str, Any]", document).get("files") if isinstance(document, dict) else None
+    return cast("dict[str, Any]", files).get(LISTED_PLANS + plan) if isinstance(files, dict) else None
+
+
+def list_in_package(folder: Path, plan: Plan) -> None:
+    """Note the hash of a plan, which lies in a package's folder `plans`, in its `package.json`. Raises OSError."""
+    path = folder / METADATA_FILE
+    document = json.loads(path.read_text(encoding="utf-8"))
+    document["files"][LISTED_PLANS + plan.path.name] = plan.sha256
+    write_whole(path, (json.dumps(document, indent=2) + "\n").encode())
 
 
 def this_platform() -> str:

@@ -23,6 +23,7 @@ from bodycast.engines.plans import (
     ANY_GPU,
     Plan,
     PlanKey,
+    list_in_package,
     plan_folders,
     read_record,
     save_plan,
@@ -121,7 +122,10 @@ def build_plan(package: ModelPackage, options: BuildOptions, progress: Progress 
         plan = read_record(there)
         plan.read()
         return plan
-    return save_plan(folder, key, _build(trt, model, package.model_path, key, options, progress))
+    plan = save_plan(folder, key, _build(trt, model, package.model_path, key, options, progress))
+    if options.beside:
+        list_in_package(package.folder, plan)
+    return plan
 
 
 def _graph_for(package: ModelPackage, options: BuildOptions) -> tuple[bytes, str]:

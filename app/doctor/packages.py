@@ -24,7 +24,8 @@ def check_models() -> Iterator[Finding]:
 
     networks = 0
     for folder in model_folders():
-        for path in sorted(folder.glob(f"*/{METADATA_FILE}")):
+        for home in sorted(entry for entry in folder.glob("*") if entry.is_dir() and not entry.name.startswith(".")):
+            path = home / METADATA_FILE
             try:
                 package = load_package(path.parent)
             except PackageError as error:

@@ -104,7 +104,7 @@ class Estimator(CropNetwork):
         Root rotations relative to the crop's ray (`orientation_frame` in the package) are turned into the camera's
         frame; SMPL turns about its root joint, so the translation stays as it is.
 
-        Rows with values that are not finite are left out and counted in `warnings`.
+        Rows with values that are not finite, or absurd, are left out and counted in `warnings`.
 
         Raises: RunError where the engine fails, or has given nothing finite MAX_EMPTY_OUTPUTS times in a row.
         """
@@ -131,7 +131,7 @@ class Estimator(CropNetwork):
         keypoints = np.zeros((len(person_id), 0, 3), np.float32)
         if self._sees_joints:
             keypoints = cameras.keypoints_px(_f32(outputs["keypoints"]))
-        return BodyEstimates(
+        bodies = BodyEstimates(
             id=person_id,
             pose=pose,
             betas=betas,
@@ -140,6 +140,7 @@ class Estimator(CropNetwork):
             token=_f32(outputs["token"]) if self._has_token else np.zeros((len(person_id), 0), np.float32),
             keypoints=keypoints,
         )
+        return self._finite.believable(bodies)
 
     def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
         """HMR2.0's crops of all tracks, at the network's size or another, with masks where the network takes some."""

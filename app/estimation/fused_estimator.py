@@ -150,7 +150,9 @@ class FusedEstimator:
             at = cameras.seen(seen)
             pose, transl_m = refine(pose, rest, transl_m, self._offsets, at, intrinsics, COCO_REFINEMENT)
         token = np.zeros((len(pose), 0), np.float32)
-        return BodyEstimates(crops.id[finite], pose, betas, _f32(transl_m), score, token, cameras.keypoints_px(seen))
+        people = crops.id[finite]
+        bodies = BodyEstimates(people, pose, betas, _f32(transl_m), score, token, cameras.keypoints_px(seen))
+        return self._finite.believable(bodies)
 
     def _fuse(self, seen: F32, geometry: F32, crops: CropBatch) -> Tensors:
         inputs: dict[str, Tensor] = {"keypoints": seen, "geometry": geometry}

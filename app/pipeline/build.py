@@ -14,6 +14,7 @@ import numpy as np
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import check_output_folder
+from bodycast.app.model_packages import unreadable_packages
 from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, world_options
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
 from bodycast.app.pipeline.sink_maker import SinkMaker
@@ -151,6 +152,7 @@ def open_stages(
     detector = open_detector(config.people.detector, device=config.network.device, threads=threads)
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
+    passed_over = unreadable_packages()
     world = LiveWorld(body, world_options(config, source.info))
     stages = Stages(
         source=source,
@@ -161,7 +163,7 @@ def open_stages(
         body=body,
         smoother=smoother,
         world=world,
-        warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *world.warnings),
+        warnings=lambda: (*notes, *passed_over, *estimator.warnings, *source.warnings, *world.warnings),
         remember=estimator.remember,
     )
     return OpenedStages(stages, estimator, body, world)

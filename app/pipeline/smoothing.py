@@ -4,7 +4,7 @@ The output of a smoother with a lag at time t is the bodies at t - lag. Frames w
 agree. Where several frames have waited long enough, as after a gap in a live source, the output belongs to the newest
 and the others are interpolated from it and the output before. At a cut and at the end the waiting frames are finished
 with the last bodies held still. People who have left the picture are held, with score 0, until the frames that show
-them have their output.
+them have their output. Pictures that wait take MAX_HELD_BYTES at most; beyond that they wait as JPEG.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bodycast.app.pipeline.timing import timed
-from bodycast.app.records import BodyEstimates, FrameResult, PosedBodies
+from bodycast.app.records import U8, BodyEstimates, FrameResult, PosedBodies
 from bodycast.app.smoothers.base import Smoother
 from bodycast.app.smoothers.interpolation import interpolate_bodies
 from bodycast.app.world.frame_world import PlacesPeople
@@ -24,6 +25,9 @@ from bodycast.hmr.geometry.camera import Intrinsics
 
 _ROUNDING_S = 1e-3
 _USUAL_STEP_S = 1 / 30
+
+MAX_HELD_BYTES = 256 * 2**20
+_JPEG_QUALITY = 97
 
 PosesEstimates = Callable[[BodyEstimates, Intrinsics], PosedBodies]
 """Skins estimates."""
@@ -39,6 +43,8 @@ class SmoothingStage:
         self._world = world
         self._pose = pose
         self._waiting: deque[FrameResult] = deque()
+        self._packed: dict[int, NDArray[np.uint8]] = {}
+        self._bytes = 0
         self._step_s = _USUAL_STEP_S
         self._seen: dict[int, tuple[BodyEstimates, float]] = {}
         self._last: tuple[BodyEstimates, float] | None = None
@@ -47,7 +53,7 @@ class SmoothingStage:
         """Take one frame; gives those whose output has come: this one, for a smoother without a lag."""
         if self._waiting:
             self._step_s = max(result.frame.time_s - self._waiting[-1].frame.time_s, _ROUNDING_S)
-        self._waiting.append(result)
+        self._waiting.append(self._held(result))
         with timed("smooth", result.stage_s):
             output = self._smooth(result.estimates, result.frame.time_s)
         return self._due(output, result.frame.time_s)
@@ -69,11 +75,37 @@ class SmoothingStage:
     def reset(self) -> None:
         """A cut in the film: call `finish` first."""
         self._waiting.clear()
+        self._packed.clear()
+        self._bytes = 0
         self._seen.clear()
         self._last = None
         self._smoother.reset()
         if self._world is not None:
             self._world.reset()
+
+    def _held(self, result: FrameResult) -> FrameResult:
+        """The frame as it waits: where too many bytes wait already, its picture apart, as JPEG."""
+        import cv2
+
+        image = result.frame.image
+        if self._smoother.lag_s <= 0 or self._bytes + image.nbytes <= MAX_HELD_BYTES:
+            self._bytes += image.nbytes
+            return result
+        with timed("smooth", result.stage_s):
+            packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1]
+        self._packed[result.frame.index] = np.asarray(packed, np.uint8)
+        nothing: U8 = np.broadcast_to(np.zeros((1, 1, 3), np.uint8), image.shape)
+        return replace(result, frame=replace(result.frame, image=nothing), overlay=nothing)
+
+    def _restored(self, result: FrameResult) -> FrameResult:
+        import cv2
+
+        packed = self._packed.pop(result.frame.index, None)
+        if packed is None:
+            self._bytes -= result.frame.image.nbytes
+            return result
+        image = np.asarray(cv2.imdecode(packed, cv2.IMREAD_COLOR), np.uint8)
+        return replace(result, frame=replace(result.frame, image=image), overlay=image)
 
     def _smooth(self, estimates: BodyEstimates, time_s: float) -> BodyEstimates:
         """The smoother's output for these people, and for those who left less than its lag ago."""
@@ -92,7 +124,7 @@ class SmoothingStage:
         output_s = time_s - self._smoother.lag_s + _ROUNDING_S
         due: list[FrameResult] = []
         while self._waiting and self._waiting[0].frame.time_s <= output_s:
-            due.append(self._waiting.popleft())
+            due.append(self._restored(self._waiting.popleft()))
         if not due:
             return []
         newest_s = due[-1].frame.time_s

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bodycast.app.errors import UsageError
-from bodycast.app.model_packages import first_package, installed_packages, package_folders
+from bodycast.app.model_packages import first_package, installed_packages, package_folders, unreadable_packages
 from bodycast.engines import package as packages
 from tests.tiny_packages import detector_package, fusion_package
 
@@ -50,6 +50,18 @@ def test_a_damaged_package_of_the_task_is_an_error_and_not_passed_over(home: Pat
         file.write(b"x")
     with pytest.raises(UsageError, match="changed or damaged"):
         first_package("detector")
-    (home / "a-detector" / "package.json").write_text("{")
-    with pytest.raises(UsageError, match="not valid JSON"):
-        package_folders("fusion")
+
+
+def test_a_half_written_folder_stops_nobody_and_is_told(home: Path) -> None:
+    from bodycast.app.doctor.packages import check_models
+
+    detector_package(home / "b-detector", [[0, 0, 9, 9]] * 3, [0.9] * 3)
+    for name, content in (("a-torn", "{"), ("c-empty", None), (".staged", None)):
+        (home / name).mkdir()
+        if content is not None:
+            (home / name / "package.json").write_text(content)
+    assert [folder.name for folder in package_folders("detector")] == ["b-detector"]
+    told = unreadable_packages()
+    assert len(told) == 2 and "a-torn" in told[0] and "c-empty" in told[1]
+    problems = [finding.detail for finding in check_models() if finding.state == "problem"]
+    assert any("a-torn" in line for line in problems) and any("c-empty" in line for line in problems)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -161,3 +162,25 @@ def test_after_a_reset_nothing_of_the_old_shot_is_left() -> None:
     smoothing.reset()
     assert smoother.resets == 1
     assert smoothing.push(result_of(100, [2])) == []
+
+
+def test_pictures_that_wait_are_bounded_and_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    from bodycast.app.pipeline import smoothing as module
+
+    picture = np.full((64, 64, 3), 120, np.uint8)
+    monkeypatch.setattr(module, "MAX_HELD_BYTES", 3 * picture.nbytes)
+    smoothing = SmoothingStage(LateSmoother(20 * STEP_S), unposed)
+    given: list[FrameResult] = []
+    for index in range(60):
+        shown = picture + np.uint8(index)
+        given += smoothing.push(
+            replace(result_of(index, [1]), frame=Frame(shown, index, index * STEP_S), overlay=shown)
+        )
+        waiting = [held for held in smoothing._waiting if held.frame.image.strides[0]]
+        assert len(waiting) <= 3
+    given += smoothing.finish()
+    assert [result.frame.index for result in given] == list(range(60))
+    for result in given:
+        assert abs(int(result.overlay[5, 5, 0]) - 120 - result.frame.index) <= 2
+        assert result.frame.image.shape == (64, 64, 3)
+    assert smoothing._bytes == 0 and not smoothing._packed

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,8 +12,17 @@ import pytest
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
 from bodycast.engines.errors import PlanError
-from bodycast.engines.package import ModelPackage
-from bodycast.engines.plans import ANY_GPU, PlanKey, find_plan, installed_plans, plan_folders, read_record, save_plan
+from bodycast.engines.package import ModelPackage, load_package
+from bodycast.engines.plans import (
+    ANY_GPU,
+    PlanKey,
+    find_plan,
+    installed_plans,
+    list_in_package,
+    plan_folders,
+    read_record,
+    save_plan,
+)
 from tests.tiny_packages import affine_package
 
 KEY = PlanKey(
@@ -123,4 +133,34 @@ def test_a_missing_or_changed_plan_is_refused(tmp_path: Path) -> None:
         plan.read()
     plan.path.unlink()
     with pytest.raises(PlanError, match="missing"):
+        plan.read()
+
+
+def test_a_plan_in_a_package_runs_only_if_the_package_lists_it(package: ModelPackage) -> None:
+    plan = save_plan(package.folder / "plans", KEY, b"content")
+    with pytest.raises(PlanError, match=r"not listed in package\.json"):
+        plan.read()
+    list_in_package(package.folder, plan)
+    assert plan.read() == b"content"
+    assert load_package(package.folder).sha256 == package.sha256
+    other = save_plan(package.folder / "plans", KEY, b"other machine code")
+    with pytest.raises(PlanError, match="not listed"):
+        other.read()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="owners and modes")
+def test_a_plan_that_others_may_change_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = save_plan(tmp_path / "cache", KEY, b"content")
+    for path in (plan.path, plan.path.with_suffix(".json"), plan.path.parent):
+        mode = path.stat().st_mode
+        path.chmod(mode | 0o022)
+        with pytest.raises(PlanError, match="other users may change it"):
+            plan.read()
+        path.chmod(mode & ~0o022)
+    assert plan.read() == b"content"
+    if os.getuid() == 0:
+        os.chown(plan.path, 12345, -1)
+    else:
+        monkeypatch.setattr(os, "getuid", lambda: 12345)
+    with pytest.raises(PlanError, match="belongs to another user"):
         plan.read()
