@@ -69,10 +69,6 @@ def test_films_after_another_equal_films_alone(clips: list[Path], tmp_path: Path
     read = read_done(tmp_path / "kept0")
     assert read is not None and read.people == done[0].people
     assert read.files[MOTION_FILE].sha256 == digest(tmp_path / "kept0")
-        read is not None
-        and read.people == done[0].people
-        and read.files[MOTION_FILE].sha256 == digest(tmp_path / "kept0")
-    )
     assert not (tmp_path / "kept0" / OVERLAY_FILE).exists()
 
 
