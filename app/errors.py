@@ -11,12 +11,17 @@ from types import ModuleType
 
 from bodycast.engines import optional
 from bodycast.engines.errors import EngineUnavailableError
+from bodycast.plain_text import LONGEST_MESSAGE, shortened
 
 
 class BodycastError(Exception):
-    """Base of the errors whose message is written for the user."""
+    """Base of the errors whose message is written for the user. What it quotes of files and of the network is made one
+    plain, short line."""
 
     exit_code = 1
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(shortened(message, LONGEST_MESSAGE))
 
 
 class UsageError(BodycastError):

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 MOST_CHARACTERS = 120
 LONGEST_NAME = 300
+LONGEST_MESSAGE = 2000
 
 
 def plain(text: object) -> str:
     """One line of printable characters: line breaks and tabs become blanks, what would steer a terminal is shown as
     an escape, and so is what is no text at all (bytes of a name that are not UTF-8)."""
     kept = (" " if one in "\t\r\n\v\f" else one if one.isprintable() else _escaped(one) for one in str(text))
-    return " ".join("".join(kept).split(" ")).strip()
+    return "".join(kept).strip()
 
 
 def shortened(text: object, most: int = MOST_CHARACTERS) -> str:

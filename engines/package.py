@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from bodycast.engines.errors import PackageError
 from bodycast.engines.onnx_file import check_onnx_file
 from bodycast.npz import read_npz
+from bodycast.plain_text import shortened
 
 Tensor: TypeAlias = NDArray[Any]
 Tensors: TypeAlias = dict[str, Tensor]
@@ -51,6 +52,7 @@ or goes without."""
 JOINT_SETS = ("smpl-24", "coco-17", "halpe-26", "coco-wholebody-133", "blazepose-33", "none")
 
 _LARGEST = 1e300
+MOST_TEXT, MOST_FILE_NAME, MOST_AXES = 2000, 200, 16
 LISTED_PLANS = "plans/"
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, BadZipFile, zlib.error)
 """What a crafted archive can make zipfile and numpy raise."""
@@ -306,19 +308,22 @@ def _tensors(top: _Fields, key: str) -> tuple[TensorSpec, ...]:
         specs.append(spec)
     names = [spec.name for spec in specs]
     if not specs or len(set(names)) != len(names):
-        raise PackageError(f"{top.where}: {key} must be a non-empty list of different names, it is {names}")
+        raise PackageError(f"{top.where}: {key} must be a non-empty list of different names, it is {shortened(names)}")
     return tuple(specs)
 
 
 def _shape(fields: _Fields) -> tuple[int | str, ...]:
     sizes = cast("list[object]", fields.take("shape", list))
     shape: list[int | str] = []
+    if len(sizes) > MOST_AXES:
+        raise PackageError(f"{fields.where}: a shape of {len(sizes)} axes, expected {MOST_AXES} at most")
     for axis, size in enumerate(sizes):
         if (size == BATCH and axis == 0) or (type(size) is int and size > 0):
             shape.append(cast("int | str", size))
         else:
             raise PackageError(
-                f"{fields.where}: shape {sizes}: sizes are positive integers, and only the first may be {BATCH!r}"
+                f"{fields.where}: shape {shortened(sizes)}: sizes are positive integers, "
+                f"and only the first may be {BATCH!r}"
             )
     return tuple(shape)
 
@@ -334,15 +339,19 @@ def _metrics(top: _Fields) -> dict[str, float]:
 def _files(top: _Fields) -> dict[str, str]:
     files = top.mapping("files")
     for name, digest in files.items():
+        if len(name) > MOST_FILE_NAME or not name.isprintable():
+            raise PackageError(f"{top.where}: a file's name is {len(name)} characters long or has others than letters")
         if not isinstance(digest, str) or len(digest) != 64:
-            raise PackageError(f"{top.where}: files.{name}: expected a SHA-256 of 64 hex digits, it is {digest!r}")
+            raise PackageError(
+                f"{top.where}: files.{name}: expected a SHA-256 of 64 hex digits, it is {shortened(repr(digest))}"
+            )
         if name.startswith(LISTED_PLANS) and Path(name).parts == ("plans", Path(name).name):
             continue  # built plans that are shipped: held against their hash when one is about to run
         if Path(name).name != name or name == METADATA_FILE:
             raise PackageError(f"{top.where}: files.{name}: a package lists plain files of its own folder only")
     for name in (MODEL_FILE, GOLDEN_FILE):
         if name not in files:
-            raise PackageError(f"{top.where}: files must list {name}, it lists {sorted(files)}")
+            raise PackageError(f"{top.where}: files must list {name}, it lists {shortened(sorted(files))}")
     return cast("dict[str, str]", files)
 
 
@@ -370,6 +379,10 @@ class _Fields:
         value = cast(str, self.take(key, str))
         if not value.strip():
             raise PackageError(f"{self.where}: {key!r} is empty; write 'none' where nothing applies")
+        if not value.isprintable() or len(value) > MOST_TEXT:
+            raise PackageError(
+                f"{self.where}: {key!r} is no line of at most {MOST_TEXT} characters: {shortened(value)}"
+            )
         return value
 
     def integer(self, key: str) -> int:
@@ -378,7 +391,9 @@ class _Fields:
     def choice(self, key: str, allowed: tuple[str, ...]) -> str:
         value = self.text(key)
         if value not in allowed:
-            raise PackageError(f"{self.where}: {key!r} is {value!r}, expected one of {', '.join(allowed)}")
+            raise PackageError(
+                f"{self.where}: {key!r} is {shortened(repr(value))}, expected one of {', '.join(allowed)}"
+            )
         return value
 
     def mapping(self, key: str) -> dict[str, Any]:
@@ -389,4 +404,4 @@ class _Fields:
 
     def close(self) -> None:
         if self._left:
-            raise PackageError(f"{self.where}: unknown keys {sorted(self._left)}")
+            raise PackageError(f"{self.where}: unknown keys {shortened(sorted(self._left))}")

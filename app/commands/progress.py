@@ -15,6 +15,7 @@ from bodycast.app.pipeline.pipeline import SENT, Progress, RunSummary
 from bodycast.app.pipeline.run_report import PartsReport
 from bodycast.app.pipeline.timing import StageSummary
 from bodycast.app.world.report import WorldReport
+from bodycast.plain_text import LONGEST_MESSAGE, plain, shortened
 
 STAGE_NOTES = {
     "wait": "for the source",
@@ -47,11 +48,11 @@ def announce(parts: PartsReport, warnings: Sequence[str], window: bool, sends: S
         "smoother": parts.smoother if not parts.lag_s else f"{parts.smoother}, {parts.lag_s:g} s behind",
     }
     for label, text in lines.items():
-        print(f"{label:<9} {text}", file=sys.stderr)
+        print(f"{label:<9} {shortened(text, LONGEST_MESSAGE)}", file=sys.stderr)
     for line in sends:
         print(f"sends     {line}", file=sys.stderr)
     for warning in warnings:
-        print(f"note      {warning}", file=sys.stderr)
+        print(f"note      {plain(warning)}", file=sys.stderr)
     if window or parts.source_live:
         print(f"{'q in the window' if window else 'Ctrl-C'} ends the run", file=sys.stderr)
 
@@ -122,7 +123,7 @@ def print_results(
     if not summary.people and summary.frames_out and not summary.failure:
         print(f"note: {NOBODY}")
     for warning in warnings:
-        print(f"note: {warning}")
+        print(f"note: {plain(warning)}")
     if summary.hanging:
         print(f"note: did not end in time: {', '.join(summary.hanging)}")
     if folder is not None:

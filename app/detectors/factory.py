@@ -19,7 +19,7 @@ def open_detector(
     """
     if spec == "hog":
         return _hog()
-    if spec.endswith(".pt"):
+    if spec.lower().endswith(".pt"):
         from bodycast.app.detectors.ultralytics_detector import UltralyticsDetector
 
         return UltralyticsDetector(spec, device)

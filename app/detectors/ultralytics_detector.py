@@ -11,6 +11,9 @@ from bodycast.app.detectors.quiet_ultralytics import import_ultralytics
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.records import Detections, Frame
 
+WITH_BOXES = ("detect", "segment", "pose")
+WITHOUT_BOXES = {"classify": "classification", "obb": "turned boxes (obb)"}
+
 
 class UltralyticsDetector:
     """Runs a local `.pt` file with ultralytics and torch. Nothing is downloaded."""
@@ -32,6 +35,12 @@ class UltralyticsDetector:
             self._model: Any = yolo(str(path.resolve()))
         except Exception as error:  # ultralytics raises whatever unpickling raises
             raise UsageError(f"{path}: ultralytics cannot read it: {str(error).partition(chr(10))[0]}") from error
+        task = str(self._model.task)
+        if task not in WITH_BOXES:
+            raise UsageError(
+                f"{path}: a network for {WITHOUT_BOXES.get(task, task)}, which gives no boxes of people; "
+                "give a detection one, as yolo11n.pt"
+            )
         self.name = path.name
         self._person = person_class(self._model.names, str(path))
         self._device = None if device == "auto" else device

@@ -321,7 +321,7 @@ def keypoint_package(spec: str) -> Path | str:
 
     Raises: UsageError.
     """
-    if not spec.endswith(".pt"):
+    if not spec.lower().endswith(".pt"):
         return spec
     from bodycast.app.estimation.yolo_pose import yolo_pose_package
 
