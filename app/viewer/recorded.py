@@ -43,6 +43,8 @@ class RecordedView:
         self._view = WorldView(self._viser.server, body)
         self._view.set_camera(self.scene.camera_to_world, self.scene.focal_px, self.scene.image_wh)
         self._view.set_home(np.concatenate([person.motion.root_m for person in self.scene.people]))
+        for person in self.scene.people:
+            self._view.set_curves(person.id, person.motion.time_s - self.scene.start_s, *person.bones)
         self._seconds = self.scene.end_s - self.scene.start_s
         self._time_s, self._playing, self._speed = 0.0, True, 1.0
         self._changed = threading.Event()

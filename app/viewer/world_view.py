@@ -24,6 +24,7 @@ from bodycast.hmr.geometry.rotations import matrix_to_quaternion
 TRAIL_JOINTS = (Joint.PELVIS, Joint.LEFT_ANKLE, Joint.RIGHT_ANKLE)
 TRAIL_POINTS, TRAIL_STEP_S = 20, 0.1
 CURVE_STEP_S, CURVE_POINTS = 0.25, 300
+CURVE_COLOURS = ("#60a8de", "#f09650", "#9fd4f7", "#f7c79f")
 NOBODY = "nobody"
 FRUSTUM_M = 0.5
 
@@ -72,7 +73,9 @@ class WorldView:
         self._middle, self._apart, self._homed = np.zeros(3), 0.0, False
         self._to_aim: list[Any] = []
         self._curves: Any = None
+        self._curves_of: tuple[str, int] | None = None
         self._curves_s = -1e9
+        self._whole: dict[int, tuple[Floats, Floats, Floats]] = {}
         scene = server.scene
         scene.set_up_direction("+y")
         scene.configure_environment_map(hdri=None)
@@ -126,6 +129,11 @@ class WorldView:
         """What the views look at: (N,3) places in the world, m. Without it, whoever is seen."""
         self._aim(places)
         self._homed = True
+
+    def set_curves(self, person: int, time_s: Floats, places: Floats, turns: Floats) -> None:
+        """The whole motion of somebody, for their curves: (F,) seconds, (F,24,3), (F,24,3,3). Without it, what they did
+        lately."""
+        self._whole[person] = time_s, places, turns
 
     def _aim(self, places: Floats) -> None:
         self._middle = 0.5 * (places.min(axis=0) + places.max(axis=0))
@@ -272,29 +280,34 @@ class WorldView:
                 client.camera.fov = 0.75
 
     def _show_curves(self, time_s: float) -> None:
-        """Of whoever is followed, or the first: the last seconds, at a calm rate."""
+        """Of whoever is followed, or the first; live the last seconds, at a calm rate."""
         if 0 <= time_s - self._curves_s < CURVE_STEP_S:
             return
         self._curves_s = time_s
         with self._lock:
-            group = str(self._group.value)
-            followed = str(self._follow.value)
-            person = self._people.get(int(followed)) if followed != NOBODY else next(iter(self._people.values()), None)
-            if self._curves is not None and (group == "off" or person is None or self._curves.title != group):
+            group, followed = str(self._group.value), str(self._follow.value)
+            number = int(followed) if followed != NOBODY else next(iter(self._people), 0)
+            lately = self._people[number].history if number in self._people else ()
+            wanted = (group, number) if group != "off" and (number in self._whole or len(lately) > 2) else None
+            if self._curves is not None and wanted != self._curves_of:
                 self._curves.remove()
                 self._curves = None
-            if group == "off" or person is None or len(person.history) < 3:
+            if wanted is None or (self._curves is not None and number in self._whole):
                 return
-            times, places, turns = (np.array(part) for part in zip(*person.history, strict=True))
+            if number in self._whole:
+                times, places, turns = self._whole[number]
+            else:
+                times, places, turns = (np.array(part) for part in zip(*lately, strict=True))
+                times = times - times[-1]
             curves = [one for one in curves_from(times, places, turns, self._soles) if one.group == group]
-            data = (times - times[-1], *(one.values.astype(np.float64) for one in curves))
+            data = (times, *(one.values.astype(np.float64) for one in curves))
             if self._curves is not None:
                 self._curves.data = data
                 return
-            strokes = ("#60a8de", "#f09650", "#9fd4f7", "#f7c79f")
             series: list[dict[str, object]] = [{"label": "s"}]
-            for one, stroke in zip(curves, strokes, strict=False):
+            for one, stroke in zip(curves, CURVE_COLOURS, strict=False):
                 series.append({"label": f"{one.name} ({one.unit})", "stroke": stroke, "width": 1.5})
+            self._curves_of, title = wanted, f"person {number}: {group}"
             with self._curves_folder:
                 scales = {"x": {"time": False}}
-                self._curves = self._server.gui.add_uplot(data, tuple(series), title=group, scales=scales, aspect=1.6)
+                self._curves = self._server.gui.add_uplot(data, tuple(series), title=title, scales=scales, aspect=1.6)

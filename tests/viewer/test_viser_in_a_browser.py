@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import statistics
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -165,6 +166,12 @@ def test_a_recorded_run_plays_follows_and_steps(tmp_path: Path) -> None:
             while np.abs(np.array(view._view._world.position) - moved).max() > 1e-6:
                 assert time.monotonic() < deadline_s
                 time.sleep(0.05)
+            view._view._group.value = "speed"
+            view.seek(0.5)
+            frame = "document.querySelector('iframe').contentDocument"
+            browser.wait_for(f"{frame}.querySelectorAll('.uplot canvas').length > 0")
+            assert [len(row) for row in view._view._curves.data] == [60, 60]
+            browser.screenshot(tmp_path / "view.png")
             assert browser.errors == [] and local(browser)
     finally:
         view.stop()
@@ -181,6 +188,12 @@ def test_nothing_is_done_while_nobody_looks() -> None:
         assert view.url in view.describe()
     finally:
         view.close()
+
+
+def test_a_missing_viser_is_one_line_with_the_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "viser", None)
+    with pytest.raises(UsageError, match=r"viser.*pip install"):
+        LiveView("127.0.0.1", free_port(), body())
 
 
 def test_a_folder_that_cannot_be_shown_is_one_line(tmp_path: Path) -> None:
