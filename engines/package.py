@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import json
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias, cast
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.engines.errors import PackageError
+from bodycast.engines.json_fields import Fields
 from bodycast.engines.onnx_file import check_onnx_file
 from bodycast.npz import read_npz
 from bodycast.plain_text import shortened
@@ -52,7 +52,7 @@ or goes without."""
 JOINT_SETS = ("smpl-24", "coco-17", "halpe-26", "coco-wholebody-133", "blazepose-33", "none")
 
 _LARGEST = 1e300
-MOST_TEXT, MOST_FILE_NAME, MOST_AXES = 2000, 200, 16
+MOST_FILE_NAME, MOST_AXES = 200, 16
 LISTED_PLANS = "plans/"
 UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, MemoryError, BadZipFile, zlib.error)
 """What a crafted archive can make zipfile and numpy raise."""
@@ -256,7 +256,7 @@ def _check_hash(path: Path, expected: str) -> None:
 
 def parse_metadata(document: object, where: str) -> tuple[PackageInfo, dict[str, str]]:
     """The parsed content of `package.json` -> typed metadata and the files' hashes. Raises PackageError."""
-    top = _Fields(document, where)
+    top = Fields(document, where)
     version = top.integer("schema_version")
     if version != SCHEMA_VERSION:
         raise PackageError(
@@ -292,11 +292,11 @@ def parse_metadata(document: object, where: str) -> tuple[PackageInfo, dict[str,
     return info, files
 
 
-def _tensors(top: _Fields, key: str) -> tuple[TensorSpec, ...]:
+def _tensors(top: Fields, key: str) -> tuple[TensorSpec, ...]:
     items = top.take(key, list)
     specs: list[TensorSpec] = []
     for index, item in enumerate(items):
-        fields = _Fields(item, f"{top.where}: {key}[{index}]")
+        fields = Fields(item, f"{top.where}: {key}[{index}]")
         spec = TensorSpec(
             name=fields.text("name"),
             dtype=fields.choice("dtype", DTYPES),
@@ -312,7 +312,7 @@ def _tensors(top: _Fields, key: str) -> tuple[TensorSpec, ...]:
     return tuple(specs)
 
 
-def _shape(fields: _Fields) -> tuple[int | str, ...]:
+def _shape(fields: Fields) -> tuple[int | str, ...]:
     sizes = cast("list[object]", fields.take("shape", list))
     shape: list[int | str] = []
     if len(sizes) > MOST_AXES:
@@ -328,7 +328,7 @@ def _shape(fields: _Fields) -> tuple[int | str, ...]:
     return tuple(shape)
 
 
-def _metrics(top: _Fields) -> dict[str, float]:
+def _metrics(top: Fields) -> dict[str, float]:
     metrics = top.mapping("metrics")
     for name, value in metrics.items():
         if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < _LARGEST:
@@ -336,7 +336,7 @@ def _metrics(top: _Fields) -> dict[str, float]:
     return {name: float(value) for name, value in metrics.items()}
 
 
-def _files(top: _Fields) -> dict[str, str]:
+def _files(top: Fields) -> dict[str, str]:
     files = top.mapping("files")
     for name, digest in files.items():
         if len(name) > MOST_FILE_NAME or not name.isprintable():
@@ -353,55 +353,3 @@ def _files(top: _Fields) -> dict[str, str]:
         if name not in files:
             raise PackageError(f"{top.where}: files must list {name}, it lists {shortened(sorted(files))}")
     return cast("dict[str, str]", files)
-
-
-class _Fields:
-    """One JSON object, read key by key; `close` refuses whatever was not asked for."""
-
-    def __init__(self, document: object, where: str) -> None:
-        if not isinstance(document, dict):
-            raise PackageError(f"{where}: expected a JSON object, it is {type(document).__name__}")
-        self.where = where
-        self._left = dict(cast("Mapping[str, object]", document))
-
-    def take(self, key: str, kind: type) -> Any:
-        if key not in self._left:
-            raise PackageError(f"{self.where}: {key!r} is missing")
-        value = self._left.pop(key)
-        if type(value) is not kind:
-            raise PackageError(f"{self.where}: {key!r}: expected {kind.__name__}, it is {type(value).__name__}")
-        return value
-
-    def has(self, key: str) -> bool:
-        return key in self._left
-
-    def text(self, key: str) -> str:
-        value = cast(str, self.take(key, str))
-        if not value.strip():
-            raise PackageError(f"{self.where}: {key!r} is empty; write 'none' where nothing applies")
-        if not value.isprintable() or len(value) > MOST_TEXT:
-            raise PackageError(
-                f"{self.where}: {key!r} is no line of at most {MOST_TEXT} characters: {shortened(value)}"
-            )
-        return value
-
-    def integer(self, key: str) -> int:
-        return cast(int, self.take(key, int))
-
-    def choice(self, key: str, allowed: tuple[str, ...]) -> str:
-        value = self.text(key)
-        if value not in allowed:
-            raise PackageError(
-                f"{self.where}: {key!r} is {shortened(repr(value))}, expected one of {', '.join(allowed)}"
-            )
-        return value
-
-    def mapping(self, key: str) -> dict[str, Any]:
-        return cast("dict[str, Any]", self.take(key, dict))
-
-    def fields(self, key: str) -> _Fields:
-        return _Fields(self.take(key, dict), f"{self.where}: {key}")
-
-    def close(self) -> None:
-        if self._left:
-            raise PackageError(f"{self.where}: unknown keys {shortened(sorted(self._left))}")

@@ -11,7 +11,7 @@ from bodycast.app.errors import UsageError
 
 
 def test_a_classification_network_is_named(tmp_path: Path) -> None:
-    YOLO = pytest.importorskip("ultralytics", reason="requirements/export.txt").YOLO  # noqa: N806
+    YOLO = pytest.importorskip("ultralytics", reason="requirements/export.txt").YOLO
 
     YOLO("yolo11n-cls.yaml").save(str(tmp_path / "sorts.PT"))
     with pytest.raises(UsageError, match=r"classification.*no boxes"):
