@@ -254,13 +254,15 @@ class PosedBodies:
 class FrameWorld:
     """`contacts` (N,4) float32 probabilities: left heel, left toe, right heel, right toe. `floor` (4,) float64: n.x + d
     is a camera-frame point's height, m; NaN: none. `camera_to_world` (4,4) float64; NaN: not known. `turn` (3,3)
-    float64: this frame's camera frame -> the first one's; NaN: the camera moves, and how is not known.
+    float64: this frame's camera frame -> the first one's; NaN: the camera moves, and how is not known. `focal_ratio`:
+    focal length of the placed people over the one that was assumed before.
     """
 
     contacts: F32
     floor: F64
     camera_to_world: F64
     turn: F64 = field(default_factory=lambda: np.eye(3))
+    focal_ratio: float = 1.0
 
     def __post_init__(self) -> None:
         check_array("FrameWorld.turn", self.turn, (3, 3), np.float64)

@@ -43,6 +43,7 @@ def world_options(config: RunConfig, source: SourceInfo) -> WorldOptions:
         person_height_m=lens.person_height,
         hold_feet=config.motion.foot_lock,
         lens_from=lens_from,
+        live=source.live,
     )
 
 

@@ -138,7 +138,10 @@ class SmoothingStage:
         if self._world is not None:
             with timed("place", result.stage_s):
                 estimates, world = self._world.place(result.frame, estimates, result.xyxy, result.intrinsics)
-            result = replace(result, smoothed=smoothed, world=world)
+            lens = result.intrinsics
+            if world.focal_ratio != 1.0:
+                lens = lens.with_focal_times(world.focal_ratio)
+            result = replace(result, smoothed=smoothed, world=world, intrinsics=lens)
         if estimates is result.estimates:
             return result
         with timed("body", result.stage_s):

@@ -9,8 +9,9 @@ import numpy as np
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
 from bodycast.app.world.camera_motion import CameraMotion
 from bodycast.app.world.contacts import Signals, contact_network
-from bodycast.app.world.lens import LensEstimate
+from bodycast.app.world.lens import relens
 from bodycast.app.world.live_floor import LiveFloor
+from bodycast.app.world.live_lens import LiveLens
 from bodycast.app.world.live_person import LivePerson
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
@@ -42,6 +43,7 @@ class LiveWorld:
         self._floor = LiveFloor(self._options)
         self._camera = CameraMotion()
         self._warnings: list[str] = []
+        self._live_lens = LiveLens()
         self._lens: Intrinsics | None = None
         self._image_wh = (1, 1)
 
@@ -63,7 +65,7 @@ class LiveWorld:
     def report(self) -> WorldReport:
         """What has been found out so far."""
         focal_px = 0.0 if self._lens is None else self._lens.focal_px
-        lens = lens_report(focal_px, self._image_wh, LensEstimate(), self._options)
+        lens = lens_report(focal_px, self._image_wh, self._live_lens.estimate, self._options)
         body = self._skeleton.body
         return replace(
             floor_report(lens, self._floor.fit),
@@ -77,6 +79,7 @@ class LiveWorld:
         """A cut: another camera. Bodies stay with their ids."""
         self._floor.reset()
         self._camera.reset()
+        self._live_lens.reset()
         for person in self._people.values():
             person.forget_place()
 
@@ -84,6 +87,7 @@ class LiveWorld:
         self, frame: Frame, estimates: BodyEstimates, xyxy: F32, intrinsics: Intrinsics
     ) -> tuple[BodyEstimates, FrameWorld]:
         """The people of a frame where they stand; rows and ids stay. xyxy: (N,4) px."""
+        estimates, intrinsics, ratio = self._under_lens(estimates, intrinsics, frame.time_s)
         self._lens, self._image_wh = intrinsics, frame.image_wh
         turn = self._camera.update(frame.image, frame.time_s, xyxy, intrinsics)
         lost = not np.isfinite(turn).all()
@@ -91,9 +95,32 @@ class LiveWorld:
             self._warnings.append(NO_WORLD)
         if not len(estimates):
             self._floor.update({}, frame.time_s)
-            return estimates, self._world(np.zeros((0, 4), np.float32), turn)
+            return estimates, replace(self._world(np.zeros((0, 4), np.float32), turn), focal_ratio=ratio)
         placed, contacts = self._place(frame, estimates, intrinsics, np.eye(3) if lost else turn, lost)
-        return placed, self._world(contacts, turn)
+        return placed, replace(self._world(contacts, turn), focal_ratio=ratio)
+
+    def _under_lens(
+        self, estimates: BodyEstimates, intrinsics: Intrinsics, time_s: float
+    ) -> tuple[BodyEstimates, Intrinsics, float]:
+        """The same picture under the lens that people's walks say, and its focal length over the assumed one."""
+        if self._options.lens_from or not self._options.live:
+            return estimates, intrinsics, 1.0
+        rest = self._skeleton.rest(estimates.betas)
+        root = (estimates.transl_m + rest[:, 0]).astype(np.float32)
+        _, soles = self._skeleton.place(estimates.pose, rest, root)
+        before = self._live_lens.ratio
+        self._live_lens.update([int(person) for person in estimates.id], root, soles, time_s)
+        ratio = self._live_lens.ratio
+        if ratio != before:
+            for person in self._people.values():
+                person.samples.relens(ratio / before)
+        if ratio == 1.0 or not len(estimates):
+            return estimates, intrinsics.with_focal_times(ratio), ratio
+        moved, turns = relens(root.astype(np.float64), estimates.pose[:, 0].astype(np.float64), ratio)
+        pose = estimates.pose.copy()
+        pose[:, 0] = turns
+        estimates = replace(estimates, pose=pose, transl_m=(moved - rest[:, 0]).astype(np.float32))
+        return estimates, intrinsics.with_focal_times(ratio), ratio
 
     def _place(
         self, frame: Frame, estimates: BodyEstimates, intrinsics: Intrinsics, turn: F64, lost: bool

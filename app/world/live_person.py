@@ -63,6 +63,12 @@ class FootSamples:
             self.upright += upright
             self.upright_count += 1
 
+    def relens(self, ratio: float) -> None:
+        """The same pictures under a focal length `ratio` times as long."""
+        stretch = np.array([1 / ratio, 1 / ratio, 1.0])
+        self.rays = deque((ray * stretch for ray in self.rays), maxlen=MOST_SAMPLES)
+        self.depth_m = deque((depth * ratio for depth in self.depth_m), maxlen=MOST_SAMPLES)
+
 
 class LivePerson:
     """One id. Places are in the camera frame of the first frame."""

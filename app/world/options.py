@@ -13,13 +13,15 @@ KNOWN_SIZE_SPREAD = 0.01
 class WorldOptions:
     """`floor`: whether one is looked for. `known`: of the camera. `person_height_m`: of everybody. `hold_feet`: feet
     that touch something stay where they do. `lens_from`: who said the focal length; empty: nobody, so that it is
-    estimated."""
+    estimated. `live`: nothing is worked out once more at the end, so the lens is estimated while people are followed.
+    """
 
     floor: bool = True
     known: FloorKnown = field(default_factory=FloorKnown)
     person_height_m: float | None = None
     hold_feet: bool = True
     lens_from: str = ""
+    live: bool = False
 
     @property
     def size_spread(self) -> float:

@@ -53,6 +53,10 @@ class Intrinsics:
         focal = cliff_focal(image_wh) if fov_rad is None else focal_from_fov(fov_rad, image_wh)
         return cls.from_focal(float(focal), image_wh)
 
+    def with_focal_times(self, ratio: float) -> Intrinsics:
+        """The same camera with a focal length `ratio` times as long."""
+        return Intrinsics(self.fx * ratio, self.fy * ratio, self.cx, self.cy, self.image_wh)
+
     @property
     def focal_px(self) -> float:
         """Mean focal length, for code that knows square pixels only."""
