@@ -92,7 +92,7 @@ def _do(
             write_failed(output / film.folder, Failed(str(film.path), settings, error))
         progress.ended(film, error)
 
-    workers = min(workers, len(todo))
+    # Not by how many films are left: results depend on the number of threads in their last digits.
     threads = None if workers == 1 else max(1, usable_cores() // workers)
     supervisor = Supervisor(work=worker, arguments=(config, output, threads), workers=workers, on_end=on_end,
                             on_advance=progress.advanced, on_tick=progress.tick)  # fmt: skip

@@ -17,14 +17,13 @@ from bodycast.app.config import RunConfig
 
 def work(connection: Connection, config: RunConfig, output: Path, threads: int | None) -> None:
     """As `bodycast.app.batch.worker.work`."""
-    del threads
     begin_worker()
     (output / f"worker-{os.getpid()}").write_text("")
     connection.send(Opened())
     try:
         while True:
             film: Film = connection.recv()
-            message = do(film, config, output)
+            message = do(film, config, output, threads)
             connection.send(Advanced(1, 2))
             connection.send(message)
             if isinstance(message, Finished) and message.retires:
@@ -33,7 +32,7 @@ def work(connection: Connection, config: RunConfig, output: Path, threads: int |
         return
 
 
-def do(film: Film, config: RunConfig, output: Path) -> Message:
+def do(film: Film, config: RunConfig, output: Path, threads: int | None) -> Message:
     """What the film's name says."""
     folder, stem = output / film.folder, film.path.stem
     folder.mkdir(parents=True, exist_ok=True)
@@ -51,6 +50,6 @@ def do(film: Film, config: RunConfig, output: Path) -> Message:
     if stem == "slow":
         (output / "slow").write_text(str(os.getpid()))
         time.sleep(60)
-    (folder / "motion.npz").write_bytes(b"motion of " + os.fsencode(film.path))
+    (folder / "motion.npz").write_bytes(b"motion of " + os.fsencode(film.path) + f" on {threads} threads".encode())
     write_done(folder, Done(str(film.path), settings_hash(config), film.size_bytes, 20, 2, 4.0, {"tiny": "ab" * 32}))
     return Finished(retires=stem == "retires")
