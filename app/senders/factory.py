@@ -6,8 +6,8 @@ from contextlib import ExitStack
 
 import numpy as np
 
+from bodycast.app.address import parse_address
 from bodycast.app.config import SendConfig
-from bodycast.app.senders.address import parse_address
 from bodycast.app.senders.base import Sender
 from bodycast.app.sources.base import SourceInfo
 from bodycast.hmr.body.body_model import BodyModel

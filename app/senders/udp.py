@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
-from bodycast.app.senders.address import Address, udp_socket
+from bodycast.app.address import Address, udp_socket
 
 RETRY_S = 1.0
 """After a refusal nothing is made or sent for so long: a receiver that is not there costs nothing."""

@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from bodycast.app.address import Address
 from bodycast.app.records import FrameResult
-from bodycast.app.senders.address import Address
 from bodycast.app.senders.osc import Message, bundles
 from bodycast.app.senders.performer import AvatarPose, Performer
 from bodycast.app.senders.skeleton import BONES, UNITY_PLACE, UNITY_TURN

@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from bodycast.app.address import Address
 from bodycast.app.records import FrameResult
-from bodycast.app.senders.address import Address
 from bodycast.app.senders.osc import Bundle, Message
 from bodycast.app.senders.performer import AvatarPose, Performer
 from bodycast.app.senders.skeleton import BONES, UNITY_PLACE, bones_in_world, matrices

@@ -19,9 +19,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
+from bodycast.app.address import Address
 from bodycast.app.errors import UsageError, require, thread_failure
 from bodycast.app.records import FrameResult
-from bodycast.app.senders.address import Address
 from bodycast.app.senders.messages import as_binary, as_json, world_frame
 
 if TYPE_CHECKING:

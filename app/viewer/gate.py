@@ -17,8 +17,8 @@ from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
+from bodycast.app.address import LOOPBACK, Address
 from bodycast.app.errors import UsageError, thread_failure
-from bodycast.app.senders.address import LOOPBACK, Address
 
 PAGE = Path(__file__).with_name("page") / "view.html"
 COOKIE = "bodycast-view"

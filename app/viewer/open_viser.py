@@ -6,8 +6,8 @@ import io
 from contextlib import redirect_stdout
 from typing import Any
 
+from bodycast.app.address import LOOPBACK, Address
 from bodycast.app.errors import UsageError, require
-from bodycast.app.senders.address import LOOPBACK, Address
 from bodycast.app.viewer.gate import Gate, Picture
 
 DEFAULT_PORT = 8080

@@ -141,7 +141,7 @@ def test_a_signal_ends_the_run_with_finished_files(
     source, out = folder_of(tmp_path / "pictures", figure, 3000), tmp_path / "out"
     process = start(source, "--model", package, "--output", out, "--renderer", "cpu", "--detector", detector)
     deadline_s = time.monotonic() + 60
-    while not (out / "motion.npz").exists():
+    while not (out / "motion.parts" / "frames").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline_s
         time.sleep(0.02)

@@ -9,8 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from pythonosc.osc_bundle import OscBundle
 
+from bodycast.app.address import Address
 from bodycast.app.records import FrameResult, FrameWorld
-from bodycast.app.senders.address import Address
 from bodycast.app.senders.performer import Performer
 from bodycast.app.senders.skeleton import BONE_PARENTS, BONES
 from tests.sinks.results import embedded_body, result_of

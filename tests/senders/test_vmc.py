@@ -10,7 +10,7 @@ import pytest
 
 pytest.importorskip("pythonosc", reason="python-osc is not installed (requirements/dev.txt)")
 
-from bodycast.app.senders.address import Address
+from bodycast.app.address import Address
 from bodycast.app.senders.skeleton import BONES
 from bodycast.app.senders.vmc import VmcSender
 from tests.senders.receivers import (
@@ -242,8 +242,8 @@ def test_a_frame_costs_less_than_half_a_millisecond() -> None:
 
 
 def test_an_address_that_cannot_be_is_one_line() -> None:
+    from bodycast.app.address import parse_address
     from bodycast.app.errors import UsageError
-    from bodycast.app.senders.address import parse_address
 
     assert str(parse_address("vmc", "39539")) == "127.0.0.1:39539"
     assert parse_address("vmc", "studio.local", 39539) == Address("studio.local", 39539)

@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from bodycast.app.address import Address
 from bodycast.app.errors import UsageError
 from bodycast.app.records import FrameResult
-from bodycast.app.senders.address import Address
 from bodycast.app.senders.messages import HEADER, ONE, PERSON, as_binary, as_json, world_frame
 from tests.sinks.results import result_of
 

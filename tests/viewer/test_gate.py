@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 import numpy as np
 import pytest
 
+from bodycast.app.address import Address
 from bodycast.app.errors import UsageError
-from bodycast.app.senders.address import Address
 from bodycast.app.viewer.gate import COOKIE, Gate
 from bodycast.app.viewer.picture_feed import PictureFeed
 
