@@ -9,9 +9,9 @@ from typing import Annotated
 
 import tyro
 
+from bodycast.app.address import LOOPBACK
 from bodycast.app.command_line import LEFT_OUT, parse
 from bodycast.app.errors import UsageError
-from bodycast.app.senders.address import LOOPBACK
 
 
 @dataclass(frozen=True)

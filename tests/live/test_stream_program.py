@@ -57,7 +57,7 @@ def start(url: str, package: Path, out: Path, give_up_s: float) -> subprocess.Po
 
 def wait_for_frames(process: subprocess.Popen[str], out: Path) -> None:
     deadline_s = time.monotonic() + 90
-    while not (out / "motion.npz").exists():
+    while not (out / "motion.parts" / "frames").exists():
         assert process.poll() is None, process.communicate()[1]
         assert time.monotonic() < deadline_s
         time.sleep(0.05)
