@@ -20,6 +20,7 @@ from bodycast.app.batch.messages import Advanced, Fatal, Finished, Message, Open
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, UsageError
 from bodycast.app.pipeline.summary import Progress
+from bodycast.plain_text import shown_name
 
 TELL_S = 1.0
 """How often a worker says how far it is."""
@@ -70,19 +71,20 @@ def _do(connection: Connection, film: Film, config: RunConfig, output: Path, kep
     except StagesError as error:
         return Fatal(str(error))
     except UsageError as error:  # the film could not be opened: nothing was run
-        return Finished(one_line(str(error)))
+        return Finished(reason(error, film))
     except BodycastError as error:
-        return Finished(one_line(str(error)), retires=True)
+        return Finished(reason(error, film), retires=True)
     except Exception as error:
         if config.debug:
             traceback.print_exc()
-        return Finished(one_line(f"{type(error).__name__}: {error}"), retires=True)
+        return Finished(f"{type(error).__name__}: {reason(error, film)}", retires=True)
     return Finished(retires=kept.worn)
 
 
-def one_line(text: str) -> str:
-    """Reasons are rows of tables."""
-    return " ".join(text.split()) or "no reason given"
+def reason(error: Exception, film: Film) -> str:
+    """On one line, without the film's name at its front: reasons are rows of tables."""
+    words = str(error).removeprefix(f"{shown_name(str(film.path))}: ")
+    return " ".join(words.split()) or "no reason given"
 
 
 class _Teller:

@@ -12,8 +12,10 @@ import numpy as np
 import pytest
 
 from bodycast.app.batch.film_run import recover_film
+from bodycast.app.batch.films import Film
 from bodycast.app.batch.kept_stages import KeptStages, StagesError
 from bodycast.app.batch.marks import DONE_FILE, Done, read_done
+from bodycast.app.batch.worker import reason
 from bodycast.app.config import NetworkConfig, ResultsConfig, RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE
@@ -76,6 +78,12 @@ def test_networks_that_cannot_be_opened_are_no_films_fault(clips: list[Path], tm
     config = config_of(clips[0], tmp_path / "out")
     with pytest.raises(StagesError, match="no-such-package"):
         recover_film(replace(config, network=NetworkConfig(keypoints="no-such-package")), 1, KeptStages(threads=1))
+
+
+def test_a_reason_is_one_line_without_the_films_name(tmp_path: Path) -> None:
+    film = Film(tmp_path / "a.mp4", "a")
+    assert reason(UsageError(f"{film.path}: not a\n  film"), film) == "not a film"
+    assert reason(ValueError(), film) == "no reason given"
 
 
 def test_between_films_people_and_meshes_are_forgotten_and_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
