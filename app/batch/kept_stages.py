@@ -11,7 +11,7 @@ import numpy as np
 from bodycast.app.config import RunConfig
 from bodycast.app.detectors.base import Detector
 from bodycast.app.errors import UsageError
-from bodycast.app.pipeline.build import OpenedStages, WarningSource, open_stages, pose_only_note
+from bodycast.app.pipeline.build import OpenedStages, WarningSource, open_stages
 from bodycast.app.pipeline.run_options import world_options
 from bodycast.app.pipeline.stages import EstimatesBodies
 from bodycast.app.smoothers.base import Smoother
@@ -37,6 +37,16 @@ class _StaysOpen:
         """`KeptStages.close` does."""
 
 
+class _CurrentSource:
+    """The source of the film in flight, for warnings of stages that outlive it."""
+
+    def __init__(self, source: WarningSource) -> None:
+        self.now = source
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.now, name)
+
+
 class KeptStages:
     """Gives `build_run` its stages. All films must have the same configuration, apart from source and output."""
 
@@ -45,15 +55,19 @@ class KeptStages:
         self._threads = threads
         self._closing = ExitStack()
         self._kept: OpenedStages | None = None
+        self._source: _CurrentSource | None = None
 
     def open(self, config: RunConfig, source: WarningSource, opened: ExitStack) -> OpenedStages:
         """The stages as if they had just been opened for `source`. Raises: StagesError."""
         del opened  # nothing of these is closed after a film
-        if self._kept is None:
+        if self._kept is None or self._source is None:
+            self._source = _CurrentSource(source)
             try:
-                self._kept = open_stages(config, source, self._closing, threads=self._threads)
+                current = cast(WarningSource, self._source)
+                self._kept = open_stages(config, current, self._closing, threads=self._threads)
             except UsageError as error:
                 raise StagesError(str(error)) from error
+        self._source.now = source
         kept = self._kept
         stages, estimator, body = kept.stages, kept.estimator, kept.body
         stages.smoother.reset()
@@ -61,7 +75,6 @@ class KeptStages:
         nobody = np.zeros(0, np.int32), np.zeros((0, 1, 3), np.float32)
         stages.remember(*nobody, Intrinsics.default(source.info.image_wh))
         world = LiveWorld(body, world_options(config, source.info))
-        notes = pose_only_note(estimator.body_name, body.name)
         fresh = replace(
             stages,
             source=source,
@@ -70,7 +83,8 @@ class KeptStages:
             estimator=cast(EstimatesBodies, _StaysOpen(stages.estimator)),
             smoother=cast(Smoother, _StaysOpen(stages.smoother)),
             world=world,
-            warnings=lambda: (*notes, *estimator.warnings, *source.warnings, *world.warnings),
+            # The world that came with the stages has seen no film and has nothing to say.
+            warnings=lambda: (*stages.warnings(), *world.warnings),
         )
         return OpenedStages(fresh, estimator, body, world)
 

@@ -21,6 +21,7 @@ from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE
 from bodycast.app.pipeline.stages import Stages
 from bodycast.app.presets import preset_defaults
+from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.factory import DEMO_CLIP
 from tests.sources.clips import encode
 
@@ -122,24 +123,24 @@ def test_between_films_people_and_meshes_are_forgotten_and_nothing_is_closed(mon
 
     def open_stages(config: RunConfig, source: object, closing: object, threads: int | None) -> Opened:
         calls.append(threads or 0)
+        opened.stages = replace(opened.stages, warnings=lambda: source.warnings)  # type: ignore[attr-defined]
         return opened
 
     monkeypatch.setattr("bodycast.app.batch.kept_stages.open_stages", open_stages)
-    monkeypatch.setattr("bodycast.app.batch.kept_stages.pose_only_note", lambda network, body: ())
     monkeypatch.setattr("bodycast.app.batch.kept_stages.LiveWorld", lambda body, options: Stage("world"))
 
     class Source:
-        warnings = ()
+        info = SourceInfo("film", live=False, fps=30.0, frame_count=6, image_wh=(64, 48))
 
-        class info:  # noqa: N801
-            image_wh = (64, 48)
-            lens_from = ""
+        def __init__(self, name: str) -> None:
+            self.warnings = (f"{name} is dark",)
 
     kept = KeptStages(threads=3)
-    first = kept.open(RunConfig(), Source(), None).stages  # type: ignore[arg-type]
+    first = kept.open(RunConfig(), Source("one"), None).stages  # type: ignore[arg-type]
     for stage in (first.detector, first.estimator, first.smoother):
         stage.close()
-    second = kept.open(RunConfig(), Source(), None).stages  # type: ignore[arg-type]
+    second = kept.open(RunConfig(), Source("two"), None).stages  # type: ignore[arg-type]
     assert calls == [3], "opened once"
+    assert second.warnings() == ("two is dark",)
     assert told == ["smoother reset", "remember 0 0"] * 2
     assert first.tracker is not second.tracker and second.detector.name == "detector"
