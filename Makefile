@@ -14,7 +14,7 @@ PARTS := base cpu openvino export
 ALL := requirements.txt requirements/train.txt requirements/dev.txt
 SOURCES := bodycast app engines hmr export training evaluation scripts examples tests run_webcam.py
 
-.PHONY: help demo docs types test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
+.PHONY: help demo docs types fuzz test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
 
 help:
 	@echo "make demo       run the embedded demo clip and write $(DEMO_OUTPUT)"
@@ -22,6 +22,7 @@ help:
 	@echo "make test-lab   test networks, training and evaluation"
 	@echo "make test-wheel build the wheel and try it in an empty environment"
 	@echo "make test-slow  the tests that take minutes"
+	@echo "make fuzz       ten minutes of damaged files for every reader"
 	@echo "make lint       ruff and pyright"
 	@echo "make docs       build the documentation into site/"
 	@echo "make bench      time the stages on this machine"
@@ -49,6 +50,11 @@ test-wheel: | python
 
 test-slow: $(VENV)/.installed | libraries
 	$(BIN)/python -m pytest -m "slow and not gpu and not camera and not network"
+
+# FUZZ_S: seconds; the laboratory's tests run 60 of it.
+FUZZ_S ?= 600
+fuzz: $(VENV)/.installed
+	$(BIN)/python -m evaluation.fuzz --seconds $(FUZZ_S)
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(SOURCES)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from bodycast.app.errors import UsageError
 
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 DEFAULT, ATTACHED_PICTURE, TIMED_THUMBNAILS, DEPENDENT = 1 << 0, 1 << 10, 1 << 11, 1 << 19
 """FFmpeg's AV_DISPOSITION bits."""
 _SIDE_TRACKS = sum(1 << bit for bit in (1, 2, 3, 6, 7, 8, 9))  # dub, original, comment, and those for other senses
+MOST_PIXELS = 1 << 26
+"""Twice those of 8K."""
 _PREVIEW_SHARE = 0.25
 """A default track with fewer pixels than this share of the largest one's is a preview."""
 
@@ -23,6 +25,10 @@ def picture_track(container: InputContainer, shown: str) -> VideoStream:
     Raises: UsageError where there is none, or the pictures are tiles of one.
     """
     tracks = list(container.streams.video)
+    known = [track for track in tracks if cast("object", track.codec_context) is not None]
+    if tracks and not known:
+        raise UsageError(f"{shown}: its pictures are coded in a way that is not known here; convert it to MP4 (H.264)")
+    tracks = known
     if not tracks:
         raise UsageError(f"{shown}: the file has no video track; give a video")
     whole = [track for track in tracks if not _flags(track) & DEPENDENT]
@@ -34,6 +40,9 @@ def picture_track(container: InputContainer, shown: str) -> VideoStream:
     films = [track for track in whole if not _flags(track) & (ATTACHED_PICTURE | TIMED_THUMBNAILS)]
     if not films:
         raise UsageError(f"{shown}: no video, only cover art; give a video")
+    films = [track for track in films if _pixels(track) <= MOST_PIXELS]
+    if not films:
+        raise UsageError(f"{shown}: its pictures are larger than {MOST_PIXELS >> 20} megapixels; make them smaller")
     largest = max(_pixels(track) for track in films)
 
     def merit(track: VideoStream) -> tuple[bool, bool, bool, int]:
@@ -41,6 +50,11 @@ def picture_track(container: InputContainer, shown: str) -> VideoStream:
         return track.frames != 1, not _flags(track) & _SIDE_TRACKS, default, _pixels(track)
 
     return max(films, key=merit)
+
+
+def limit_size(track: VideoStream) -> None:
+    """Let the decoder refuse pictures that are larger than MOST_PIXELS, whatever their own headers say."""
+    track.codec_context.options = {**track.codec_context.options, "max_pixels": str(MOST_PIXELS)}
 
 
 def _flags(track: VideoStream) -> int:

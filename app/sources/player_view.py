@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32, U8
+from bodycast.app.sources.picture_tracks import MOST_PIXELS
 
 if TYPE_CHECKING:
     from av import VideoFrame
@@ -53,8 +54,10 @@ class PlayerView:
             image = np.asarray(picture.to_ndarray(format="bgr24"), np.uint8)
         aspect = pixel_aspect(self._stream)
         if aspect != 1:
-            width = max(1, round(image.shape[1] * float(aspect)))
-            image = np.asarray(cv2.resize(image, (width, image.shape[0])), np.uint8)
+            height, width = image.shape[:2]
+            wide = max(1, round(width * float(aspect)))
+            size = (wide, height) if wide * height <= MOST_PIXELS else (width, max(1, round(height / float(aspect))))
+            image = np.asarray(cv2.resize(image, size), np.uint8)
         if self._as_stored:
             return image
         return turned_by_matrix(image, display_matrix(picture))

@@ -16,7 +16,7 @@ from bodycast.app.errors import RunError, UsageError
 from bodycast.app.records import U8, Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.frame_rate import stated_rate
-from bodycast.app.sources.picture_tracks import picture_track
+from bodycast.app.sources.picture_tracks import limit_size, picture_track
 from bodycast.app.sources.player_view import PlayerView, deinterlaced
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
 from bodycast.app.sources.urls import public_url
@@ -92,6 +92,7 @@ class _Connection:
         self._container = container
         self._stream = stream
         self._view = PlayerView(stream, as_stored=as_stored)
+        limit_size(stream)
         stream.thread_type = "SLICE"  # frame threads would hold back one picture per thread
 
     @property

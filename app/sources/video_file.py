@@ -20,7 +20,7 @@ from bodycast.app.records import Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.frame_rate import stated_rate
 from bodycast.app.sources.lens_metadata import film_lens
-from bodycast.app.sources.picture_tracks import picture_track
+from bodycast.app.sources.picture_tracks import limit_size, picture_track
 from bodycast.app.sources.player_view import PlayerView, deinterlaced
 from bodycast.app.sources.quicktime import quicktime_tags
 from bodycast.app.sources.threaded import SourceLog, ThreadedSource
@@ -95,6 +95,7 @@ def open_video_file(path: str | Path, name: str | None = None, *, as_stored: boo
     container = _open_container(path)
     try:
         stream = picture_track(container, shown)
+        limit_size(stream)
         stream.thread_type = "AUTO"
         if len(container.streams.video) > 1:
             width, height = stream.codec_context.width, stream.codec_context.height

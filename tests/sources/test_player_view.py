@@ -207,5 +207,10 @@ def test_tracks_are_chosen_by_what_they_are_for() -> None:
     assert chosen(track(0, (4000, 3000), DEFAULT, frames=1), track(1, (640, 360), 0)) == 1
     with pytest.raises(UsageError, match="12 tiles"):
         chosen(*(track(index, (512, 512), DEPENDENT, 1) for index in range(12)))
+    unknown = track(0, (64, 48), DEFAULT)
+    unknown.codec_context = None
+    with pytest.raises(UsageError, match="not known here"):
+        chosen(unknown)
+    assert chosen(unknown, track(1, (64, 48), 0)) == 1
     with pytest.raises(UsageError, match="cover art"):
         chosen(track(0, (300, 300), ATTACHED_PICTURE))
