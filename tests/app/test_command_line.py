@@ -203,7 +203,10 @@ def test_the_overview_lists_every_command(capsys: pytest.CaptureFixture[str]) ->
     ("arguments", "says"),
     [
         (["convert", "nowhere.npz", "x.bvh"], "nowhere.npz"),
-        (["convert", "nowhere.npz"], ": missing OUT The file to write; its ending says the format. Folders are made (see "),
+        (
+            ["convert", "nowhere.npz"],
+            ": missing OUT The file to write; its ending says the format. Folders are made (see ",
+        ),
         (["convert-body", "nowhere.pkl", "x.npz"], "nowhere.pkl"),
         (["run", "nowhere.mp4", "--no-window", "--output", "never"], "nowhere.mp4"),
         (["convert-body", "a", "b", "--force"], "unknown flag --force"),

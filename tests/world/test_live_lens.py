@@ -16,7 +16,6 @@ from tests.sinks.results import embedded_body
 from tests.world.scenes import LENS, pixels
 from tests.world.test_lens_and_scores import under, walk
 
-
 FRAMES = 130
 """Then the walker is still 2 m from the camera."""
 
