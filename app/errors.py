@@ -11,7 +11,7 @@ from types import ModuleType
 
 from bodycast.engines import optional
 from bodycast.engines.errors import EngineUnavailableError
-from bodycast.plain_text import LONGEST_MESSAGE, shortened
+from bodycast.plain_text import message_line
 
 
 class BodycastError(Exception):
@@ -21,7 +21,7 @@ class BodycastError(Exception):
     exit_code = 1
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(shortened(message, LONGEST_MESSAGE))
+        super().__init__(message_line(message))
 
 
 class UsageError(BodycastError):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 MOST_CHARACTERS = 120
 LONGEST_NAME = 300
 LONGEST_MESSAGE = 2000
@@ -21,6 +23,12 @@ def shortened(text: object, most: int = MOST_CHARACTERS) -> str:
         return line
     half = (most - 5) // 2
     return f"{line[:half]} ... {line[-half:]}"
+
+
+def message_line(message: object) -> str:
+    """A whole message: its words are shortened as names are, and all of it to LONGEST_MESSAGE."""
+    text = str(message)[: 100 * LONGEST_MESSAGE]
+    return shortened(re.sub(rf"\S{{{LONGEST_NAME + 1},}}", lambda word: shown_name(word[0]), text), LONGEST_MESSAGE)
 
 
 def shown_name(name: object) -> str:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bodycast.plain_text import LONGEST_MESSAGE, shortened
+from bodycast.plain_text import message_line
 
 
 class EngineError(Exception):
     """An engine cannot be opened or run as asked. What a message quotes of files is made one plain, short line."""
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(shortened(message, LONGEST_MESSAGE))
+        super().__init__(message_line(message))
 
 
 class PackageError(EngineError):

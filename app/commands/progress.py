@@ -15,7 +15,7 @@ from bodycast.app.pipeline.pipeline import SENT, Progress, RunSummary
 from bodycast.app.pipeline.run_report import PartsReport
 from bodycast.app.pipeline.timing import StageSummary
 from bodycast.app.world.report import WorldReport
-from bodycast.plain_text import LONGEST_MESSAGE, plain, shortened
+from bodycast.plain_text import message_line, plain
 
 STAGE_NOTES = {
     "wait": "for the source",
@@ -48,7 +48,7 @@ def announce(parts: PartsReport, warnings: Sequence[str], window: bool, sends: S
         "smoother": parts.smoother if not parts.lag_s else f"{parts.smoother}, {parts.lag_s:g} s behind",
     }
     for label, text in lines.items():
-        print(f"{label:<9} {shortened(text, LONGEST_MESSAGE)}", file=sys.stderr)
+        print(f"{label:<9} {message_line(text)}", file=sys.stderr)
     for line in sends:
         print(f"sends     {line}", file=sys.stderr)
     for warning in warnings:

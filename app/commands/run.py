@@ -7,6 +7,7 @@ Exit codes: 0 done (also when the user closes the window), 1 the run failed, 2 t
 from __future__ import annotations
 
 import argparse
+import errno
 import io
 import json
 import os
@@ -21,11 +22,15 @@ from typing import TYPE_CHECKING
 
 from bodycast.app.command_line import parse
 from bodycast.app.config import RunConfig
-from bodycast.app.errors import BodycastError, RunError
+from bodycast.app.errors import BodycastError, RunError, UsageError
 from bodycast.app.presets import PRESETS, preset_defaults
+from bodycast.plain_text import message_line, shown_name
 
 if TYPE_CHECKING:
     from bodycast.app.pipeline.pipeline import Pipeline, RunSummary
+
+UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
+"""What the system says of a name that no file can have, wherever it is first looked at."""
 
 STOP_SIGNALS = {signal.SIGINT: "stopped by Ctrl-C", signal.SIGTERM: "stopped by SIGTERM"}
 if sys.platform == "win32":
@@ -63,6 +68,12 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
     except Exception as error:
         if debug:
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in UNUSABLE_NAMES:
+            print(
+                f"{prog}: {shown_name(error.filename)}: {(error.strerror or 'cannot be').lower()}; give another",
+                file=sys.stderr,
+            )
+            return UsageError.exit_code
         print(f"{prog}: {_defect(error)}", file=sys.stderr)
         return 1
 
@@ -197,4 +208,4 @@ def stop_signals(pipeline: Pipeline) -> Generator[list[int]]:
 
 def _defect(error: Exception) -> str:
     """What to say of an error that nobody foresaw."""
-    return f"{type(error).__name__}: {error} (a defect of this program; --debug shows where)"
+    return f"{type(error).__name__}: {message_line(error)} (a defect of this program; --debug shows where)"

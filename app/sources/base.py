@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from bodycast.app.records import Frame
+from bodycast.plain_text import shown_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +25,10 @@ class SourceInfo:
     stills: bool = False
     lens_from: str = ""
     recorded_utc: str = ""
+
+    def __post_init__(self) -> None:
+        # Names of files and of streams go into every result.
+        object.__setattr__(self, "name", shown_name(self.name))
 
 
 class Source(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -77,7 +78,7 @@ def _open(spec: str, options: SourceOptions) -> ThreadedSource:
         return open_camera(camera, options.camera_size, options.camera_fps, options.camera_backend)
     if spec.lower().startswith("file://"):
         return _open_path(Path(url2pathname(spec[len("file://") :])), options)
-    if "://" in spec and not Path(spec).exists():
+    if "://" in spec and not os.path.exists(spec):  # which, unlike Path.exists, raises nothing
         return _open_url(spec, options)
     return _open_path(Path(spec), options)
 

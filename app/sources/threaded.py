@@ -13,7 +13,7 @@ from bodycast.app.records import Frame
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.handoff import Handoff, WhenFull
 from bodycast.app.sources.turning import Turn
-from bodycast.plain_text import LONGEST_MESSAGE, shortened
+from bodycast.plain_text import message_line
 
 T = TypeVar("T")
 
@@ -32,7 +32,7 @@ class SourceLog:
 
     def warn(self, message: str) -> None:
         """Remember a warning; the same line is kept once, and a run of days keeps the first `MOST_WARNINGS`."""
-        message = shortened(message, LONGEST_MESSAGE)
+        message = message_line(message)
         if message not in self.warnings and len(self.warnings) < MOST_WARNINGS:
             self.warnings.append(message)
 

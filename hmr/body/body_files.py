@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from bodycast.hmr.body.joints import NUM_BETAS, NUM_JOINTS, PARENTS
 from bodycast.hmr.body.safe_pickle import RefusedPickle, load_arrays_from_pickle
 from bodycast.npz import NpzError, read_npz
-from bodycast.plain_text import LONGEST_MESSAGE, shortened, shown_name
+from bodycast.plain_text import message_line, shortened, shown_name
 
 NUM_POSE_FEATURES = 9 * (NUM_JOINTS - 1)
 REQUIRED_KEYS = ("v_template", "shapedirs", "posedirs", "J_regressor", "weights", "kintree_table", "f")
@@ -40,7 +40,7 @@ class BodyFileError(ValueError):
     """A body file that cannot be used; the message is one line that says why."""
 
     def __init__(self, message: object = "") -> None:
-        super().__init__(shortened(message, LONGEST_MESSAGE))
+        super().__init__(message_line(message))
 
 
 @dataclass(frozen=True)

@@ -283,3 +283,16 @@ def test_a_display_that_is_gone_shows_no_window_where_none_was_asked_for(
             run.run(shown, window_asked=asked)
         assert seen[-1] is window_wanted
     assert capsys.readouterr().err.count("note ") == 1
+
+
+@pytest.mark.parametrize("flag", ["source", "--output", "--model", "--body", "--detector", "--calibration"])
+def test_a_name_that_is_too_long_is_one_short_line(capsys: pytest.CaptureFixture[str], flag: str) -> None:
+    from bodycast.app.commands.run import main
+
+    name = "x" * 5000 + (".yml" if flag == "--calibration" else "")
+    given = [name] if flag == "source" else ["demo", flag, name]
+    assert (
+        main([*given, "--no-window", "--renderer", "none", *(() if flag == "--output" else ("--output", "out"))]) == 2
+    )
+    told = capsys.readouterr().err.splitlines()[-1]
+    assert len(told) < 700 and "defect" not in told
