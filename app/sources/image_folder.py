@@ -24,7 +24,8 @@ STILLS_FPS = 1.0
 """One second each in the overlay, long enough to be looked at."""
 MOST_PIXELS = 1 << 26
 """Larger pictures are read at a half, a quarter, ... of their size."""
-MOST_DECODED_BYTES, MOST_FILE_BYTES = 1 << 29, 1 << 29
+MOST_DECODED_BYTES, MOST_FILE_BYTES = 3 << 27, 1 << 29
+"""OpenCV takes the decoded picture's size twice."""
 Picture = tuple[int, U8, Intrinsics | None]
 """Index in the folder, image, and the lens that it says."""
 VIDEO_SUFFIXES = (".mp4", ".mov", ".mkv", ".webm", ".avi", ".m4v")
@@ -124,10 +125,12 @@ def _read_image(content: bytes, as_stored: bool) -> tuple[U8, str]:
 
     header = picture_header(content)
     if header is None or not header.pixels:
-        raise ValueError("no JPEG, PNG, WebP or BMP")
+        raise ValueError("damaged, or no JPEG, PNG, WebP or BMP")
     width, height = header.wh
     if header.pixels * (1 if header.grey else 3) > MOST_DECODED_BYTES:
         raise ValueError(f"{width}x{height} pixels are too many; make it smaller")
+    if header.least_bytes > len(content):
+        raise ValueError(f"damaged: {width}x{height} pixels are not in {len(content)} bytes")
     factor = next(factor for factor in (1, 2, 4, 8, 16, 32) if header.pixels <= MOST_PIXELS * factor**2)
     reduced = {2: cv2.IMREAD_REDUCED_COLOR_2, 4: cv2.IMREAD_REDUCED_COLOR_4, 8: cv2.IMREAD_REDUCED_COLOR_8}
     flags = cv2.IMREAD_COLOR

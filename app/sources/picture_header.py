@@ -5,17 +5,26 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-MOST_FRAMES_LOOKED_AT = 4096
+MOST_PACKED = 1100
+"""Deflate makes no more bytes of one."""
+_CHANNELS = {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}
 
 
 @dataclass(frozen=True, slots=True)
 class PictureHeader:
-    """`kind`: jpeg, png, webp, bmp; `wh` in pixels as stored; `frames` more than 1: animated."""
+    """`kind`: jpeg, png, webp, bmp; `wh` in pixels as stored; `frames` more than 1: animated; `bits` of a pixel, where
+    the coding packs each one for itself."""
 
     kind: str
     wh: tuple[int, int]
     grey: bool = False
     frames: int = 1
+    bits: int = 0
+
+    @property
+    def least_bytes(self) -> int:
+        """No file of fewer bytes can hold the picture."""
+        return self.pixels * self.bits // 8 // MOST_PACKED
 
     @property
     def pixels(self) -> int:
@@ -40,19 +49,21 @@ def picture_header(content: bytes) -> PictureHeader | None:
     return None
 
 
-def _png(content: bytes) -> PictureHeader:
-    width, height, _, colour = struct.unpack_from(">IIBB", content, 16)
+def _png(content: bytes) -> PictureHeader | None:
+    width, height, depth, colour = struct.unpack_from(">IIBB", content, 16)
     at, frames = 8, 1
-    for _ in range(MOST_FRAMES_LOOKED_AT):
-        if at + 8 > len(content):
-            break
+    # OpenCV takes memory for a chunk of whatever length it states.
+    while at + 8 <= len(content):
         size, kind = struct.unpack_from(">I4s", content, at)
-        if kind == b"acTL":
+        if size > len(content) - at - 8:
+            return None
+        if kind == b"acTL" and size >= 8:
             frames = struct.unpack_from(">I", content, at + 8)[0]
-        if kind == b"IDAT":
+        if kind == b"IEND":
             break
         at += 12 + size
-    return PictureHeader("png", (width, height), colour in (0, 4), frames)
+    bits = depth * _CHANNELS.get(colour, 1)
+    return PictureHeader("png", (width, height), colour in (0, 4), frames, bits)
 
 
 def _jpeg(content: bytes) -> PictureHeader | None:

@@ -106,7 +106,14 @@ class _Connection:
 
     def images(self) -> Iterator[U8]:
         """Pictures until the stream ends. Raises FFmpegError when it breaks or stays silent."""
-        return map(self._view.bgr, deinterlaced(self._pictures(), self._stream))
+        import av.error
+
+        for picture in deinterlaced(self._pictures(), self._stream):
+            try:
+                image = self._view.bgr(picture)
+            except (av.error.FFmpegError, ValueError):
+                continue  # a damaged header of its colours
+            yield image
 
     def _pictures(self) -> Iterator[VideoFrame]:
         import av.error

@@ -200,6 +200,8 @@ def _decode(container: InputContainer, stream: VideoStream, log: SourceLog) -> I
 def _frames(
     film: _Film, pictures: Iterator[VideoFrame], info: SourceInfo, tags: dict[str, str], log: SourceLog
 ) -> Generator[Frame, None, None]:
+    import av.error
+
     start = cast("int | None", film.container.start_time)  # the stubs leave out that it may be unknown
     clock = PresentationClock(None if start is None else start / 1e6, 1.0 / (info.fps or FALLBACK_FPS), log)
     index, time_s = -1, 0.0
@@ -209,7 +211,11 @@ def _frames(
             before_s, time_s = time_s, clock.stamp(picture.time)
             if time_s - before_s > max(PAUSE_S, 3 / (info.fps or FALLBACK_FPS)):
                 log.warn(f"the film pauses for {time_s - before_s:.1f} s before frame {index}; poses are held there")
-            frame = Frame(film.view.bgr(picture), index, time_s)
+            try:
+                frame = Frame(film.view.bgr(picture), index, time_s)
+            except (av.error.FFmpegError, ValueError) as error:  # a damaged header of its colours
+                log.warn(f"frames that cannot be shown were skipped ({shortened(error)})")
+                continue
             if tags:
                 frame = replace(frame, intrinsics=film_lens(tags, frame.image_wh).intrinsics)
             if frame.image_wh not in sizes:

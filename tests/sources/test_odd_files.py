@@ -162,6 +162,17 @@ def test_one_broken_picture_does_not_end_the_others(tmp_path: Path) -> None:
     assert [line[:5] for line in source.warnings] == ["2.png", "3.png", "4.bmp", "5.jpg"]
 
 
+def test_a_chunk_that_claims_gigabytes_takes_none(tmp_path: Path) -> None:
+    content = bytearray(cv2.imencode(".png", grey(64))[1].tobytes())
+    at = content.index(b"IDAT") - 4
+    content[at : at + 4] = struct.pack(">I", 2_000_000_000)
+    (tmp_path / "lies.png").write_bytes(content)
+    (tmp_path / "small.png").write_bytes(png((9000, 9000), b"\0" * 9000, 2))
+    for name in ("lies.png", "small.png"):
+        with pytest.raises(UsageError, match="damaged"):
+            open_images(tmp_path / name)
+
+
 def test_a_header_alone_is_refused_in_one_line(tmp_path: Path) -> None:
     path = tmp_path / "huge.png"
     path.write_bytes(png((60_000, 60_000), b""))
