@@ -30,8 +30,8 @@ EXTREMES = (b"\0" * 8, b"\xff" * 8, b"\x7f" + b"\xff" * 7, b"\x80" + b"\0" * 7, 
 
 @dataclass
 class Found:
-    """What a run of the fuzzer has found. `strays`: lines that say which file of which reader ended how. `stalls`: files that took longer than HANG_S
-    once, and not alone."""
+    """What a run of the fuzzer has found. `strays`: lines that say which file of which reader ended how. `stalls`:
+    files that took longer than HANG_S once, and not alone."""
 
     files: int = 0
     refused: int = 0
@@ -205,10 +205,8 @@ def main(argv: list[str] | None = None) -> int:
     found = fuzz(args.seconds, args.seed)
     for line in found.strays:
         print(line)
-    kinds = f"{found.files - found.refused} read, {found.refused} refused"
-    print(
-        f"{found.files} files for {len(READERS)} readers: {kinds}, {len(found.strays)} strays, {found.stalls} stalls, {found.peak_mb} MB"
-    )
+    kinds = f"{found.files - found.refused} read, {found.refused} refused, {len(found.strays)} strays"
+    print(f"{found.files} files for {len(READERS)} readers: {kinds}, {found.stalls} stalls, {found.peak_mb} MB")
     return 1 if found.strays or not found.files else 0
 
 
