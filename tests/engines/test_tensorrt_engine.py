@@ -17,7 +17,7 @@ from bodycast.engines import tensorrt_engine
 from bodycast.engines.devices import cuda_devices
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError, PlanError
 from bodycast.engines.package import ModelPackage
-from bodycast.engines.plans import ANY_GPU, PlanKey, plan_folders, save_plan, this_platform
+from bodycast.engines.plans import ANY_GPU, PlanKey, list_in_package, plan_folders, save_plan, this_platform
 from bodycast.engines.registry import check_golden, open_engine
 from bodycast.engines.tensorrt_engine import TensorRtEngine, TensorRtRtxEngine
 from tests.engines.fake_tensorrt import GPU, VERSION, FakeCuda, FakePlan, FakeTrt
@@ -88,7 +88,7 @@ def test_outputs_are_the_callers_own(opened: TensorRtRtxEngine) -> None:
 
 def test_a_plan_that_cannot_be_captured_runs_without_a_graph(package: ModelPackage, trt: FakeTrt) -> None:
     trt.capturable = False
-    save_plan(plan_folders(package)[0], key_for(package), b"beside the package")
+    list_in_package(package.folder, save_plan(plan_folders(package)[0], key_for(package), b"beside the package"))
     with TensorRtRtxEngine(package) as engine, ThreadPoolExecutor(1) as other_thread:
         assert not engine.uses_cuda_graphs
         for run in (engine.run, lambda inputs: other_thread.submit(engine.run, inputs).result()):
