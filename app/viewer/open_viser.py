@@ -1,4 +1,4 @@
-"""viser behind the gate."""
+"""viser behind its reverse proxy."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 
 from bodycast.app.address import LOOPBACK, Address
 from bodycast.app.errors import UsageError, require
-from bodycast.app.viewer.gate import Gate, Picture
+from bodycast.app.viewer.proxy import Picture, ViewerProxy
 
 DEFAULT_PORT = 8080
 
 
 class OpenViser:
-    """A viser server on this machine alone, and the gate that browsers come through."""
+    """A viser server on this machine alone, and the reverse proxy that browsers connect to."""
 
     def __init__(self, host: str, port: int, picture: Picture) -> None:
         """Raises: UsageError where viser is missing or the port cannot be had."""
@@ -24,7 +24,7 @@ class OpenViser:
         with redirect_stdout(io.StringIO()):  # viser prints its own address, which nobody is to open
             self.server: Any = viser.ViserServer(host=LOOPBACK, port=0, label="Bodycast", verbose=False)
         try:
-            self._gate = Gate(Address(host, port), self.server.get_port(), picture)
+            self._proxy = ViewerProxy(Address(host, port), self.server.get_port(), picture)
         except UsageError:
             self._stop_viser()
             raise
@@ -32,11 +32,11 @@ class OpenViser:
     @property
     def url(self) -> str:
         """What to open in a browser."""
-        return self._gate.url
+        return self._proxy.url
 
     def close(self) -> None:
         """End both. May be called twice."""
-        self._gate.close()
+        self._proxy.close()
         self._stop_viser()
 
     def _stop_viser(self) -> None:

@@ -1,4 +1,4 @@
-"""The door of the viewer: one address for the page, the picture and viser, which itself listens on this machine alone.
+"""The reverse proxy of the viewer: one address for the page, the picture and viser, which itself is on loopback alone.
 
 viser lets in whoever asks. This server lets in pages of its own address, and, where other machines can connect, only
 those who carry the token. Connections to viser are passed on byte by byte, with little held in between.
@@ -57,7 +57,7 @@ class _Request:
         return jar[COOKIE].value if COOKIE in jar else ""
 
 
-class Gate:
+class ViewerProxy:
     """Serves from a thread of its own until `close`. `url`: what to open, token and all."""
 
     def __init__(self, address: Address, viser_port: int, picture: Picture) -> None:
