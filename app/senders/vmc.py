@@ -7,16 +7,15 @@ from the avatar's T-pose, in Unity's left-handed frame with y up, in metres.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from bodycast.app.address import Address
-from bodycast.app.records import FrameResult
+from bodycast.app.senders.avatar_sender import AvatarSender
 from bodycast.app.senders.osc import Message, bundles
 from bodycast.app.senders.performer import AvatarPose, Performer
 from bodycast.app.senders.skeleton import BONES, UNITY_PLACE, UNITY_TURN
-from bodycast.app.senders.udp import UdpSender
 
 DEFAULT_PORT = 39539
 LOADED, CALIBRATED, NORMAL_MODE = 1, 3, 0
@@ -31,59 +30,20 @@ _LAYOUT: tuple[Message, ...] = (
 _ROOT = np.array([0, 0, 0, 0, 0, 0, 1.0])
 
 
-class VmcSender:
+class VmcSender(AvatarSender):
     """`Sender`: one person as an avatar."""
 
     def __init__(self, address: Address, performer: Performer, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises: UsageError where the host is not known."""
-        self._udp = UdpSender("vmc", address, clock)
-        self._performer = performer
-        self._clock = clock
+        super().__init__("vmc", address, performer, clock)
         self._start_s = clock()
         self._bundles = bundles(_LAYOUT)
-        self._latency_s: float | None = None
-
-    needs_picture = False
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return "vmc"
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """See `Sender`."""
-        return self._udp.warnings
-
-    @property
-    def latency_s(self) -> float | None:
-        """See `Sender`."""
-        return self._latency_s
 
     def describe(self) -> str:
         """See `Sender`."""
         return f"VMC to {self._udp.address}"
 
-    def write(self, result: FrameResult) -> None:
-        """Send one frame."""
-        self._latency_s = self._clock() - result.frame.time_s if self._send(result) else None
-
-    def idle(self) -> None:
-        """Without frames the avatar comes to rest."""
-        self._send(None)
-
-    def recentre(self) -> None:
-        """See `Sender`."""
-        self._performer.recentre()
-
-    def close(self) -> None:
-        """May be called twice."""
-        self._udp.close()
-
-    def _send(self, result: FrameResult | None) -> bool:
-        if not self._udp.ready:
-            return False
-        pose = self._performer.follow(result)
+    def _send_pose(self, pose: AvatarPose) -> bool:
         numbers, sent = _numbers(pose, self._clock() - self._start_s), True
         for bundle in self._bundles:
             ints = (LOADED, CALIBRATED, NORMAL_MODE, int(pose.seen)) if bundle is self._bundles[0] else None

@@ -6,16 +6,15 @@ Places in metres and Euler angles in degrees, in Unity's left-handed frame; angl
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 
 from bodycast.app.address import Address
-from bodycast.app.records import FrameResult
+from bodycast.app.senders.avatar_sender import AvatarSender
 from bodycast.app.senders.osc import Bundle, Message
 from bodycast.app.senders.performer import AvatarPose, Performer
 from bodycast.app.senders.skeleton import BONES, UNITY_PLACE, bones_in_world, matrices
-from bodycast.app.senders.udp import UdpSender
 from bodycast.hmr.geometry.arrays import F64
 
 DEFAULT_PORT = 9000
@@ -43,58 +42,20 @@ _LAYOUT: tuple[Message, ...] = tuple(
 )
 
 
-class VrchatSender:
+class VrchatSender(AvatarSender):
     """`Sender`: one person as trackers. Nothing is scaled: VRChat knows its user's height."""
 
     def __init__(self, address: Address, performer: Performer, clock: Callable[[], float] = time.monotonic) -> None:
         """Raises: UsageError where the host is not known."""
-        self._udp = UdpSender("vrchat", address, clock)
-        self._performer = performer
-        self._clock = clock
+        super().__init__("vrchat", address, performer, clock)
         self._bundle = Bundle(_LAYOUT)
-        self._latency_s: float | None = None
-
-    needs_picture = False
-
-    @property
-    def name(self) -> str:
-        """For messages."""
-        return "vrchat"
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """See `Sender`."""
-        return self._udp.warnings
-
-    @property
-    def latency_s(self) -> float | None:
-        """See `Sender`."""
-        return self._latency_s
 
     def describe(self) -> str:
         """See `Sender`."""
         return f"VRChat's trackers to {self._udp.address}"
 
-    def write(self, result: FrameResult) -> None:
-        """Send one frame."""
-        self._latency_s = self._clock() - result.frame.time_s if self._send(result) else None
-
-    def idle(self) -> None:
-        """Without frames the trackers come to rest."""
-        self._send(None)
-
-    def recentre(self) -> None:
-        """See `Sender`."""
-        self._performer.recentre()
-
-    def close(self) -> None:
-        """May be called twice."""
-        self._udp.close()
-
-    def _send(self, result: FrameResult | None) -> bool:
-        if not self._udp.ready:
-            return False
-        places, angles = trackers(self._performer.follow(result))
+    def _send_pose(self, pose: AvatarPose) -> bool:
+        places, angles = trackers(pose)
         return self._udp.send(self._bundle.packed(np.concatenate([places, angles], axis=1).reshape(-1)))
 
 
