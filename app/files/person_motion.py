@@ -101,10 +101,10 @@ class PersonMotion:
         """
         elapsed = self.time_s - self.time_s[0]
         count = float(elapsed[-1]) * fps + 1
-        if not count <= MOST_FRAMES:
+        if not 0.5 < count <= MOST_FRAMES:
             raise UsageError(
-                f"person {self.person_id}: {float(elapsed[-1]):.3g} s at {fps:.3g} frames/s are more than "
-                f"{MOST_FRAMES} frames: the motion's times or its rate are wrong"
+                f"person {self.person_id}: {float(elapsed[-1]):.3g} s at {fps:.3g} frames/s are no count of frames from 1 to "
+                f"{MOST_FRAMES}: the motion's times or its rate are wrong"
             )
         count = round(count)
         grid = np.arange(count) / fps

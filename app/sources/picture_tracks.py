@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 DEFAULT, ATTACHED_PICTURE, TIMED_THUMBNAILS, DEPENDENT = 1 << 0, 1 << 10, 1 << 11, 1 << 19
 """FFmpeg's AV_DISPOSITION bits."""
 _SIDE_TRACKS = sum(1 << bit for bit in (1, 2, 3, 6, 7, 8, 9))  # dub, original, comment, and those for other senses
-MOST_PIXELS = 1 << 26
-"""Twice those of 8K."""
+MOST_PIXELS = 36_000_000
+"""A little more than those of 8K."""
 _PREVIEW_SHARE = 0.25
 """A default track with fewer pixels than this share of the largest one's is a preview."""
 
@@ -42,7 +42,8 @@ def picture_track(container: InputContainer, shown: str) -> VideoStream:
         raise UsageError(f"{shown}: no video, only cover art; give a video")
     films = [track for track in films if _pixels(track) <= MOST_PIXELS]
     if not films:
-        raise UsageError(f"{shown}: its pictures are larger than {MOST_PIXELS >> 20} megapixels; make them smaller")
+        most = MOST_PIXELS // 1_000_000
+        raise UsageError(f"{shown}: its pictures are larger than {most} megapixels; make them smaller")
     largest = max(_pixels(track) for track in films)
 
     def merit(track: VideoStream) -> tuple[bool, bool, bool, int]:
