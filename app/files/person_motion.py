@@ -103,8 +103,8 @@ class PersonMotion:
         count = float(elapsed[-1]) * fps + 1
         if not 0.5 < count <= MOST_FRAMES:
             raise UsageError(
-                f"person {self.person_id}: {float(elapsed[-1]):.3g} s at {fps:.3g} frames/s are no count of frames from 1 to "
-                f"{MOST_FRAMES}: the motion's times or its rate are wrong"
+                f"person {self.person_id}: {float(elapsed[-1]):.3g} s at {fps:.3g} frames/s are not 1 to "
+                f"{MOST_FRAMES} frames: the motion's times or its rate are wrong"
             )
         count = round(count)
         grid = np.arange(count) / fps
