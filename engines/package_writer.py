@@ -88,6 +88,15 @@ def write_package(
     return load_package(out)
 
 
+def check_package_target(out: Path, overwrite: bool) -> None:
+    """Raise PackageError unless a package may be written to `out`, before any work is done. Touches nothing."""
+    if overwrite:
+        check_replaceable(out)
+    elif out.exists():
+        raise PackageError(f"{out} exists; pass --overwrite to replace it")
+    check_writable(out)
+
+
 def check_replaceable(out: Path) -> None:
     """Raise PackageError where overwriting `out` would delete what is no package: somebody's folder or file."""
     if out.is_dir() and ((out / METADATA_FILE).is_file() or not any(out.iterdir())):

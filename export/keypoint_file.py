@@ -85,10 +85,8 @@ PIXEL_MEAN, PIXEL_STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
 """ImageNet's, which MMPose's and ViTPose's networks were trained with, RGB in 0..255."""
 
 
-def read_keypoint_file(
-    path: Path, kind: str, *, joints: str | None = None, input_hw: tuple[int, int] | None = None
-) -> KeypointFile:
-    """Raises: ValueError, PackageError (one line) for whatever is no file of this kind, of these joints or size."""
+def load_graph(path: Path) -> onnx.ModelProto:
+    """An ONNX file without data of its own beside it. Raises: ValueError, PackageError (one line)."""
     if not path.is_file():
         raise ValueError(f"no file {path}")
     check_onnx_file(path)
@@ -96,7 +94,14 @@ def read_keypoint_file(
         model = onnx.load(path, load_external_data=False)
     except (DecodeError, ValueError, OSError) as error:
         raise ValueError(f"{path}: not an ONNX graph, or a damaged one: {first_words(error)}") from error
-    return examine(model, kind, str(path), joints=joints, input_hw=input_hw)
+    return model
+
+
+def read_keypoint_file(
+    path: Path, kind: str, *, joints: str | None = None, input_hw: tuple[int, int] | None = None
+) -> KeypointFile:
+    """Raises: ValueError, PackageError (one line) for whatever is no file of this kind, of these joints or size."""
+    return examine(load_graph(path), kind, str(path), joints=joints, input_hw=input_hw)
 
 
 def examine(

@@ -6,8 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from bodycast.engines.errors import PackageError
-from bodycast.engines.package_writer import check_replaceable, check_writable
+from bodycast.engines.package_writer import check_package_target
 from bodycast.export.command_line import Parser
 
 KINDS = ("rtmpose", "vitpose", "movenet", "yolo-pose")
@@ -18,11 +17,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the package and print how exact it is."""
     given = parser().parse_args(argv)
     hw = _size(given.input)
-    if given.overwrite:
-        check_replaceable(given.out)
-    elif given.out.exists():
-        raise PackageError(f"{given.out} exists; pass --overwrite to replace it")
-    check_writable(given.out)
+    check_package_target(given.out, given.overwrite)
     from bodycast.export.keypoint_package import KeypointOptions, export_keypoints, open_keypoints
     from bodycast.export.parity_command import print_report
 

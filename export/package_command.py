@@ -7,9 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bodycast.engines.errors import PackageError
 from bodycast.engines.package import ModelPackage
-from bodycast.engines.package_writer import check_replaceable, check_writable
+from bodycast.engines.package_writer import check_package_target
 from bodycast.export.command_line import Parser
 
 if TYPE_CHECKING:
@@ -23,11 +22,7 @@ def main(argv: Sequence[str]) -> int:
     given = parser().parse_args(argv)
     if (given.source is None) == (given.detector is None):
         parser().error("give a checkpoint or a model's name, or --detector FILE.pt")
-    if given.overwrite:
-        check_replaceable(given.out)
-    elif given.out.exists():
-        raise PackageError(f"{given.out} exists; pass --overwrite to replace it")
-    check_writable(given.out)
+    check_package_target(given.out, given.overwrite)
     if given.frames < 1:
         raise ValueError(f"--frames {given.frames}: a window has at least one frame")
     from bodycast.export.network_package import Options

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bodycast.engines.errors import PackageError
-from bodycast.engines.package_writer import check_replaceable, check_writable
+from bodycast.engines.package_writer import check_package_target
 from bodycast.export.command_line import Parser
 
 if TYPE_CHECKING:
@@ -21,11 +20,7 @@ def main(argv: Sequence[str]) -> int:
     """Write the package and print how exact it is."""
     given = parser().parse_args(argv)
     hw = _size(given.input)
-    if given.overwrite:
-        check_replaceable(given.out)
-    elif given.out.exists():
-        raise PackageError(f"{given.out} exists; pass --overwrite to replace it")
-    check_writable(given.out)
+    check_package_target(given.out, given.overwrite)
     from bodycast.export.parity_command import print_report
 
     written, report = _yolo(given, hw) if given.file.suffix == ".pt" else _mask_file(given, hw)

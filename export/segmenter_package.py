@@ -11,16 +11,14 @@ from typing import Any, Literal
 import cv2
 import numpy as np
 import onnx
-from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper
 
-from bodycast.engines.onnx_file import check_onnx_file
 from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensors, TensorSpec
 from bodycast.engines.package_writer import write_package
 from bodycast.export.batched_graph import scanned, takes_batches, with_free_batch
 from bodycast.export.exportable import SEGMENTER_OUTPUTS
-from bodycast.export.keypoint_file import PIXEL_MEAN, PIXEL_STD, open_session
+from bodycast.export.keypoint_file import PIXEL_MEAN, PIXEL_STD, load_graph, open_session
 from bodycast.export.onnx_graph import ParityError, first_words
 from bodycast.export.onnx_nodes import OLDEST_OPSET, Nodes
 from bodycast.export.parity import (
@@ -116,13 +114,7 @@ def open_mask_file(
     path: Path, pixels: Pixels = "unit", activation: Activation = "none", input_hw: tuple[int, int] | None = None
 ) -> MaskFile:
     """Raises: ValueError, PackageError (one line) for whatever gives no mask of one picture."""
-    if not path.is_file():
-        raise ValueError(f"no file {path}")
-    check_onnx_file(path)
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except (DecodeError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: not an ONNX graph, or a damaged one: {first_words(error)}") from error
+    model = load_graph(path)
     opset = max((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), default=0)
     if opset < OLDEST_OPSET:
         raise ValueError(f"{path}: opset {opset}; save it with opset {OLDEST_OPSET} or later")
