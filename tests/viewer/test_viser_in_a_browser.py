@@ -23,7 +23,7 @@ from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.viewer.browser import Browser, colour_share, needs_chromium
 from tests.viewer.clips import FLOOR, FOCAL_PX, IMAGE_WH, body, walk, write_run
-from tests.viewer.test_gate import free_port
+from tests.viewer.test_proxy import free_port
 
 pytest.importorskip("viser", reason="viser is not installed (requirements/view.txt)")
 
