@@ -1,7 +1,7 @@
 """The overlay as an H.264 mp4 with the true time stamps, readable at every moment of the run.
 
-The file is fragmented while it grows (a killed run leaves a film that plays) and becomes an ordinary mp4 at the end:
-FFmpeg's `hybrid_fragmented` mode.
+The file is fragmented while it grows, a fragment a frame (a killed run leaves a film that plays up to its last frames,
+however slow it was), and becomes an ordinary mp4 at the end: FFmpeg's `hybrid_fragmented` mode.
 """
 
 from __future__ import annotations
@@ -26,9 +26,8 @@ TIME_BASE = Fraction(1, 90_000)
 """Fine enough for any frame rate; the usual clock of video streams."""
 
 FALLBACK_FPS = 30.0
-FIRST_KEYS_S = 0.25
 KEY_FRAME_S = 2.0
-"""Time between key frames, which is also the most that a killed run can lose."""
+"""Time between key frames: players seek to them."""
 
 _MOST_BETWEEN_KEYS = 600
 BT601, SRGB_TRANSFER, LIMITED_RANGE = 6, 1, 1
@@ -68,7 +67,8 @@ class VideoSink:
         self._path = path
         self._fps = stated_rate(fps) or FALLBACK_FPS
         self._image_wh = image_wh
-        self._options = {"preset": preset, "crf": str(crf)}
+        # Without latency, as frames that the encoder holds are lost when a run is killed.
+        self._options = {"preset": preset, "crf": str(crf), "tune": "zerolatency"}
         self._output: tuple[OutputContainer, VideoStream] | None = None
         self._first_time_s = 0.0
         self._last_pts = -1
@@ -111,10 +111,7 @@ class VideoSink:
             picture.time_base = TIME_BASE
             if picture.pts >= self._next_key_pts:  # by time: a wrong rate would make them years apart
                 picture.pict_type = PictureType.I
-                # A fragment ends where the next one's key frame begins: the first ones are short, so that a run that
-                # is killed in its first seconds leaves a film too.
-                between = min(KEY_FRAME_S, max(FIRST_KEYS_S, float(picture.pts * TIME_BASE)))
-                self._next_key_pts = picture.pts + round(between / TIME_BASE)
+                self._next_key_pts = picture.pts + round(KEY_FRAME_S / TIME_BASE)
             _encode(self._output, picture)
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from error
@@ -155,7 +152,7 @@ class VideoSink:
             str(self._path.absolute()),  # a colon in a relative name reads as a protocol
             "w",
             format="mp4",
-            options={"movflags": "hybrid_fragmented+frag_keyframe", "flush_packets": "1"},
+            options={"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
         )
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = container.add_stream(  # pyright: ignore[reportUnknownMemberType]  PyAV's stubs leave **kwargs open
@@ -199,7 +196,7 @@ class VideoSink:
 
     def _failure(self, error: Exception) -> RunError:
         self._failed = True
-        kept = f"all but the last seconds of {self._frame_count} frames are kept"
+        kept = f"all but the last of {self._frame_count} frames are kept"
         return cannot_write(self._path, error, kept if self._frame_count else "")
 
 

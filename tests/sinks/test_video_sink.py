@@ -103,7 +103,7 @@ def test_a_killed_run_leaves_a_film_that_plays(tmp_path: Path) -> None:
     copy = tmp_path / "as_it_was.mp4"
     shutil.copy(sink.path, copy)
     sink.close()
-    assert 90 <= len(list(open_video_file(copy))) < 150
+    assert 145 <= len(list(open_video_file(copy))) <= 150
     assert len(list(open_video_file(sink.path))) == 150
 
 
@@ -145,8 +145,8 @@ def test_it_replaces_nothing_unasked(tmp_path: Path) -> None:
         VideoSink(tmp_path / "missing" / "out.mp4")
 
 
-def test_key_frames_are_two_seconds_apart_at_most_and_closer_at_first(tmp_path: Path) -> None:
-    """They are counted by time: with the stated 90,000 frames/s the film would be one fragment, held in memory."""
+def test_key_frames_are_two_seconds_apart_whatever_rate_is_stated(tmp_path: Path) -> None:
+    """They are counted by time: with the stated 90,000 frames/s there would be one alone."""
     path = tmp_path / "overlay.mp4"
     sink = VideoSink(path, fps=90_000.0)
     for index in range(100):
@@ -154,4 +154,4 @@ def test_key_frames_are_two_seconds_apart_at_most_and_closer_at_first(tmp_path: 
     sink.close()
     with av.open(str(path)) as film:
         keys = [float(packet.pts * packet.time_base) for packet in film.demux(video=0) if packet.is_keyframe]
-    assert keys == pytest.approx([0.0, 0.25, 0.5, 1.0, 2.0, 4.0], abs=0.051)
+    assert keys == pytest.approx([0.0, 2.0, 4.0], abs=0.051)
