@@ -78,22 +78,25 @@ class PersonSeries:
 
 COCO_ANKLES = (15, 16)
 SMPL_ANKLES = (7, 8)
-_BORDER_PX = 2.0
+OUTSIDE_M = (0.05, 0.15)
+"""A sole point so far outside the picture, at its distance, counts less, and not at all."""
 
 
 def ankles_seen(keypoints: F32, soles_m: F32, score: F32, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> F32:
     """(N,2) confidence 0..1 that the picture shows the left and the right foot.
 
-    keypoints (N,K,3): COCO's 17 or SMPL's 24; with none of them a foot is seen where its projection is in the picture
-    and the score (N,) is above 0.
+    keypoints (N,K,3): COCO's 17 or SMPL's 24, whose ankles' confidence counts; without them the score (N,) above 0. A
+    foot whose sole points are projected outside the picture counts less, since the pose has to guess them.
     """
     at = soles_m.copy()
     at[..., 2] = np.maximum(at[..., 2], NEAREST_M)
     px = at[..., :2] / at[..., 2:] * np.array([intrinsics.fx, intrinsics.fy]) + np.array([intrinsics.cx, intrinsics.cy])
-    inside = ((px > -_BORDER_PX) & (px < np.array(image_wh) + _BORDER_PX)).all(axis=-1).reshape(-1, 2, 2).all(axis=-1)
-    seen = inside & (score > 0)[:, None]
+    out_px = np.maximum(np.maximum(-px, px - np.array(image_wh)), 0).max(axis=-1)
+    out_m = (out_px * at[..., 2] / intrinsics.focal_px).reshape(-1, 2, 2).max(axis=-1)
+    little, much = OUTSIDE_M
+    seen = np.clip((much - out_m) / (much - little), 0, 1) * (score > 0)[:, None]
     count = keypoints.shape[1]
-    if count not in (17, 24):
-        return seen.astype(np.float32)
-    ankles = keypoints[:, list(COCO_ANKLES if count == 17 else SMPL_ANKLES), 2]
-    return (seen * np.clip(2 * ankles, 0, 1)).astype(np.float32)
+    if count in (17, 24):
+        ankles = keypoints[:, list(COCO_ANKLES if count == 17 else SMPL_ANKLES)]
+        seen *= np.clip(2 * ankles[..., 2], 0, 1)
+    return seen.astype(np.float32)

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32
+from bodycast.app.world.held_feet import held_soles, released
 from bodycast.app.world.person_series import PersonSeries, Skeleton
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.root_filter import smooth_root
@@ -25,10 +26,6 @@ from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER
 from bodycast.hmr.geometry.camera import Intrinsics
 
-HELD_M = 0.003
-"""What a sole that stands may be off its place."""
-BURIED_M = 0.005
-"""A sole that is deeper under the plane is lifted onto it."""
 ROWS_AT_A_TIME = 2000
 
 
@@ -48,24 +45,15 @@ def place_person(
         legs = footing_sight(stands.places_m, stands.weight, root, soles, correlated)
         known = sizes[0] + legs[0], sizes[1] + legs[1]
         root = smooth_root(person.time_s, person.root_m.astype(np.float64), *known)
-        placed = _reposed(placed, root.astype(np.float32), stands, lowest(planes), targets, skeleton, intrinsics, turns)
+        placed = _reposed(
+            placed, person.pose, root.astype(np.float32), stands, lowest(planes), targets, skeleton, intrinsics, turns
+        )
     return placed
-
-
-def held_soles(stands: Footing, soles_m: F32, plane: Plane | None, rows: slice = slice(None)) -> tuple[F32, F32]:
-    """Places (N,4,3) and precisions (N,4) of soles that stand, and of soles that would be under the plane."""
-    places, precision = stands.places_m[rows].copy(), stands.weight[rows] / HELD_M**2
-    if plane is not None:
-        height = plane.heights_m(soles_m)
-        buried = (height < -BURIED_M) & (stands.weight[rows] < 0.5)
-        lifted = soles_m - height[..., None] * plane.up
-        places = np.where(buried[..., None], lifted, places)
-        precision = np.where(buried, 1 / HELD_M**2, precision)
-    return places.astype(np.float32), precision.astype(np.float32)
 
 
 def _reposed(
     person: PersonSeries,
+    free_pose: F32,
     root_m: F32,
     stands: Footing,
     plane: Plane | None,
@@ -76,12 +64,15 @@ def _reposed(
 ) -> PersonSeries:
     pose, root = person.pose.copy(), root_m.copy()
     rest = skeleton.rest(person.betas[None])
+    every = np.repeat(rest, len(person), axis=0)
+    _, soles = skeleton.place(pose, every, root)
+    _, free = skeleton.place(free_pose, every, root)
+    correction, left = released(person.time_s, soles, stands.places_m - soles, stands.hold)
     for begin in range(0, len(person), ROWS_AT_A_TIME):
         rows = slice(begin, begin + ROWS_AT_A_TIME)
         count = len(pose[rows])
         some = np.repeat(rest, count, axis=0)
-        _, soles = skeleton.place(pose[rows], some, root[rows])
-        places, precision = held_soles(stands, soles, plane, rows)
+        places, precision = held_soles(soles[rows], correction[rows], left[rows], plane, free[rows])
         turn = turns[rows]
         back = turn.swapaxes(1, 2)
         held = Held(SOLE_CARRIER, skeleton.offsets, (back[:, None] @ places[..., None])[..., 0], precision)

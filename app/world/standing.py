@@ -28,6 +28,8 @@ MOVES_M_S = (0.45, 1.0)
 SPEED_S = 0.1
 FAR_FROM_PLANE = 0.3
 """A contact whose distance by the body's size is off a plane by more than this, as a logarithm, is not on it."""
+CONTRADICTS = (0.3, 0.7)
+"""How well a foot is seen (`PersonSeries.seen`) from which its place in the picture counts against its standing."""
 LEAST_DROP = 0.02
 LEAST_HELD = 0.3
 """Weight of a frame in the middle of a contact whose own probability is lower."""
@@ -84,10 +86,12 @@ def chosen_plane(planes: Planes, soles_m: F64) -> Plane | None:
 
 @dataclass(frozen=True)
 class Footing:
-    """F frames: `places_m` (F,4,3) where each sole stands, camera frame; `weight` (F,4) 0..1, 0 where it does not."""
+    """F frames: `places_m` (F,4,3) where each sole stands, camera frame; `weight` (F,4) 0..1 how much that says of the
+    person's place, 0 where it does not stand; `hold` (F,4) 0..1 how far the sole is brought there."""
 
     places_m: F64
     weight: F64
+    hold: F64
 
 
 def episodes(time_s: F64, contact: F32) -> list[tuple[int, int]]:
@@ -126,7 +130,7 @@ def footing(
 ) -> Footing:
     """Places of all contacts of a person, each the one that its frames' lines of sight, the plane and the person's size
     agree on. contact: (F,4)."""
-    places, weight = np.zeros((len(person), 4, 3)), np.zeros((len(person), 4))
+    places, weight, hold = np.zeros((len(person), 4, 3)), np.zeros((len(person), 4)), np.zeros((len(person), 4))
     correlated = np.clip(CORRELATED_S / step_s(person.time_s), 1, None)
     sized = (person.soles_m if by_size_m is None else by_size_m).astype(np.float64)
     for sole in range(4):
@@ -137,8 +141,17 @@ def footing(
             plane = chosen_plane(planes, sized[begin:end, sole])
             place = standing_place(precision.sum(axis=0), vector.sum(axis=0), plane)
             places[begin:end, sole] = place
-            weight[begin:end, sole] = held * holds(place, soles[begin:end]) * rests(person.time_s, soles)[begin:end]
-    return Footing(places, weight)
+            agrees = holds(place, soles[begin:end]) * rests(person.time_s, soles)[begin:end]
+            hold[begin:end, sole] = unless_seen(person.seen[begin:end, sole // 2], agrees)
+            weight[begin:end, sole] = held * hold[begin:end, sole]
+    return Footing(places, weight, hold)
+
+
+def unless_seen(seen: F32, agrees: F64) -> F64:
+    """(E,) 0..1 how far a foot that stood goes on to: a picture that shows it badly, `seen` (E,), says little against
+    it."""
+    unsure, sure = CONTRADICTS
+    return 1 - np.clip((seen - unsure) / (sure - unsure), 0, 1) * (1 - agrees)
 
 
 def sight(soles_m: F64, weight: F32 | F64, focal_px: float, correlated: float) -> tuple[F64, F64]:
