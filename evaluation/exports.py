@@ -22,6 +22,7 @@ import numpy as np
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import ModelPackage, Tensors
 from bodycast.engines.plans import PlanError
+from bodycast.npz import read_npz
 
 NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "swin-t-s2": ("swin-t-s2", {}),
@@ -62,6 +63,8 @@ class Exported:
 def main(argv: Sequence[str]) -> int:
     """Export what was asked for, print a table; 1 where something was refused or did not build."""
     options = parser().parse_args(argv)
+    if options.full_size:
+        return _full_size(options.networks, options.json)
     unknown = sorted(set(options.networks) - set(NETWORKS))
     if unknown:
         parser().error(f"no network {unknown[0]!r}; there are {', '.join(NETWORKS)}")
@@ -93,8 +96,24 @@ def parser() -> argparse.ArgumentParser:
         metavar="X.Y",
         help=f"also build RTX plans of the fp16 graphs, e.g. {' '.join(CAPABILITIES)}",
     )
+    exports.add_argument(
+        "--full-size",
+        action="store_true",
+        help="registered names (all where left out) at their papers' sizes in fp16, each in its own process: time, "
+        "memory, error, and whether TensorRT for RTX's parser takes it",
+    )
     exports.add_argument("--json", type=Path, metavar="FILE", help="keep results there, and go on from what is there")
     return exports
+
+
+def _full_size(networks: Sequence[str], results: Path | None) -> int:
+    from bodycast.hmr.networks import registry
+    from evaluation import exports_full_size
+
+    unknown = sorted(set(networks) - set(registry.names()))
+    if unknown:
+        parser().error(f"no network {unknown[0]!r} is registered")
+    return exports_full_size.run(networks or registry.names(), results)
 
 
 def export_all(name: str, precisions: Sequence[str], capabilities: Sequence[str]) -> list[Exported]:
@@ -144,9 +163,8 @@ def spread(package: ModelPackage, measure: str) -> float:
     from bodycast.export.parity import REFERENCE_FILE, crop_height
     from bodycast.export.parity_errors import compare
 
-    tensors: Tensors = {}
-    with np.load(package.folder / REFERENCE_FILE, allow_pickle=False) as archive:
-        tensors = {key.partition("/")[2]: archive[key] for key in archive.files if key.startswith("fixed/")}
+    archive = read_npz(package.folder / REFERENCE_FILE)
+    tensors: Tensors = {key.partition("/")[2]: archive[key] for key in archive if key.startswith("fixed/")}
     turned = {name: np.roll(array, 1, axis=0) for name, array in tensors.items()}
     return compare(package.info.task, tensors, turned, crop_height(package.info))[measure.replace("_worst", "")]
 

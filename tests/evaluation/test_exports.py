@@ -10,7 +10,7 @@ import pytest
 pytest.importorskip("torch", reason="needs requirements/export.txt")
 pytest.importorskip("onnxscript", reason="needs requirements/export.txt")
 
-from evaluation import exports
+from evaluation import exports, exports_full_size
 from evaluation.exports import Exported, line, table, worst
 
 ROW = Exported(
@@ -56,3 +56,23 @@ def test_a_network_goes_through_once(
     assert capsys.readouterr().out.count("| tiny | int8 |") == 3
     with pytest.raises(SystemExit):
         exports.main(["unheard-of"])
+
+
+def test_full_size_goes_on_and_tries_what_failed_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tried: list[str] = []
+
+    def fake(name: str, parameters: int = 0) -> exports_full_size.FullSize:
+        tried.append(name)
+        failed = "no memory" if name == "keypoint-fusion" and len(tried) < 3 else ""
+        return exports_full_size.FullSize(name, parameters, 1.0, 2.0, 3.0, False, "pve_worst_mm", 0.1, [], True, failed)
+
+    monkeypatch.setattr(exports_full_size, "full_size", fake)
+    command = ["--full-size", "keypoint-fusion", "window-smoother", "--json", str(tmp_path / "rows.json")]
+    assert exports.main(command) == 1 and tried == ["window-smoother", "keypoint-fusion"]
+    assert "failed: no memory" in capsys.readouterr().out
+    assert exports.main(command) == 0 and tried[2:] == ["keypoint-fusion"]
+    assert "| 3.0 GB | 2 MB | 0.1 mm | parsed |" in capsys.readouterr().out
+    with pytest.raises(SystemExit):
+        exports.main(["--full-size", "unheard-of"])
