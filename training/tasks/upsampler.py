@@ -1,10 +1,12 @@
 """FeatUp's joint bilateral upsampler (arXiv 2403.10516), trained by multi-view consistency on a frozen encoder.
 
-The crop is moved, zoomed and mirrored a little; its enlarged map, moved the same way and averaged down by a learned
+The crop is moved and, every other time, zoomed; its enlarged map, moved the same way and averaged down by a learned
 downsampler, must be the map that the encoder gives for the moved crop. Both are compared in 30 random directions,
 with a learned uncertainty per place. The enlarged map is moved at its own size: Heo and Hu bring it to the crop's size
-first, which costs four to sixteen times as much and adds nothing but bilinear pixels. FeatUp's CRF term (weight 0.001)
-is left out.
+first, which costs four to sixteen times as much and adds nothing but bilinear pixels. The downsampler's blur is of
+crops' pixels, so it is left out where a pixel of the enlarged map is several of the crop's. FeatUp's CRF term (weight
+0.001) is left out, and its mirrored views: an encoder of bodies tells left from right, so its map of a mirror image is
+not the mirrored map, and no upsampler can make up for it (docs/lab).
 
 The net is one of the registry with `upsampling` (the deformable ones): its upsampler is trained for all its taps at
 once, and its checkpoint then starts the network's own training (`--init`).
@@ -31,6 +33,8 @@ from training.tasks.base import Task, autocast
 DIRECTIONS = 30
 MOVE = 0.08  # of the crop: 20 pixels of 256
 ZOOM = 2.0
+FULL_FACTOR = 16
+"""At this factor a pixel of the map is one of the crop, as in FeatUp."""
 
 
 class _Views(nn.Module):
@@ -39,7 +43,8 @@ class _Views(nn.Module):
     def __init__(self, channels: list[int], grids_hw: list[tuple[int, int]], factor: int) -> None:
         super().__init__()
         sizes = zip(channels, grids_hw, strict=True)
-        self.down = nn.ModuleList(AttentionDownsampler(c, grid, factor) for c, grid in sizes)
+        blur = factor == FULL_FACTOR
+        self.down = nn.ModuleList(AttentionDownsampler(c, grid, factor, blur) for c, grid in sizes)
         self.uncertainty = nn.ModuleList(nn.Conv2d(c, 1, 1) for c in channels)
         for layer in self.uncertainty:
             nn.init.zeros_(layer.weight)
@@ -145,18 +150,19 @@ def _normed(feature_map: Tensor) -> Tensor:
 
 
 def random_views(count: int, device: torch.device, random: bool) -> Tensor:
-    """(count,2,3) affine maps for `move`: zoom of 1 to 2, shift, mirror; the same ones where not `random`."""
+    """(count,2,3) affine maps for `move`, as FeatUp draws them: a shift, and every other time a zoom of 1 to 2; the
+    same ones where not `random`."""
     draw = torch.rand(count, 4, device=device) if random else torch.linspace(0, 1, 4 * count, device=device).view(-1, 4)
-    scale = ZOOM ** -draw[:, 0]
+    zoomed = draw[:, 3] < 0.5 if random else torch.arange(count, device=device) % 2 == 1
+    scale = torch.where(zoomed, 1 / (1 + (ZOOM - 1) * draw[:, 0]), 1.0)
     reach = 1 - scale + 2 * MOVE
     shift = (2 * draw[:, 1:3] - 1) * reach[:, None]
-    mirror = torch.where(draw[:, 3] < 0.5, -1.0, 1.0)
     zero = torch.zeros_like(scale)
-    rows = torch.stack([scale * mirror, zero, shift[:, 0], zero, scale, shift[:, 1]], dim=1)
+    rows = torch.stack([scale, zero, shift[:, 0], zero, scale, shift[:, 1]], dim=1)
     return rows.view(-1, 2, 3)
 
 
 def move(pictures: Tensor, views: Tensor) -> Tensor:
-    """(B,C,H,W) seen through affine maps (B,2,3); beyond the border its pixels repeat."""
+    """(B,C,H,W) seen through affine maps (B,2,3); beyond the border it is reflected."""
     grid = F.affine_grid(views.to(pictures.dtype), list(pictures.shape), align_corners=False)
-    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    return F.grid_sample(pictures, grid, mode="bilinear", padding_mode="reflection", align_corners=False)
