@@ -1,4 +1,5 @@
-"""Reading `.npz` archives that anybody may have made: no pickle is opened, nothing is believed before it is checked.
+"""Reading `.npz` archives and `.npy` arrays that anybody may have made: no pickle is opened, nothing is believed before
+it is checked.
 
 What an archive's directory and each array's header claim is held against the file's size before memory is taken, so
 that neither a bomb nor a header of terabytes costs more than the limit.
@@ -13,7 +14,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,6 +62,41 @@ def read_npz(
         raise
     except _BROKEN as error:
         raise NpzError(f"not a readable .npz ({shortened(error) or type(error).__name__})") from error
+
+
+def read_npy(path: Path) -> NDArray[Any]:
+    """The array of a `.npy` file. Raises: NpzError as `read_npz`, FileNotFoundError."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with path.open("rb") as stream:
+            return _array(stream, path.stat().st_size, shortened(path.name), None)
+    except NpzError:
+        raise
+    except _BROKEN as error:
+        raise NpzError(f"{path.name}: damaged ({shortened(error) or type(error).__name__})") from error
+
+
+def map_npy(path: Path, mode: Literal["r", "r+"] = "r") -> NDArray[Any]:
+    """The array of a `.npy` file as it lies on the disk: only what is used is read; "r+": and may be changed.
+
+    Raises: NpzError as `read_npz`, FileNotFoundError.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file")
+    try:
+        with path.open("rb") as stream:
+            shape, fortran, dtype = _head(stream, path.stat().st_size, shortened(path.name))
+            begins = stream.tell()
+        if dtype.hasobject:
+            raise NpzError(f"{shortened(path.name)}: holds Python objects")
+        if not math.prod(shape):
+            return np.empty(shape, dtype)
+        return np.memmap(path, dtype, mode, begins, shape, "F" if fortran else "C")
+    except NpzError:
+        raise
+    except _BROKEN as error:
+        raise NpzError(f"{path.name}: damaged ({shortened(error) or type(error).__name__})") from error
 
 
 def member_names(path: Path) -> list[str]:
@@ -115,22 +151,12 @@ def _read(
 
 def _array(member: IO[bytes], size: int, shown: str, objects: Callable[[bytes], Any] | None) -> NDArray[np.generic]:
     """Raises NpzError, and what a damaged stream raises."""
-    magic = member.read(8)
-    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
-        raise NpzError(f"{shown}: not an array")
-    length = 2 if magic[6] == 1 else 4
-    header_bytes = int.from_bytes(member.read(length), "little")
-    if header_bytes > MOST_HEADER_BYTES:
-        raise NpzError(f"{shown}: a header of {header_bytes} bytes")
-    shape, fortran, dtype = _header(member.read(header_bytes), shown)
+    shape, fortran, dtype = _head(member, size, shown)
     if dtype.hasobject:
         if objects is None:
             raise NpzError(f"{shown}: holds Python objects")
         return objects(member.read(size))
     claimed = math.prod(shape) * dtype.itemsize
-    if claimed != size - 8 - length - header_bytes:
-        holds = size - 8 - length - header_bytes
-        raise NpzError(f"{shown}: its header claims {claimed} bytes, the member holds {holds}")
     array = np.empty(math.prod(shape), dtype)
     into: NDArray[np.uint8] = array.view(np.uint8) if claimed else np.empty(0, np.uint8)
     for begin in range(0, claimed, _AT_A_TIME):
@@ -142,6 +168,23 @@ def _array(member: IO[bytes], size: int, shown: str, objects: Callable[[bytes], 
     if member.read(1):  # the end, where the checksum is looked at
         raise NpzError(f"{shown}: longer than it says")
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def _head(member: IO[bytes], size: int, shown: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether columns come first, and dtype; `member` then stands at the numbers, of which there are as many as
+    that says (Python objects are not counted). Raises as `_array`."""
+    magic = member.read(8)
+    if magic[:6] != b"\x93NUMPY" or magic[6:] not in (b"\x01\x00", b"\x02\x00", b"\x03\x00"):
+        raise NpzError(f"{shown}: not an array")
+    length = 2 if magic[6] == 1 else 4
+    header_bytes = int.from_bytes(member.read(length), "little")
+    if header_bytes > MOST_HEADER_BYTES:
+        raise NpzError(f"{shown}: a header of {header_bytes} bytes")
+    shape, fortran, dtype = _header(member.read(header_bytes), shown)
+    claimed, holds = math.prod(shape) * dtype.itemsize, size - 8 - length - header_bytes
+    if not dtype.hasobject and claimed != holds:
+        raise NpzError(f"{shown}: its header claims {claimed} bytes, the file holds {holds}")
+    return shape, fortran, dtype
 
 
 def _header(text: bytes, shown: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -44,6 +44,7 @@ from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.surface_joints import SURFACE_VERTICES
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.crop import CropTransform
+from bodycast.npz import map_npy
 from evaluation.film import KIND, predict_film, read_boxes
 from evaluation.predict_rows import EstimatesBodies, RowPredictor, write_estimates
 from evaluation.predictions import empty_columns, write_predictions
@@ -147,7 +148,7 @@ def predict_crops(
     Raises: DatasetError where the folder holds no set.
     """
     count = _crop_count(folder, limit)
-    arrays = {name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in CROP_ARRAYS}
+    arrays = {name: map_npy(folder / f"{name}.npy") for name in CROP_ARRAYS}
     columns = empty_columns(count, token_width)
     columns["annotation_id"][:] = columns["image_id"][:] = np.arange(count)
     for row in range(count):

@@ -10,6 +10,7 @@ import numpy as np
 from bodycast.app.errors import UsageError
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import project
+from bodycast.npz import map_npy
 from evaluation.body_errors import body_errors
 from evaluation.predictions import Predictions
 
@@ -26,7 +27,7 @@ def score_crops(predictions: Predictions, folder: Path, body: BodyModel) -> dict
     if predictions.meta.get("labels") != folder.name or (len(samples) and samples.max() >= finished):
         raise UsageError(f"the predictions were made on {predictions.meta.get('labels')!r}, not on {folder}")
     truth = {
-        name: np.asarray(np.load(folder / f"{name}.npy", mmap_mode="r")[samples])
+        name: np.asarray(map_npy(folder / f"{name}.npy")[samples])
         for name in ("joints", "pose", "betas", "score", "focal_px", "image_wh", "centre_px", "size_px")
     }
     good = (truth["score"] > GOOD_SCORE) & predictions.valid

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from bodycast.hmr.body.joints import NUM_JOINTS
 from bodycast.hmr.geometry.crop_ray import crop_ray_rotation
+from bodycast.npz import map_npy
 
 U8 = NDArray[np.uint8]
 F32 = NDArray[np.float32]
@@ -73,7 +74,7 @@ def crop_of(path: Path, image_hw: tuple[int, int]) -> U8:
 def _crop_set(path: Path, image_hw: tuple[int, int], limit: int, crop_ray: bool) -> CalibrationFrames:
     def load(name: str) -> NDArray[np.generic]:
         try:
-            return np.load(path / f"{name}.npy", mmap_mode="r")
+            return map_npy(path / f"{name}.npy")
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: no crop set: {name}.npy: {error}") from error
 

@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from bodycast.npz import map_npy
 from training.augment import Augmentation, augment, disturb, normalise
 from training.batch import Batch, Known, mirrored
 from training.synthetic.chunk import FIELDS
@@ -119,7 +120,7 @@ class CropSet(Crops):
         if present and len(present) < len(KNOWN_FILES):
             missing = ", ".join(sorted(set(KNOWN_FILES) - set(present)))
             raise ValueError(f"{folder}: has {', '.join(present)} but not {missing}; it needs all of them or none")
-        super().__init__({name: np.load(folder / f"{name}.npy", mmap_mode="r") for name in [*FIELDS, *present]})
+        super().__init__({name: map_npy(folder / f"{name}.npy") for name in [*FIELDS, *present]})
         self.refresh()
 
     def refresh(self) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 
 from bodycast.app.records import F32, F64
 from bodycast.app.world.person_series import NEAREST_M, PersonSeries
+from bodycast.npz import read_npz
 
 WEIGHTS_FILE = Path(__file__).resolve().parents[2] / "assets" / "motion" / "foot-contacts.npz"
 PAST_S = (-0.4, -0.2, -0.1, -0.05)
@@ -73,12 +74,12 @@ class ContactNetwork:
     """The trained network: (R,FEATURES) -> (R,4) probability of contact, left heel, left toe, right heel, right toe."""
 
     def __init__(self, weights: Path = WEIGHTS_FILE) -> None:
-        """Raises: OSError, KeyError where the file is not the network's."""
-        with np.load(weights, allow_pickle=False) as stored:
-            self._layers = [
-                (stored[f"weight_{n}"].astype(np.float32), stored[f"bias_{n}"].astype(np.float32)) for n in range(3)
-            ]
-            self._mean, self._scale = stored["mean"].astype(np.float32), stored["scale"].astype(np.float32)
+        """Raises: OSError, NpzError, KeyError where the file is not the network's."""
+        stored = read_npz(weights)
+        self._layers = [
+            (stored[f"weight_{n}"].astype(np.float32), stored[f"bias_{n}"].astype(np.float32)) for n in range(3)
+        ]
+        self._mean, self._scale = stored["mean"].astype(np.float32), stored["scale"].astype(np.float32)
 
     def __call__(self, inputs: F32) -> F32:
         """Probabilities."""

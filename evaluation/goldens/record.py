@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import zipfile
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from bodycast.npz import NpzError, read_npz
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,6 @@ ABSOLUTE_BOUND = 1e-4
 RELATIVE_BOUND = 1e-5
 
 # What a damaged archive raises, depending on where it is damaged.
-_READ_ERRORS = (zipfile.BadZipFile, zlib.error, ValueError, EOFError, OSError, NotImplementedError)
 
 
 @dataclass(frozen=True)
@@ -148,14 +147,9 @@ def _tensor(array: NDArray[Any]) -> Tensor:
 
 def _read_archive(path: Path) -> dict[str, NDArray[Any]]:
     try:
-        archive = np.load(path, allow_pickle=False)
-        if not isinstance(archive, np.lib.npyio.NpzFile):
-            raise ValueError("it holds a single array")
-        with archive:
-            return {key: archive[key] for key in archive.files}
-    except _READ_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ValueError(f"{path.name} cannot be read as .npz: {reason}") from error
+        return read_npz(path)
+    except (NpzError, OSError) as error:
+        raise ValueError(f"{path.name} cannot be read as .npz: {error}") from error
 
 
 def _read_meta(name: str, array: NDArray[Any]) -> dict[str, Any]:

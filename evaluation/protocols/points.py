@@ -14,6 +14,7 @@ from bodycast.app.pipeline.build import load_body
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.surface_joints import POINT_NAMES
 from bodycast.hmr.geometry.metrics import acceleration_error_mm, mpjpe_mm, pa_mpjpe_mm, pve_mm
+from bodycast.npz import read_npy
 from evaluation.body_errors import ROWS_AT_ONCE, posed_rows
 from evaluation.predictions import Predictions
 from training.datasets.joint_sets import JOINT_SETS
@@ -119,7 +120,7 @@ class PointRule:
 
 def _read_regressor(path: Path) -> F64:
     try:
-        matrix = np.load(path, allow_pickle=False).astype(np.float64)
+        matrix = read_npy(path).astype(np.float64)
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: not a readable regressor ({error})") from error
     if matrix.shape != (17, SMPL_VERTICES):

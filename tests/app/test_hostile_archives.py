@@ -14,7 +14,7 @@ import pytest
 from bodycast.app.errors import UsageError
 from bodycast.app.files.motion_file import read_motion
 from bodycast.hmr.body.body_files import BodyFileError, load_body_arrays
-from bodycast.npz import NpzError, read_npz
+from bodycast.npz import NpzError, map_npy, read_npy, read_npz
 
 
 def npy(shape: object, body: bytes, descr: object = "<f4") -> bytes:
@@ -109,3 +109,38 @@ def test_what_numpy_writes_is_read(tmp_path: Path) -> None:
             np.testing.assert_array_equal(read[name], array)
             assert (read[name].dtype, read[name].shape) == (array.dtype, array.shape)
         assert set(read_npz(tmp_path / "file.npz", ["a", "missing"])) == {"a"}
+
+
+LYING_ARRAYS: dict[str, tuple[Callable[[], bytes], str]] = {
+    "terabytes": (lambda: npy((1 << 40,), bytes(64)), "header claims 4398046511104"),
+    "too short": (lambda: npy((4, 4), bytes(16)), "header claims 64 bytes, the file holds 16"),
+    "too long": (lambda: npy((4,), bytes(64)), "header claims 16 bytes, the file holds 64"),
+    "objects": (lambda: npy((1,), b"\x80\x04N.", "|O"), "Python objects"),
+    "no array": (lambda: b"hello", "not an array"),
+    "text": (lambda: b"\x93NUMPY\x01\x00\x05\x00(((((", "damaged"),
+}
+
+
+@pytest.mark.parametrize("name", LYING_ARRAYS)
+def test_a_lying_array_is_refused_and_not_made_longer(tmp_path: Path, name: str) -> None:
+    make, said = LYING_ARRAYS[name]
+    path = tmp_path / "pixels.npy"
+    path.write_bytes(make())
+    for read in (read_npy, map_npy, lambda file: map_npy(file, "r+")):
+        with pytest.raises(NpzError, match=said) as caught:
+            read(path)
+        assert "\n" not in str(caught.value)
+    assert path.read_bytes() == make()
+
+
+def test_arrays_are_read_mapped_and_changed_in_place(tmp_path: Path) -> None:
+    for array in (np.arange(24.0).reshape(2, 3, 4), np.asfortranarray(np.arange(6).reshape(2, 3)), np.zeros((0, 3))):
+        path = tmp_path / "a.npy"
+        np.save(path, array)
+        np.testing.assert_array_equal(read_npy(path), array)
+        np.testing.assert_array_equal(map_npy(path), array)
+    np.save(path, np.zeros(3))
+    map_npy(path, "r+")[1] = 5
+    np.testing.assert_array_equal(np.load(path), [0, 5, 0])
+    with pytest.raises(FileNotFoundError, match="no such file"):
+        map_npy(tmp_path / "none.npy")

@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.geometry.letterbox import GREY, letterbox_of
+from bodycast.npz import map_npy
 from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, SPLIT_SALT
 from training.synthetic.faults import spoil
 from training.synthetic.framing import visible_box
@@ -122,7 +123,7 @@ def _start_worker(pack: Path, split: str, seed: int) -> None:
 
 def _fill(out: Path, numbers: range) -> None:
     assert _studio is not None, "_start_worker makes it"
-    pixels, boxes = (np.load(out / name, mmap_mode="r+") for name in ("pixels.npy", "boxes.npy"))
+    pixels, boxes = (map_npy(out / name, "r+") for name in ("pixels.npy", "boxes.npy"))
     for number in numbers:
         rows = slice(number * CHUNK, (number + 1) * CHUNK)
         pixels[rows], boxes[rows] = _studio.pictures(number)

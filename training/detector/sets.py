@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.geometry.letterbox import GREY, Letterbox, letterbox_of
+from bodycast.npz import map_npy, read_npy
 from training.detector.pictures import PICTURE_HW
 from training.photos.split import held_out
 
@@ -65,7 +66,7 @@ class Pictures:
         """Raises: ValueError where there is none, or one of another size."""
         if not (folder / "meta.json").is_file():
             raise ValueError(f"{folder} holds no finished set: python -m training.detector.pictures {folder}")
-        return Pictures(np.load(folder / "pixels.npy", mmap_mode="r"), np.load(folder / "boxes.npy"))
+        return Pictures(map_npy(folder / "pixels.npy"), read_npy(folder / "boxes.npy"))
 
     def __len__(self) -> int:
         return len(self.boxes)

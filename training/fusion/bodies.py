@@ -17,12 +17,13 @@ from bodycast.engines.package import load_package
 from bodycast.engines.registry import open_engine
 from bodycast.hmr.geometry.crop import PADDING, CropTransform
 from bodycast.hmr.networks.keypoint_fusion import BODY_WIDTH
+from bodycast.npz import read_npz
 
 
 def pictures(file: Path) -> list[NDArray[np.uint8]]:
     """The stored crops of a chunk, RGB."""
-    with np.load(file) as arrays:
-        codes = np.split(arrays["jpeg"], np.cumsum(arrays["jpeg_bytes"])[:-1])
+    arrays = read_npz(file, ("jpeg", "jpeg_bytes"))
+    codes = np.split(arrays["jpeg"], np.cumsum(arrays["jpeg_bytes"])[:-1])
     return [cv2.cvtColor(cv2.imdecode(code, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB) for code in codes]
 
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -22,6 +21,7 @@ from bodycast.hmr.body.coco_joints import COCO_CARRIER, COCO_JOINT, coco_offsets
 from bodycast.hmr.body.torch_body import TorchBody, forward_kinematics
 from bodycast.hmr.geometry.crop import PADDING
 from bodycast.hmr.networks.rotation import rotmat_from_axis_angle
+from bodycast.npz import read_npz
 
 LEAST_SEEN = 0.15
 NEAREST_M = 0.25
@@ -88,9 +88,9 @@ class Simulation:
     def __init__(self, bank: Path, errors: tuple[Tensor, Tensor], seed: int = 0, upside_down: float = 0.06) -> None:
         """errors: offsets (R, 17, 2) in spreads, confidences (R, 17); see `error_rows`. upside_down: share of the
         people who are turned any way."""
-        with np.load(bank) as arrays:
-            self.axis_angle = torch.from_numpy(arrays["axis_angle"])
-            self.webcam = torch.from_numpy(arrays["webcam"])
+        arrays = read_npz(bank, ("axis_angle", "webcam"))
+        self.axis_angle = torch.from_numpy(arrays["axis_angle"])
+        self.webcam = torch.from_numpy(arrays["webcam"])
         self.offsets, self.confidence = errors
         self.body = CocoBody.load()
         self.generator = torch.Generator().manual_seed(seed)

@@ -20,6 +20,7 @@ from torch.nn import functional as F
 
 from bodycast.hmr.geometry.procrustes import fit_similarity
 from bodycast.hmr.networks.keypoint_fusion import KeypointFusion
+from bodycast.npz import read_npy
 from training.core import (
     Clock,
     Entry,
@@ -80,7 +81,7 @@ class FusionTraining:
         self.body = CocoBody.load()
         arrays = load_rendered(run.rendered, run.networks)
         if run.bodies is not None:
-            arrays["bodies"] = np.load(run.bodies)[: len(arrays["score"])]
+            arrays["bodies"] = read_npy(run.bodies)[: len(arrays["score"])]
         held = np.arange(len(arrays["score"])) // CHUNK % HELD_OUT_ONE_IN == 0
         self.rendered = Rendered({name: array[~held] for name, array in arrays.items()}, self.body)
         self.held = Rendered({name: array[held] for name, array in arrays.items()}, self.body)

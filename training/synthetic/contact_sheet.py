@@ -9,6 +9,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from bodycast.npz import map_npy
+
 COLUMNS = 20
 
 
@@ -31,7 +33,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=100)
     args = parser.parse_args(argv)
     try:
-        pixels = np.load(args.crops / "pixels.npy", mmap_mode="r")[args.first : args.first + args.count]
+        pixels = map_npy(args.crops / "pixels.npy")[args.first : args.first + args.count]
         sheet = contact_sheet(np.asarray(pixels))
         args.out.parent.mkdir(parents=True, exist_ok=True)
         cv2.imwrite(str(args.out), sheet, [cv2.IMWRITE_JPEG_QUALITY, 82])

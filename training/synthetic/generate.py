@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
+from bodycast.npz import map_npy
 from training.synthetic.chunk import CHUNK, CHUNKS_PER_CAST, FIELDS
 from training.synthetic.pack import require_pack
 from training.synthetic.poses import HELD_OUT_SUBJECTS
@@ -33,7 +34,7 @@ def generate(out: Path, pack: Path, *, count: int, split: str, seed: int, worker
     per_cast = CHUNK * CHUNKS_PER_CAST
     first = first // per_cast * per_cast
     _make_files(out, count, first)
-    arrays = {name: np.load(out / f"{name}.npy", mmap_mode="r+") for name in FIELDS}
+    arrays = {name: map_npy(out / f"{name}.npy", "r+") for name in FIELDS}
     meta = {"version": 2, "split": split, "seed": seed, "count": count, "finished": first,
             "held_out_subjects": HELD_OUT_SUBJECTS}  # fmt: skip
     wanted = set(range(first // CHUNK, -(-count // CHUNK)))

@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.npz import read_npz
 from training.synthetic.avatars.avatar_file import AVATARS_FILE, Avatar, read_avatars
 from training.synthetic.garments.wardrobe import WARDROBE_FILE, Wardrobe
 from training.synthetic.pose_pool import PosePool, gather_poses, packed, unpacked
@@ -158,10 +159,10 @@ def open_pack(folder: Path, split: str) -> Pack:
         raise PackError(f"split: expected {' or '.join(SPLITS)}, got {split!r}")
     said = require_pack(folder)
     variety = Variety(**(AS_FIRST | said["variety"] | (AS_FIRST if split == "test" else {})))
-    with np.load(folder / f"poses-{split}.npz") as arrays:
-        poses = unpacked(arrays["axis_angle"], arrays["kind"], variety.own_limbs, variety.lively)
-    with np.load(folder / f"photographs-{split}.npz") as arrays:
-        pieces = np.split(arrays["jpeg"], np.cumsum(arrays["length"])[:-1]) if len(arrays["length"]) else []
+    arrays = read_npz(folder / f"poses-{split}.npz")
+    poses = unpacked(arrays["axis_angle"], arrays["kind"], variety.own_limbs, variety.lively)
+    arrays = read_npz(folder / f"photographs-{split}.npz")
+    pieces = np.split(arrays["jpeg"], np.cumsum(arrays["length"])[:-1]) if len(arrays["length"]) else []
     decoded = (cv2.imdecode(piece, cv2.IMREAD_COLOR) for piece in pieces)
     photographs = tuple(np.ascontiguousarray(p[..., ::-1]) for p in decoded)
     body = BodyModel.load(folder / "body.npz")

@@ -14,6 +14,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.npz import NpzError, read_npz
+
 F32 = NDArray[np.float32]
 U8 = NDArray[np.uint8]
 AVATARS_FILE = "avatars.npz"
@@ -74,14 +76,17 @@ def write_avatars(path: Path, avatars: list[Avatar]) -> int:
 
 
 def read_avatars(path: Path) -> tuple[Avatar, ...]:
-    """Read what `write_avatars` wrote. Raises AvatarError where it is not there."""
+    """Read what `write_avatars` wrote. Raises AvatarError where it is not there or damaged."""
     if not path.is_file():
         raise AvatarError(f"{path} is missing: python -m training.synthetic.avatars {path.parent} --glb FOLDER")
-    with np.load(path, allow_pickle=False) as arrays:
-        return tuple(_avatar(arrays, number) for number in range(int(arrays["count"])))
+    try:
+        arrays = read_npz(path)
+    except NpzError as error:
+        raise AvatarError(f"{path}: {error}") from error
+    return tuple(_avatar(arrays, number) for number in range(int(arrays["count"])))
 
 
-def _avatar(arrays: np.lib.npyio.NpzFile, number: int) -> Avatar:
+def _avatar(arrays: dict[str, NDArray[np.generic]], number: int) -> Avatar:
     def get(name: str) -> NDArray[np.generic]:
         return arrays[f"{number}/{name}"]
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.body.joints import Joint
+from bodycast.npz import read_npz
 from training.body.build_embedded_body import Anny
 from training.body.decimate import decimate
 from training.synthetic.garments.accessories import (
@@ -193,8 +194,7 @@ def accessories(body: BodyModel, makehuman_vertex: Ints) -> list[tuple[Accessory
 def bake(makehuman: Path, base_obj: Path, anny: Anny, body_file: Path = EMBEDDED_BODY) -> list[BakedGarment]:
     """Every garment of `sources`, fitted. `makehuman` holds clothes/ and hair/; `base_obj` is MakeHuman's base mesh."""
     body = BodyModel.load(body_file)
-    with np.load(body_file) as arrays:
-        makehuman_vertex = arrays["makehuman_vertex"].astype(np.int64)
+    makehuman_vertex = read_npz(body_file, ("makehuman_vertex",))["makehuman_vertex"].astype(np.int64)
     tailor = Tailor.of(body, Adults.draw(anny, body, makehuman_vertex))
     baked: list[BakedGarment] = []
     for piece in PIECES:

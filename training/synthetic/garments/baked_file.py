@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.npz import read_npz
+
 Floats = NDArray[np.floating]
 SCHEMA = 1
 _TEMPLATE_M, _UV_M = 5e-5, 2e-4
@@ -76,8 +78,7 @@ def write_wardrobe(path: Path, garments: list[BakedGarment], head_chart: NDArray
 def read_wardrobe(path: Path) -> tuple[list[BakedGarment], NDArray[np.uint8]]:
     """The garments and the head chart of a file that `write_wardrobe` wrote. Raises WardrobeFileError."""
     try:
-        with np.load(path) as data:
-            arrays = {name: data[name] for name in data.files}
+        arrays = read_npz(path)
         meta = json.loads(str(arrays["meta"]))
     except (OSError, ValueError, KeyError) as error:
         raise WardrobeFileError(f"{path}: expected a baked wardrobe, got something else ({error})") from error

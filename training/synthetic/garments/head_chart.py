@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
+from bodycast.npz import read_npz
 
 Floats = NDArray[np.float64]
 HEAD_HW = (256, 512)
@@ -38,8 +39,8 @@ def head_chart(body: BodyModel, textures: Path) -> NDArray[np.uint8]:
     pictures = [cv2.imread(str(textures / f"{name}.jpg"), cv2.IMREAD_GRAYSCALE) for name in names]
     if any(p is None for p in pictures):
         raise FileNotFoundError(f"{textures}: expected {', '.join(names)} (.jpg)")
-    with np.load(EMBEDDED_BODY) as arrays:
-        uv, source = arrays["uv"].astype(np.float64), arrays["makehuman_vertex"]
+    arrays = read_npz(EMBEDDED_BODY, ("uv", "makehuman_vertex"))
+    uv, source = arrays["uv"].astype(np.float64), arrays["makehuman_vertex"]
     eyeball = (source >= _EYEBALLS[0]) & (source <= _EYEBALLS[1])
     template, faces = body.arrays.v_template.astype(np.float64), body.faces
     chart, depth = np.zeros((*HEAD_HW, 4), np.uint8), np.full(HEAD_HW, -1.0)
