@@ -7,6 +7,7 @@ checked when a part is made; what is unknown is refused by the parser. Nothing i
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,12 @@ def require_range(flag: str, value: float, low: float, high: float) -> None:
         raise UsageError(f"--{flag} {value:g}: expected {low:g} to {high:g}")
 
 
+def check_device(device: str) -> None:
+    """Raise UsageError unless the word names a device, which need not be there: auto, cpu, cuda or cuda:1."""
+    if re.fullmatch(r"auto|cpu|cuda(:\d{1,3})?", device) is None:
+        raise UsageError(f"--device {device}: expected auto, cpu, cuda, or a GPU by its number, as cuda:1")
+
+
 @dataclass(frozen=True)
 class NetworkConfig:
     """The network that recovers the bodies, and the body."""
@@ -46,8 +53,9 @@ class NetworkConfig:
     engine: Literal["auto", "onnxruntime", "openvino", "openvino-bf16", "tensorrt", "tensorrt-rtx", "torch"] = "auto"
     """What runs the network; auto: the fastest that works here."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where it runs; auto: the GPU where it works, else the CPU."""
+    device: str = "auto"
+    """Where it runs: cpu, cuda (the first GPU), cuda:1 (the second) and so on; auto: the first GPU where it works, else
+    the CPU."""
 
     flip_test: bool = False
     """Flip test-time augmentation: each crop's mirror image is estimated too, at about twice the networks' time."""
@@ -66,6 +74,7 @@ class NetworkConfig:
     """Use a model with a body that it does not belong to: its poses are kept, its shapes become the average."""
 
     def __post_init__(self) -> None:
+        check_device(self.device)
         if self.model == "none" and self.keypoints == "none":
             raise UsageError("--model none and --keypoints none leave nothing that finds bodies: give one of them")
 

@@ -10,15 +10,27 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self, final
+from typing import Self, cast, final
 
 import numpy as np
 
+from bodycast.engines.cuda.device import CudaDevice
+from bodycast.engines.cuda.tensors import DeviceTensor
+from bodycast.engines.devices import gpu_ordinal
 from bodycast.engines.errors import EngineError, PackageError
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors, TensorSpec, shape_text
 
 BATCH_BUCKETS = (1, 2, 4, 8, 16)
 """Batch sizes that an engine with a per-shape cost prepares; other sizes are padded to the next one."""
+
+
+EngineInput = Tensor | DeviceTensor
+"""An array, or for an engine whose `cuda` is not None a tensor made on that device's stream."""
+
+
+def arrays_of(inputs: Mapping[str, EngineInput]) -> Mapping[str, Tensor]:
+    """The inputs of an engine that takes arrays alone, as its `_run` gets them."""
+    return cast("Mapping[str, Tensor]", inputs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +66,31 @@ class Engine(ABC):
     name: str = ""
     """The engine's name in the registry."""
 
+    devices: tuple[str, ...] = ("cpu", "cuda")
+    """Kinds of devices that it runs on."""
+
     def __init__(self, package: ModelPackage, device: str = "cpu", *, threads: int | None = None) -> None:
-        """package: a loaded package. device: "cpu" or "cuda". threads: CPU threads, None for the engine's choice."""
+        """package: a loaded package. device: "cpu", "cuda" (the first GPU) or "cuda:1". threads: CPU threads, None for
+        the engine's choice."""
         if threads is not None and threads < 1:
             raise EngineError(f"threads must be at least 1, got {threads}")
         self.package = package
+        self.ordinal = gpu_ordinal(device)
+        """Number of the GPU; None on the CPU."""
+        if ("cpu" if self.ordinal is None else "cuda") not in self.devices:
+            raise EngineError(f"{self.name} runs on {' or '.join(self.devices)}, not on {device!r}")
         self.device = device
         self.threads = threads
         self.reason = "asked for"
         """Why this engine and device were taken; `registry.open_engine` fills it in for "auto"."""
+        self.notes: tuple[str, ...] = ()
+        """What runs otherwise than usual on this device, and why; part of `describe`."""
         self._is_open = False
+
+    @property
+    def cuda(self) -> CudaDevice | None:
+        """The GPU and stream whose tensors `run` takes in place of arrays; None where it takes arrays alone."""
+        return None
 
     @property
     def batch_buckets(self) -> tuple[int, ...]:
@@ -86,8 +113,8 @@ class Engine(ABC):
         return f"{self.package.info.name} on {self.name} ({self.device})"
 
     def describe(self) -> str:
-        """One line for people: package, engine, device, why."""
-        return f"{self.label}: {self.reason}"
+        """One line for people: package, engine, device, why; what runs otherwise than usual."""
+        return "; ".join((f"{self.label}: {self.reason}", *self.notes))
 
     @final
     def open(self) -> Self:
@@ -110,7 +137,7 @@ class Engine(ABC):
         return self
 
     @final
-    def run(self, inputs: Mapping[str, Tensor]) -> Tensors:
+    def run(self, inputs: Mapping[str, EngineInput]) -> Tensors:
         """Outputs by name. Inputs must have the package's names, dtypes and shapes, and one N among them.
 
         N = 0 gives outputs of the right shapes with no rows.
@@ -152,8 +179,9 @@ class Engine(ABC):
         """Load the graph; give its inputs and outputs as they are in the graph."""
 
     @abstractmethod
-    def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
-        """Run checked, contiguous inputs; N is one of `batch_buckets` where there are any."""
+    def _run(self, inputs: Mapping[str, EngineInput]) -> Tensors:
+        """Run checked, contiguous inputs; N is one of `batch_buckets` where there are any. Of device tensors there may
+        be fewer rows, down to one; rows of the outputs beyond them are not looked at."""
 
     @abstractmethod
     def _close(self) -> None:
@@ -170,7 +198,12 @@ class Engine(ABC):
                 f"{', '.join(map(str, specs))}; the graph has {', '.join(map(str, graph))}; export the package again"
             )
 
-    def _check_inputs(self, inputs: Mapping[str, Tensor]) -> int | None:
+    def bucket_of(self, inputs: Mapping[str, EngineInput]) -> int:
+        """Rows of the batch size that `_run` was given inputs for; 1 where no input has rows."""
+        rows = max((len(inputs[spec.name]) for spec in self.package.info.inputs if spec.batched), default=1)
+        return next((size for size in self.batch_buckets if size >= rows), rows)
+
+    def _check_inputs(self, inputs: Mapping[str, EngineInput]) -> int | None:
         """The common N of the batched inputs; None where no input has one."""
         specs = self.package.info.inputs
         if set(inputs) != {spec.name for spec in specs}:
@@ -179,6 +212,8 @@ class Engine(ABC):
         rows: int | None = None
         for spec in specs:
             array = inputs[spec.name]
+            if isinstance(array, DeviceTensor) and array.owner is not self.cuda:
+                raise EngineError(f"{self.package.info.name}: {spec.name} is on a GPU stream of another engine")
             if not spec.fits(array):
                 raise EngineError(
                     f"{self.package.info.name}: expected {spec}, got {array.dtype} {shape_text(array.shape)}"
@@ -189,27 +224,32 @@ class Engine(ABC):
                 rows = len(array)
         return rows
 
-    def _run_padded(self, inputs: Mapping[str, Tensor], rows: int | None) -> Tensors:
+    def _run_padded(self, inputs: Mapping[str, EngineInput], rows: int | None) -> Tensors:
         if rows is None:
             return self._run_checked(inputs, None)
         bucket = next((size for size in self.batch_buckets if size >= rows), rows)
         if bucket == rows:
             return self._run_checked(inputs, rows)
-        padded = {
-            # Repeating the last row keeps the padding inside what the network knows.
-            spec.name: np.concatenate([inputs[spec.name], inputs[spec.name][-1:].repeat(bucket - rows, axis=0)])
-            if spec.batched
-            else inputs[spec.name]
-            for spec in self.package.info.inputs
-        }
+        padded: dict[str, EngineInput] = dict(inputs)
+        for spec in self.package.info.inputs:
+            value = inputs[spec.name]
+            # Repeating the last row keeps the padding inside what the network knows. On the device it is what other
+            # pictures left there.
+            if spec.batched and not isinstance(value, DeviceTensor):
+                padded[spec.name] = np.concatenate([value, value[-1:].repeat(bucket - rows, axis=0)])
         outputs = self._run_checked(padded, bucket)
         return {
             spec.name: outputs[spec.name][:rows] if spec.batched else outputs[spec.name]
             for spec in self.package.info.outputs
         }
 
-    def _run_checked(self, inputs: Mapping[str, Tensor], rows: int | None) -> Tensors:
-        outputs = self._run({name: np.asarray(array, order="C") for name, array in inputs.items()})
+    def _run_checked(self, inputs: Mapping[str, EngineInput], rows: int | None) -> Tensors:
+        outputs = self._run(
+            {
+                name: value if isinstance(value, DeviceTensor) else np.asarray(value, order="C")
+                for name, value in inputs.items()
+            }
+        )
         for spec in self.package.info.outputs:
             array = outputs[spec.name]
             if not spec.fits(array) or (spec.batched and rows is not None and len(array) != rows):
@@ -219,8 +259,8 @@ class Engine(ABC):
                 )
         return outputs
 
-    def _split(self, inputs: Mapping[str, Tensor], rows: int) -> list[tuple[dict[str, Tensor], int]]:
-        parts: list[tuple[dict[str, Tensor], int]] = []
+    def _split(self, inputs: Mapping[str, EngineInput], rows: int) -> list[tuple[dict[str, EngineInput], int]]:
+        parts: list[tuple[dict[str, EngineInput], int]] = []
         for start in range(0, rows, self.max_batch):
             stop = min(start + self.max_batch, rows)
             part = {
@@ -230,5 +270,5 @@ class Engine(ABC):
             parts.append((part, stop - start))
         return parts
 
-    def _zeros(self, batch: int) -> Tensors:
+    def _zeros(self, batch: int) -> dict[str, EngineInput]:
         return {spec.name: np.zeros(spec.concrete(batch), spec.dtype) for spec in self.package.info.inputs}

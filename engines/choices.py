@@ -11,7 +11,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
-from bodycast.engines.devices import cpu_name, cuda_gpus, usable_cores
+from bodycast.engines.devices import cpu_name, cuda_gpus, gpu_ordinal, usable_cores
 from bodycast.engines.package import ModelPackage
 from bodycast.engines.plans import PlanError, installed_plans
 from bodycast.engines.user_cache import cache_folder, write_whole
@@ -37,7 +37,8 @@ def conditions(
 
     libraries: candidate engine -> distributions that may bring its library.
     """
-    gpus = cuda_gpus() if device == "cuda" else ()
+    ordinal = gpu_ordinal(device)
+    gpus = () if ordinal is None else cuda_gpus()[ordinal : ordinal + 1]
     plans = [plan.key.stem for plan in installed_plans(package) if not isinstance(plan, PlanError)]
     return {
         "graph": package.sha256,
@@ -45,7 +46,7 @@ def conditions(
         "threads": threads or usable_cores(),
         "processor": cpu_name(),
         "gpus": [f"{gpu.name}, CUDA {gpu.driver}" for gpu in gpus],
-        "plans": sorted(plans) if device == "cuda" else [],
+        "plans": [] if ordinal is None else sorted(plans),
         "libraries": {engine: _version(names) for engine, names in libraries.items()},
     }
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ctypes
 import os
 import platform
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from bodycast.engines.errors import EngineUnavailableError
 
 _DRIVER_LIBRARY = "nvcuda.dll" if sys.platform == "win32" else "libcuda.so.1"
 
@@ -44,6 +47,26 @@ def _cgroup_quota() -> int | None:
     except (OSError, ValueError):
         return None
     return None if quota == "max" else max(1, -(-int(quota) // int(period)))
+
+
+def gpu_ordinal(device: str) -> int | None:
+    """Number of the GPU that a device names, in the driver's order: "cuda" is 0, "cuda:1" is 1; "cpu" gives None.
+
+    Raises: EngineUnavailableError for another word.
+    """
+    found = re.fullmatch(r"cpu|cuda(?::(\d{1,3}))?", device)
+    if found is None:
+        raise EngineUnavailableError(f"no device {device!r}; there are auto, cpu, cuda, cuda:1 and so on")
+    return None if device == "cpu" else int(found[1] or 0)
+
+
+def check_ordinal(ordinal: int) -> None:
+    """Raises: EngineUnavailableError where there is no GPU of this number; it lists those that there are."""
+    count, driver_says = cuda_devices()
+    if count <= ordinal:
+        here = ", ".join(f"cuda:{number} {gpu.name}" for number, gpu in enumerate(cuda_gpus()))
+        way_out = f"({here})" if here else "; the CPU runs everything: --device cpu"
+        raise EngineUnavailableError(f"cuda:{ordinal} is not here: {driver_says}{' ' if here else ''}{way_out}")
 
 
 def cuda_devices() -> tuple[int, str]:

@@ -20,5 +20,9 @@ class EngineUnavailableError(EngineError):
     """The engine, or the device it was asked to run on, is not there. The message lists what is."""
 
 
+class CaptureError(EngineError):
+    """Work on a GPU's stream cannot be recorded as a CUDA graph; it runs without one."""
+
+
 class PlanError(EngineUnavailableError):
     """No built TensorRT plan fits this machine, or one is damaged. The message says what to build."""

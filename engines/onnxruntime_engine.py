@@ -1,21 +1,20 @@
 """ONNX Runtime on the CPU or, through IO binding and recorded CUDA graphs, on CUDA.
 
-ONNX Runtime falls back to the CPU without a word where CUDA does not start. Here that is an error: the providers of
-the finished session are compared with the request.
+On CUDA each batch bucket has page-locked and device memory of its own, made when the engine opens; its run is recorded
+once and replayed. Where a graph cannot be recorded it runs node by node, and `describe` says so with the reason.
 """
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from typing import Any, cast
 
-import numpy as np
-
-from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
-from bodycast.engines.devices import cuda_devices, usable_cores
+from bodycast.engines.base import BATCH_BUCKETS, Engine, EngineInput, GraphTensor
+from bodycast.engines.cuda.device import CudaDevice
+from bodycast.engines.cuda.onnx_session import PROVIDER, BoundRun, OnnxSession, first_line
+from bodycast.engines.cuda.tensors import Buffers, TensorPlace
+from bodycast.engines.devices import usable_cores
 from bodycast.engines.errors import EngineError, EngineUnavailableError
 from bodycast.engines.optional import require
 from bodycast.engines.package import ModelPackage, Tensor, Tensors
@@ -28,7 +27,6 @@ _DTYPES = {
     "tensor(float)": "float32",
 }
 _ERROR = 3
-_CUDA = "CUDAExecutionProvider"
 _CPU = "CPUExecutionProvider"
 
 SETTINGS = {"session.intra_op.allow_spinning": "0"}
@@ -36,14 +34,12 @@ SETTINGS = {"session.intra_op.allow_spinning": "0"}
 drawing and decoding need it. Other settings are measured by `python -m evaluation session-options`."""
 
 
-@dataclass(frozen=True)
-class _DeviceBuffers:
+@dataclass(frozen=True, slots=True)
+class _Bucket:
     """What one batch size keeps on the GPU."""
 
-    inputs: dict[str, Any]
-    outputs: dict[str, Any]
-    binding: Any
-    run_options: Any
+    buffers: Buffers
+    bound: BoundRun
 
 
 class OnnxRuntimeEngine(Engine):
@@ -53,129 +49,152 @@ class OnnxRuntimeEngine(Engine):
 
     def __init__(self, package: ModelPackage, device: str = "cpu", *, threads: int | None = None) -> None:
         super().__init__(package, device, threads=threads)
-        if device not in ("cpu", "cuda"):
-            raise EngineError(f"onnxruntime runs on cpu or cuda, not on {device!r}")
         self._session: Any = None
-        self.uses_cuda_graphs = False
-        """Whether runs replay a recorded CUDA graph; known once it is open."""
-        self._device_buffers: dict[int, _DeviceBuffers] = {}
+        self._on_cuda: OnnxSession | None = None
+        self._cuda: CudaDevice | None = None
+        self._buckets: dict[int, _Bucket] = {}
 
     @property
     def batch_buckets(self) -> tuple[int, ...]:
         """CUDA prepares kernels and memory for each new shape, so sizes are few; a CPU runs any N at its cost."""
-        return BATCH_BUCKETS if self.device == "cuda" else ()
+        return () if self.ordinal is None else BATCH_BUCKETS
+
+    @property
+    def cuda(self) -> CudaDevice | None:
+        """The GPU and stream that it runs on; None on the CPU, and while it is not open."""
+        return self._cuda
+
+    @property
+    def uses_cuda_graphs(self) -> bool:
+        """Whether runs replay a recorded CUDA graph; known once it is open."""
+        return self._on_cuda is not None and self._on_cuda.recorded
 
     def _open(self) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
         ort = require("onnxruntime", "live.txt")
         available = cast("list[str]", ort.get_available_providers())
-        wanted = _CUDA if self.device == "cuda" else _CPU
+        wanted = _CPU if self.ordinal is None else PROVIDER
         if wanted not in available:
             raise EngineUnavailableError(
                 f"onnxruntime has no {wanted}, it has {', '.join(available)}; for CUDA: pip install -r "
                 "requirements/gpu.txt"
             )
-        if self.device == "cuda" and cuda_devices()[0] == 0:
-            # Asked first: a session that finds no driver writes lines of its own into the terminal.
-            raise EngineUnavailableError(
-                f"onnxruntime cannot start {wanted}: {cuda_devices()[1]}. What runs here is {_CPU}: --device cpu"
-            )
-        loader_says = self._preload_cuda(ort) if self.device == "cuda" else ""
-        session = self._new_session(ort, session_options(ort, self.threads))
-        actual = cast("list[str]", session.get_providers())
-        if actual[0] != wanted:
-            raise EngineUnavailableError(
-                f"onnxruntime did not start {wanted}, only {', '.join(actual)}: {cuda_devices()[1]}. It needs the CUDA "
-                f"and cuDNN libraries of requirements/gpu.txt. {loader_says}".strip()
-            )
-        self._session = session
+        if self.ordinal is None:
+            session = self._session = self._cpu_session(ort)
+        else:
+            session = self._open_on_cuda(ort, self.ordinal).session
         return (
             tuple(_graph_tensor(node) for node in session.get_inputs()),
             tuple(_graph_tensor(node) for node in session.get_outputs()),
         )
 
-    def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
-        session = self._session
+    def _cpu_session(self, ort: Any) -> Any:
+        options = session_options(ort, self.threads)
+        try:
+            return ort.InferenceSession(str(self.package.model_path), options, providers=[_CPU])
+        except Exception as error:  # its exception classes share no public base
+            raise EngineError(f"{self.package.model_path}: onnxruntime cannot open it: {first_line(error)}") from error
+
+    def _open_on_cuda(self, ort: Any, ordinal: int) -> OnnxSession:
+        """With recorded graphs, or without where the session refuses, as for nodes that CUDA does not run."""
+        # First of all: a session that finds no driver writes lines of its own into the terminal.
+        self._cuda = CudaDevice(ordinal)
+        try:
+            self._on_cuda = self._cuda_session(ort, recorded=True)
+        except EngineUnavailableError:
+            self._close()
+            raise
+        except EngineError as error:
+            self._unrecorded(ort, str(error))
+        return cast("OnnxSession", self._on_cuda)
+
+    def _cuda_session(self, ort: Any, recorded: bool) -> OnnxSession:
+        assert self._cuda is not None
+        options = session_options(ort, self.threads)
+        return OnnxSession(ort, self.package.model_path, self._cuda, options, recorded=recorded)
+
+    def _unrecorded(self, ort: Any, why: str) -> None:
+        """Go on with a session that records nothing."""
+        self._drop_buckets()
+        if self._on_cuda is not None:
+            self._on_cuda.close()
+        try:
+            self._on_cuda = self._cuda_session(ort, recorded=False)
+        except BaseException:
+            self._close()
+            raise
+        self.notes = (f"no CUDA graphs: {why}",)
+
+    def _run(self, inputs: Mapping[str, EngineInput]) -> Tensors:
+        if self._on_cuda is not None:
+            return self._run_on_cuda(inputs)
         try:
             names = [spec.name for spec in self.package.info.outputs]
-            values = self._run_cuda(session, inputs, names) if self.device == "cuda" else session.run(names, inputs)
+            values = cast("list[Tensor]", self._session.run(names, inputs))
         except Exception as error:  # its exception classes share no public base
-            raise EngineError(f"{self.describe()}: {_first_line(error)}") from error
-        return dict(zip(names, cast("list[Tensor]", values), strict=True))
+            raise EngineError(f"{self.describe()}: {first_line(error)}") from error
+        return dict(zip(names, values, strict=True))
 
-    def _new_session(self, ort: Any, options: Any) -> Any:
-        """A session; on CUDA with recorded graphs, or without them where the graph has nodes that CUDA does not run."""
+    def _run_on_cuda(self, inputs: Mapping[str, EngineInput]) -> Tensors:
+        rows = self.bucket_of(inputs)
         try:
-            if self.device == "cuda":
-                try:
-                    session = self._session_of(ort, options, recorded=True)
-                    self.uses_cuda_graphs = True
-                    return session
-                except Exception:  # its exception classes share no public base
-                    self.uses_cuda_graphs = False
-            return self._session_of(ort, options, recorded=False)
-        except Exception as error:  # likewise
-            raise EngineError(f"{self.package.model_path}: onnxruntime cannot open it: {_first_line(error)}") from error
+            if rows in self._buckets:
+                return self._replay(self._buckets[rows], inputs)
+            return self._first_run(rows, inputs)
+        except EngineError as error:
+            raise EngineError(f"{self.describe()}: {error}") from error
 
-    def _session_of(self, ort: Any, options: Any, recorded: bool) -> Any:
-        return ort.InferenceSession(str(self.package.model_path), options, providers=self._providers(recorded))
+    def _first_run(self, rows: int, inputs: Mapping[str, EngineInput]) -> Tensors:
+        """Make a batch size's buffers and run it, which records its graph. Of a recording that fails the whole session
+        is of no more use."""
+        try:
+            self._buckets[rows] = self._prepare(rows)
+            return self._replay(self._buckets[rows], inputs)
+        except EngineError as error:
+            if not self.uses_cuda_graphs or rows not in self._buckets:
+                raise
+            self._unrecorded(require("onnxruntime", "live.txt"), str(error))
+        self._buckets[rows] = self._prepare(rows)
+        return self._replay(self._buckets[rows], inputs)
 
-    def _run_cuda(self, session: Any, inputs: Mapping[str, Tensor], names: list[str]) -> list[Tensor]:
-        """Inputs and outputs have buffers that stay on the device, one set and one recorded graph for each size.
+    def _prepare(self, rows: int) -> _Bucket:
+        assert self._cuda is not None and self._on_cuda is not None
+        info = self.package.info
+        places = [
+            tuple(TensorPlace(spec.name, spec.concrete(rows), spec.dtype) for spec in specs)
+            for specs in (info.inputs, info.outputs)
+        ]
+        buffers = Buffers(self._cuda, *places)
+        inputs = {spec.name: buffers.device[spec.name] for spec in info.inputs}
+        outputs = {spec.name: buffers.device[spec.name] for spec in info.outputs}
+        return _Bucket(buffers, self._on_cuda.bound(inputs, outputs, graph_id=rows))
 
-        A recorded graph replays with the addresses it was recorded with, so outputs are bound to fixed memory too.
-        """
-        ort = require("onnxruntime", "live.txt")
-        rows = next((len(inputs[spec.name]) for spec in self.package.info.inputs if spec.batched), 1)
-        buffers = self._device_buffers.get(rows)
-        if buffers is None:
-            buffers = self._device_buffers[rows] = self._bind(ort, session, inputs, rows)
-        else:
-            for name, array in inputs.items():
-                buffers.inputs[name].update_inplace(array)
-        session.run_with_iobinding(buffers.binding, buffers.run_options)
-        return [cast("Tensor", buffers.outputs[name].numpy()) for name in names]
+    def _replay(self, bucket: _Bucket, inputs: Mapping[str, EngineInput]) -> Tensors:
+        assert self._cuda is not None
+        try:
+            bucket.buffers.send(inputs)
+            bucket.bound.enqueue()
+            bucket.buffers.fetch()
+            self._cuda.synchronise()
+        except BaseException:
+            # What is on the stream still reads and writes the buffers.
+            self._cuda.drain()
+            raise
+        return bucket.buffers.outputs()
 
-    def _bind(self, ort: Any, session: Any, inputs: Mapping[str, Tensor], rows: int) -> _DeviceBuffers:
-        values = {name: ort.OrtValue.ortvalue_from_numpy(array, "cuda", 0) for name, array in inputs.items()}
-        outputs = {
-            spec.name: ort.OrtValue.ortvalue_from_shape_and_type(spec.concrete(rows), np.dtype(spec.dtype), "cuda", 0)
-            for spec in self.package.info.outputs
-        }
-        binding = session.io_binding()
-        for name, value in values.items():
-            binding.bind_ortvalue_input(name, value)
-        for name, value in outputs.items():
-            binding.bind_ortvalue_output(name, value)
-        run_options = ort.RunOptions()
-        if self.uses_cuda_graphs:
-            # The first run with a new number records, later ones replay.
-            run_options.add_run_config_entry("gpu_graph_id", str(rows))
-        return _DeviceBuffers(values, outputs, binding, run_options)
+    def _drop_buckets(self) -> None:
+        buckets, self._buckets = list(self._buckets.values()), {}
+        for bucket in buckets:
+            bucket.buffers.close()
 
     def _close(self) -> None:
-        self._device_buffers.clear()
         self._session = None
-
-    def _providers(self, recorded: bool) -> list[Any]:
-        if self.device == "cpu":
-            return [_CPU]
-        cuda = {
-            "device_id": "0",
-            # An exhaustive search costs seconds for each batch size and gains nothing on these small graphs.
-            "cudnn_conv_algo_search": "HEURISTIC",
-            # Memory grows by what is asked for, not in doubling steps: other programs use the GPU too.
-            "arena_extend_strategy": "kSameAsRequested",
-            "enable_cuda_graph": "1" if recorded else "0",
-        }
-        return [(_CUDA, cuda), _CPU]
-
-    @staticmethod
-    def _preload_cuda(ort: Any) -> str:
-        """Load CUDA and cuDNN from the `nvidia-*` packages; give what the loader prints, for the error."""
-        printed = io.StringIO()
-        with redirect_stdout(printed):
-            ort.preload_dlls()
-        return " ".join(printed.getvalue().split())
+        if self._on_cuda is not None:
+            self._on_cuda.close()
+            self._on_cuda = None
+        self._buckets = {}
+        if self._cuda is not None:
+            self._cuda.close()
+            self._cuda = None
 
 
 def session_options(ort: Any, threads: int | None = None, settings: Mapping[str, str] = SETTINGS) -> Any:
@@ -193,7 +212,3 @@ def _graph_tensor(node: Any) -> GraphTensor:
     dtype = _DTYPES.get(node.type, str(node.type))
     shape = tuple(size if isinstance(size, int) else str(size or "?") for size in cast("list[Any]", node.shape))
     return GraphTensor(str(node.name), dtype, shape)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0]

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import numpy as np
 
-from bodycast.engines.base import Engine, GraphTensor
+from bodycast.engines.base import Engine, EngineInput, GraphTensor, arrays_of
 from bodycast.engines.devices import usable_cores
 from bodycast.engines.errors import EngineError, EngineUnavailableError
 from bodycast.engines.optional import require
-from bodycast.engines.package import ModelPackage, Tensor, Tensors, TensorSpec
+from bodycast.engines.package import ModelPackage, Tensors, TensorSpec
 
 _DTYPES = {"u8": "uint8", "i32": "int32", "i64": "int64", "f16": "float16", "f32": "float32"}
 
@@ -21,12 +21,11 @@ class OpenVinoEngine(Engine):
     """Runs the package's ONNX graph with OpenVINO, in the graph's own precision."""
 
     name = "openvino"
+    devices = ("cpu",)
     _precision = "f32"
 
     def __init__(self, package: ModelPackage, device: str = "cpu", *, threads: int | None = None) -> None:
         super().__init__(package, device, threads=threads)
-        if device != "cpu":
-            raise EngineError(f"openvino runs on cpu here, not on {device!r}; use onnxruntime for cuda")
         self._request: Any = None
 
     def _open(self) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
@@ -59,9 +58,9 @@ class OpenVinoEngine(Engine):
     def _check_cpu(self, core: Any) -> None:
         """Raise EngineUnavailableError where this CPU cannot run it as asked."""
 
-    def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
+    def _run(self, inputs: Mapping[str, EngineInput]) -> Tensors:
         try:
-            self._request.infer(dict(inputs))
+            self._request.infer(dict(arrays_of(inputs)))
         except RuntimeError as error:
             raise EngineError(f"{self.describe()}: {str(error).strip().rpartition(chr(10))[2]}") from error
         # The request's output memory is used again by the next call.

@@ -11,7 +11,7 @@ import json
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias, cast
+from typing import Any, Protocol, TypeAlias, cast
 from zipfile import BadZipFile
 
 import numpy as np
@@ -58,6 +58,19 @@ UNREADABLE = (OSError, EOFError, ValueError, TypeError, KeyError, RuntimeError, 
 """What a crafted archive can make zipfile and numpy raise."""
 
 
+class HasShape(Protocol):
+    """What arrays and tensors on a device have in common."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+
+    @property
+    def ndim(self) -> int: ...
+
+    @property
+    def dtype(self) -> np.dtype[Any]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
     """One input or output. `shape`: sizes, the first of which may be "N"; `unit`: "m", "px", "rad", "1", ..."""
@@ -77,7 +90,7 @@ class TensorSpec:
         """The shape with `batch` in place of N."""
         return tuple(batch if size == BATCH else int(size) for size in self.shape)
 
-    def fits(self, array: Tensor) -> bool:
+    def fits(self, array: HasShape) -> bool:
         """Whether dtype and shape agree (any size for N)."""
         same = len(self.shape) == array.ndim and all(
             want in (BATCH, got) for want, got in zip(self.shape, array.shape, strict=True)

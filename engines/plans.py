@@ -180,12 +180,14 @@ def timing_cache_path(library: str, version: str) -> Path:
 
 
 def save_plan(folder: Path, key: PlanKey, content: bytes) -> Plan:
-    """Write a plan and its record; both appear whole, the record last. Raises OSError."""
+    """Write a plan and its record; both appear whole, the record last. In the user's cache only its owner may read
+    them; in a package's folder they are shipped. Raises OSError."""
+    private = folder.is_relative_to(cache_folder())
     path = folder / f"{key.stem}{PLAN_SUFFIX}"
     digest = hashlib.sha256(content).hexdigest()
-    write_whole(path, content)
+    write_whole(path, content, private=private)
     record = {"key": asdict(key), "sha256": digest, "size_bytes": len(content)}
-    write_whole(path.with_suffix(".json"), json.dumps(record, indent=2).encode())
+    write_whole(path.with_suffix(".json"), json.dumps(record, indent=2).encode(), private=private)
     return Plan(path, key, digest, len(content))
 
 

@@ -13,7 +13,7 @@ import numpy as np
 
 from bodycast.engines import choices
 from bodycast.engines.base import Engine
-from bodycast.engines.devices import cuda_devices
+from bodycast.engines.devices import check_ordinal, cuda_devices, gpu_ordinal
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
 from bodycast.engines.optional import install_command
 from bodycast.engines.package import ModelPackage, load_package
@@ -62,7 +62,8 @@ def open_engine(
 ) -> Engine:
     """Open a package on the named engine and device; the caller closes it.
 
-    engine: a name in ENGINES, or "auto". device: "cpu", "cuda" or "auto" (CUDA where it works, else the CPU).
+    engine: a name in ENGINES, or "auto". device: "cpu", "cuda" (the first GPU), "cuda:1" and so on, or "auto" (the
+    first GPU where CUDA works, else the CPU). A GPU that was named and is not there is an error, never the CPU.
     `Engine.reason` says why an automatic choice was made.
 
     Raises: PackageError (the package is at fault), EngineUnavailableError (what was asked for is not here),
@@ -70,20 +71,19 @@ def open_engine(
     """
     if engine != "auto" and engine not in ENGINES:
         raise EngineUnavailableError(f"no engine {engine!r}; there are auto, {', '.join(ENGINES)}")
-    if device not in ("auto", "cpu", "cuda"):
-        raise EngineUnavailableError(f"no device {device!r}; there are auto, cpu, cuda")
+    ordinal = None if device == "auto" else gpu_ordinal(device)
     loaded = package if isinstance(package, ModelPackage) else load_package(package)
     if device == "cpu":
         return _open_on_cpu(loaded, engine, threads, "asked for the CPU")
-    if device == "cuda":
-        return _open_on_cuda(loaded, engine, threads)
+    if ordinal is not None:
+        return _open_on_cuda(loaded, engine, device, threads)
     if engine != "auto" and "cuda" not in ENGINES[engine].devices:
         return _open_on_cpu(loaded, engine, threads, f"{engine} runs on the CPU")
     count, driver = cuda_devices()
     why = driver
     if count > 0:
         try:
-            return _open_on_cuda(loaded, engine, threads)
+            return _open_on_cuda(loaded, engine, "cuda", threads)
         except EngineUnavailableError as error:
             why = f"CUDA does not work: {error}"
     if engine != "auto" and "cpu" not in ENGINES[engine].devices:
@@ -91,12 +91,14 @@ def open_engine(
     return _open_on_cpu(loaded, engine, threads, why)
 
 
-def _open_on_cuda(package: ModelPackage, engine: str, threads: int | None) -> Engine:
+def _open_on_cuda(package: ModelPackage, engine: str, device: str, threads: int | None) -> Engine:
+    if engine != "auto":
+        _check_runs_on(engine, "cuda")
+    check_ordinal(gpu_ordinal(device) or 0)
     why = cuda_devices()[1]
     if engine == "auto":
-        return _open_fastest(package, "cuda", threads, why)
-    _check_runs_on(engine, "cuda")
-    return _open_named(package, engine, "cuda", threads, why)
+        return _open_fastest(package, device, threads, why)
+    return _open_named(package, engine, device, threads, why)
 
 
 def _open_on_cpu(package: ModelPackage, engine: str, threads: int | None, why: str) -> Engine:
@@ -120,11 +122,10 @@ def _open_named(package: ModelPackage, engine: str, device: str, threads: int | 
 
 def _open_fastest(package: ModelPackage, device: str, threads: int | None, why: str) -> Engine:
     """The engine that was fastest when it was measured on this machine; measured now where it never was."""
-    names = [name for name in _CANDIDATES[device] if ENGINES[name].installed()]
+    candidates = _CANDIDATES[device.partition(":")[0]]
+    names = [name for name in candidates if ENGINES[name].installed()]
     if not names:
-        raise EngineUnavailableError(
-            f"none of {', '.join(_CANDIDATES[device])} is installed: {install_command('live.txt')}"
-        )
+        raise EngineUnavailableError(f"none of {', '.join(candidates)} is installed: {install_command('live.txt')}")
     libraries = {name: ENGINES[name].distributions for name in names}
     measured_under = choices.conditions(package, device, threads, libraries)
     remembered = choices.recall(measured_under)

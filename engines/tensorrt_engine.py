@@ -1,8 +1,8 @@
 """TensorRT plans on an NVIDIA GPU: the `tensorrt` package, or `tensorrt_rtx` for RTX cards, which has the same API.
 
 Each batch bucket gets a context, page-locked host arrays, fixed device addresses and one CUDA graph that holds the
-copy in, the network and the copy out: a run is then a single launch. The contexts share their scratch memory, since
-they run one after the other on one stream.
+network and the copy out: a run is a copy in and a launch. The contexts share their scratch memory, since they run one
+after the other on one stream. Where a run cannot be recorded it goes on without a graph, and `describe` says why.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from typing import Any
 
 import numpy as np
 
-from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
-from bodycast.engines.cuda import CudaDevice
-from bodycast.engines.errors import EngineError, PlanError
+from bodycast.engines.base import BATCH_BUCKETS, Engine, EngineInput, GraphTensor
+from bodycast.engines.cuda.device import CudaDevice
+from bodycast.engines.cuda.tensors import Buffers, TensorPlace
+from bodycast.engines.errors import CaptureError, EngineError, PlanError
 from bodycast.engines.optional import require
-from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
-from bodycast.engines.plans import Plan, expected_key, find_plan
+from bodycast.engines.package import BATCH, ModelPackage, Tensors
+from bodycast.engines.plans import Plan, expected_key, find_plan, others_may_write
 from bodycast.engines.user_cache import cache_folder, write_whole
 
 
@@ -29,8 +30,7 @@ class _Bucket:
     """One batch size, ready to run. graph: None where the context cannot be captured."""
 
     context: Any
-    host: Tensors
-    device: dict[str, int]
+    buffers: Buffers
     graph: object | None = None
 
 
@@ -38,13 +38,12 @@ class TensorRtEngine(Engine):
     """Runs a plan of the full TensorRT, built on a GPU of the same name by the same version."""
 
     name = "tensorrt"
+    devices = ("cuda",)
     library = "tensorrt"
     runtime_flag = "tensorrt"
 
     def __init__(self, package: ModelPackage, device: str = "cuda", *, threads: int | None = None) -> None:
         super().__init__(package, device, threads=threads)
-        if device != "cuda":
-            raise EngineError(f"{self.name} runs on cuda, not on {device!r}")
         self._trt: Any = None
         self._runtime: Any = None
         self._plan: Any = None
@@ -61,13 +60,18 @@ class TensorRtEngine(Engine):
         return self._sizes
 
     @property
+    def cuda(self) -> CudaDevice | None:
+        """The GPU and stream that it runs on; None while it is not open."""
+        return self._cuda
+
+    @property
     def uses_cuda_graphs(self) -> bool:
         """Whether every prepared size runs as one recorded graph."""
         return bool(self._buckets) and all(bucket.graph is not None for bucket in self._buckets.values())
 
     def _open(self) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
         self._trt = require(self.library, "gpu.txt")
-        self._cuda = CudaDevice()
+        self._cuda = CudaDevice(self.ordinal or 0)
         try:
             return self._open_plan(self._cuda)
         except BaseException:
@@ -110,53 +114,88 @@ class TensorRtEngine(Engine):
                 return tuple(sorted({size for size in BATCH_BUCKETS if low <= size <= high} | {high}))
         return ()
 
-    def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
-        cuda = self._cuda
-        assert cuda is not None
-        # Opened in one thread, run in another: the library needs the context too.
-        cuda.activate()
-        rows = next((len(inputs[spec.name]) for spec in self.package.info.inputs if spec.batched), 1)
-        bucket = self._buckets.get(rows)
-        if bucket is None:
-            bucket = self._buckets[rows] = self._prepare(cuda, rows)
-        for name, array in inputs.items():
-            bucket.host[name][...] = array
-        if bucket.graph is not None:
-            cuda.launch(bucket.graph)
-        else:
-            self._enqueue(cuda, bucket)
-        cuda.synchronise()
-        return {spec.name: bucket.host[spec.name].copy() for spec in self.package.info.outputs}
+    def _run(self, inputs: Mapping[str, EngineInput]) -> Tensors:
+        assert self._cuda is not None
+        rows = self.bucket_of(inputs)
+        try:
+            # Opened in one thread, run in another: the library needs the context too.
+            self._cuda.activate()
+            bucket = self._buckets.get(rows)
+            if bucket is None:
+                bucket = self._buckets[rows] = self._prepare(self._cuda, rows)
+            return self._run_bucket(self._cuda, bucket, inputs)
+        except EngineError as error:
+            raise EngineError(f"{self.describe()}: {error}") from error
+
+    def _run_bucket(self, cuda: CudaDevice, bucket: _Bucket, inputs: Mapping[str, EngineInput]) -> Tensors:
+        try:
+            bucket.buffers.send(inputs)
+            if bucket.graph is not None:
+                cuda.launch(bucket.graph)
+            else:
+                self._enqueue(cuda, bucket)
+            cuda.synchronise()
+        except BaseException:
+            # What is on the stream still reads and writes the buffers.
+            cuda.drain()
+            raise
+        return bucket.buffers.outputs()
 
     def _prepare(self, cuda: CudaDevice, rows: int) -> _Bucket:
-        """Buffers, a context and a CUDA graph for this many rows."""
-        host: Tensors = {}
-        device: dict[str, int] = {}
-        context = self._new_context()
-        context.set_device_memory(*self._scratch)
-        for spec in (*self.package.info.inputs, *self.package.info.outputs):
-            host[spec.name] = cuda.host_array(spec.concrete(rows), spec.dtype)
-            device[spec.name] = cuda.allocate(host[spec.name].nbytes)
-            if not context.set_tensor_address(spec.name, device[spec.name]):
-                raise EngineError(f"{self.describe()}: {self.library} refused the address of {spec.name!r}")
-        for spec in self.package.info.inputs:
-            if not context.set_input_shape(spec.name, spec.concrete(rows)):
-                raise EngineError(f"{self.describe()}: {self.library} refused {spec.name} {spec.concrete(rows)}")
-        bucket = _Bucket(context, host, device)
-        # The first run compiles and allocates, which no graph can hold.
-        self._enqueue(cuda, bucket)
-        cuda.synchronise()
-        if self._capturable(context, cuda):
-            bucket.graph = cuda.capture(lambda: self._enqueue(cuda, bucket))
+        """Buffers, a context and a CUDA graph for this many rows; nothing is kept where one of them cannot be made."""
+        info = self.package.info
+        places = [
+            tuple(TensorPlace(spec.name, spec.concrete(rows), spec.dtype) for spec in specs)
+            for specs in (info.inputs, info.outputs)
+        ]
+        buffers = Buffers(cuda, *places)
+        try:
+            bucket = _Bucket(self._shaped_context(buffers, rows), buffers)
+            # The first run compiles and allocates, which no graph can hold.
+            self._enqueue(cuda, bucket)
+            cuda.synchronise()
+            bucket.graph = self._recorded(cuda, bucket)
+        except BaseException:
+            cuda.drain()
+            buffers.close()
+            raise
         return bucket
 
-    def _enqueue(self, cuda: CudaDevice, bucket: _Bucket) -> None:
+    def _shaped_context(self, buffers: Buffers, rows: int) -> Any:
+        """A context with its scratch memory, addresses and input shapes."""
+        context = self._new_context()
+        if context is None:
+            raise EngineError(f"{self.library} makes no execution context: too little memory on the GPU")
+        context.set_device_memory(*self._scratch)
+        for name, tensor in buffers.device.items():
+            if not context.set_tensor_address(name, tensor.address):
+                raise EngineError(f"{self.library} refused the address of {name!r}")
         for spec in self.package.info.inputs:
-            cuda.upload(bucket.device[spec.name], bucket.host[spec.name])
-        if not bucket.context.execute_async_v3(cuda.stream):
-            raise EngineError(f"{self.describe()}: {self.library} did not run the plan")
-        for spec in self.package.info.outputs:
-            cuda.download(bucket.host[spec.name], bucket.device[spec.name])
+            if not context.set_input_shape(spec.name, spec.concrete(rows)):
+                raise EngineError(f"{self.library} refused {spec.name} {spec.concrete(rows)}")
+        missing = context.infer_shapes()
+        if missing:
+            raise EngineError(f"{self.library} does not know the shapes of {', '.join(missing)}")
+        return context
+
+    def _recorded(self, cuda: CudaDevice, bucket: _Bucket) -> object | None:
+        """The bucket's run as a CUDA graph; None where it cannot be one, and `notes` says why."""
+        why = f"{self.library} says that this plan cannot be recorded"
+        try:
+            if self._capturable(bucket.context, cuda):
+                return cuda.capture(lambda: self._enqueue(cuda, bucket))
+        except CaptureError as error:
+            why = str(error)
+        self.notes = (f"no CUDA graphs: {why}",)
+        return None
+
+    def _enqueue(self, cuda: CudaDevice, bucket: _Bucket) -> None:
+        cuda.submit(lambda: self._execute(cuda, bucket.context))
+        bucket.buffers.fetch()
+
+    def _execute(self, cuda: CudaDevice, context: Any) -> None:
+        if not context.execute_async_v3(cuda.stream):
+            raise EngineError(f"{self.library} did not run the plan")
 
     def _new_context(self) -> Any:
         return self._plan.create_execution_context(self._trt.ExecutionContextAllocationStrategy.USER_MANAGED)
@@ -166,7 +205,9 @@ class TensorRtEngine(Engine):
 
     def _close(self) -> None:
         if self._cuda is not None:
-            self._cuda.activate()
+            # After an error of the GPU nothing of it can be asked any more, but all of it is to be let go.
+            with suppress(EngineError):
+                self._cuda.synchronise()
         self._save_compiled()
         self._buckets.clear()
         self._jit_cache = self._plan = self._runtime = None
@@ -200,8 +241,9 @@ class TensorRtRtxEngine(TensorRtEngine):
         if self._jit_cache is None:
             self._jit_cache = config.create_runtime_cache()
             path = self._compiled_path()
-            if path.is_file():
-                # It checks version, GPU and driver itself, and stays empty where they changed.
+            if path.is_file() and not (others_may_write(path) or others_may_write(path.parent)):
+                # It checks version, GPU and driver itself, and stays empty where they changed. Compiled kernels that
+                # somebody else could have put there are compiled anew.
                 self._jit_cache.deserialize(path.read_bytes())
         config.set_runtime_cache(self._jit_cache)
         return self._plan.create_execution_context(config)
@@ -219,4 +261,4 @@ class TensorRtRtxEngine(TensorRtEngine):
         content = self._jit_cache.serialize()
         # Without it the next start compiles again; that is no reason to fail this one's end.
         with suppress(OSError):
-            write_whole(self._compiled_path(), bytes(content))
+            write_whole(self._compiled_path(), bytes(content), private=True)

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
-from bodycast.engines.base import BATCH_BUCKETS, Engine, GraphTensor
+from bodycast.engines.base import BATCH_BUCKETS, Engine, EngineInput, GraphTensor, arrays_of
 from bodycast.engines.devices import cuda_devices, usable_cores
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
 from bodycast.engines.optional import require
@@ -36,8 +36,6 @@ class TorchEngine(Engine):
 
     def __init__(self, package: ModelPackage, device: str = "cpu", *, threads: int | None = None) -> None:
         super().__init__(package, device, threads=threads)
-        if device not in ("cpu", "cuda"):
-            raise EngineError(f"torch runs on cpu or cuda, not on {device!r}")
         self._torch: Any = None
         self._program: Any = None
         self._signature: dict[str, list[str]] = {}
@@ -46,7 +44,7 @@ class TorchEngine(Engine):
     @property
     def batch_buckets(self) -> tuple[int, ...]:
         """On CUDA one recorded graph a size; a CPU runs any N at its cost."""
-        return BATCH_BUCKETS if self.device == "cuda" else ()
+        return () if self.ordinal is None else BATCH_BUCKETS
 
     def _open(self) -> tuple[tuple[GraphTensor, ...], tuple[GraphTensor, ...]]:
         path = self.package.folder / PROGRAM_FILE
@@ -56,16 +54,16 @@ class TorchEngine(Engine):
                 "--torch-program, or choose another engine"
             )
         torch = self._torch = require("torch", "export.txt")
-        if self.device == "cuda" and not torch.cuda.is_available():
-            raise EngineUnavailableError(f"torch {torch.__version__} sees no CUDA device: {cuda_devices()[1]}")
+        if self.ordinal is not None and torch.cuda.device_count() <= self.ordinal:
+            raise EngineUnavailableError(f"torch {torch.__version__} sees no {self.device}: {cuda_devices()[1]}")
         checked = check_program(path)
         self._signature = {"inputs": list(checked.inputs), "outputs": list(checked.outputs)}
         try:
             program = torch.export.load(checked.archive(self._example_inputs(torch)), extra_files={SIGNATURE_FILE: ""})
         except Exception as error:  # serialisation errors of torch share no base
             raise PackageError(f"{path}: torch cannot open it: {_first_line(error)}") from error
-        if self.device == "cuda":
-            program = torch.export.passes.move_to_device_pass(program, "cuda")
+        if self.ordinal is not None:
+            program = torch.export.passes.move_to_device_pass(program, f"cuda:{self.ordinal}")
         # Guards are Python text from the file that torch would execute; the checks in `run` take their place.
         self._program = program.module(check_guards=False)
         return self._graph_tensors(program)
@@ -97,16 +95,17 @@ class TorchEngine(Engine):
             sides.append(tuple(_graph_tensor(name, values[node]) for name, node in zip(names, nodes, strict=True)))
         return sides[0], sides[1]
 
-    def _run(self, inputs: Mapping[str, Tensor]) -> Tensors:
-        torch = self._torch
+    def _run(self, inputs: Mapping[str, EngineInput]) -> Tensors:
+        torch, arrays = self._torch, arrays_of(inputs)
         try:
             with torch.inference_mode():
-                if self.device == "cuda":
-                    return self._run_cuda(inputs)
+                if self.ordinal is not None:
+                    with torch.cuda.device(self.ordinal):
+                        return self._run_cuda(arrays)
                 before = torch.get_num_threads()
                 torch.set_num_threads(self.threads or usable_cores())
                 try:
-                    outputs = self._call({name: torch.from_numpy(array) for name, array in inputs.items()})
+                    outputs = self._call({name: torch.from_numpy(array) for name, array in arrays.items()})
                 finally:
                     torch.set_num_threads(before)
                 # Outputs may be views of weights or of each other: the caller's own arrays are copies.

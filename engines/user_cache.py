@@ -20,18 +20,20 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "bodycast"
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write a file that appears complete or not at all, also on a full disk or when the program is stopped.
 
-    Raises: OSError.
+    private: only its owner may read it, and look into its folder. Raises: OSError.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o700 if private else 0o777)
     handle, name = mkstemp(prefix=f".{path.name}-", dir=path.parent)
     staged = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        staged.chmod(0o644)
+        if private:
+            path.parent.chmod(0o700)
+        staged.chmod(0o600 if private else 0o644)
         staged.replace(path)
     finally:
         staged.unlink(missing_ok=True)

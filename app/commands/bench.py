@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from bodycast.app.command_line import LEFT_OUT, parse
-from bodycast.app.config import PresetName
+from bodycast.app.config import PresetName, check_device
 from bodycast.app.errors import UsageError
 from bodycast.app.presets import PRESETS
 from bodycast.engines.devices import cuda_devices
@@ -36,8 +36,8 @@ class Bench:
     engines: tuple[str, ...] = ()
     """On which engines; where left out, on all that are installed, torch aside."""
 
-    device: Literal["auto", "cpu", "cuda"] = "auto"
-    """Where the networks run; auto: the GPU where it works, else the CPU."""
+    device: str = "auto"
+    """Where the networks run: cpu, cuda, cuda:1 and so on; auto: the first GPU where it works, else the CPU."""
 
     renderers: tuple[Literal["moderngl", "cpu", "pyrender"], ...] = ("moderngl", "cpu")
     """Which overlays are timed."""
@@ -57,6 +57,7 @@ def main(args: Sequence[str], prog: str = "bodycast bench") -> int:
     given = parse(Bench, args, prog)
     if not given.people or min(given.people) < 1 or given.repeats < 1 or (given.threads or 1) < 1:
         raise UsageError("--people, --repeats and --threads must be at least 1")
+    check_device(given.device)
     unknown = [name for name in given.engines if name not in ENGINES]
     if unknown:
         raise UsageError(f"no engine {unknown[0]!r}; there are {', '.join(ENGINES)}")

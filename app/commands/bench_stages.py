@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -37,7 +36,7 @@ class BenchOptions:
     people: tuple[int, ...]
     presets: tuple[PresetName, ...]
     engines: tuple[str, ...]
-    device: Literal["auto", "cpu", "cuda"]
+    device: str
     renderers: tuple[str, ...]
     threads: int | None
     repeats: int

@@ -1,93 +1,33 @@
-"""Stand-ins for a GPU and for TensorRT, so that the engine's own work can be tested where there is neither.
+"""A stand-in for TensorRT on the driver of `fake_driver`, so that the engine's own work can be tested without a GPU.
 
-Memory is the process's own, under real addresses; what is put on the stream is done at once, or recorded while a
-capture runs. The plan computes y = 2 x + 1, z = sum(y), the tiny package's graph.
+What it puts on the stream waits there as the driver's own work does. The plan computes y = 2 x + 1, z = sum(y), the
+tiny package's graph.
 """
 
 from __future__ import annotations
 
 import ctypes
-from collections.abc import Callable
 from threading import get_ident
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 
-from bodycast.engines.devices import CudaGpu
+from tests.engines.fake_driver import FakeDriver
 
-GPU = CudaGpu("NVIDIA Fake 4090", "8.9", 24 << 30, "13.0")
 VERSION = "1.7.1.116"
-
-
-class FakeCuda:
-    """`bodycast.engines.cuda.CudaDevice` on the process's own memory."""
-
-    def __init__(self) -> None:
-        self.gpu = GPU
-        self.stream = 7
-        self.memory: dict[int, Any] = {}
-        self.recording: list[Callable[[], None]] | None = None
-        self.launches = 0
-        self.captures = 0
-        self.closed = False
-        self.current_in: set[int] = set()
-
-    def activate(self) -> None:
-        self.current_in.add(get_ident())
-
-    def put(self, operation: Callable[[], None]) -> None:
-        """Do it now, or at every launch of the graph that is being recorded."""
-        if self.recording is None:
-            operation()
-        else:
-            self.recording.append(operation)
-
-    def allocate(self, size_bytes: int) -> int:
-        buffer = ctypes.create_string_buffer(max(1, size_bytes))
-        self.memory[ctypes.addressof(buffer)] = buffer
-        return ctypes.addressof(buffer)
-
-    def host_array(self, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-        return np.zeros(shape, dtype)
-
-    def upload(self, device: int, host: np.ndarray) -> None:
-        assert get_ident() in self.current_in, "the CUDA context is not current in this thread"
-        self.put(lambda: ctypes.memmove(device, host.ctypes.data, host.nbytes) and None)
-
-    def download(self, host: np.ndarray, device: int) -> None:
-        self.put(lambda: ctypes.memmove(host.ctypes.data, device, host.nbytes) and None)
-
-    def synchronise(self) -> None:
-        assert self.recording is None, "waiting inside a capture is an error of CUDA"
-
-    def capture(self, enqueue: Callable[[], None]) -> object:
-        self.recording = []
-        enqueue()
-        graph, self.recording = self.recording, None
-        self.captures += 1
-        return graph
-
-    def launch(self, graph: Any) -> None:
-        self.launches += 1
-        for operation in graph:
-            operation()
-
-    def close(self) -> None:
-        self.memory.clear()
-        self.closed = True
 
 
 class FakeContext:
     """Runs the affine graph on the addresses it was given."""
 
-    def __init__(self, cuda: FakeCuda, capturable: bool) -> None:
-        self.cuda, self.capturable = cuda, capturable
+    def __init__(self, trt: FakeTrt) -> None:
+        self.trt, self.driver = trt, trt.driver
         self.addresses: dict[str, int] = {}
         self.shape = (0, 0)
 
     def set_device_memory(self, address: int, size: int) -> None:
-        assert address in self.cuda.memory and size == FakePlan.device_memory_size_v2
+        assert address in self.driver.memory and size == FakePlan.device_memory_size_v2
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         self.addresses[name] = address
@@ -98,11 +38,19 @@ class FakeContext:
         return name == "x"
 
     def is_stream_capturable(self, stream: int) -> bool:
-        return self.capturable
+        return self.trt.capturable
+
+    def infer_shapes(self) -> list[str]:
+        return []
 
     def execute_async_v3(self, stream: int) -> bool:
-        assert stream == self.cuda.stream
-        self.cuda.put(self._compute)
+        assert get_ident() in self.driver.current, "the CUDA context is not current in this thread"
+        if self.trt.breaks_captures and self.driver.streams[stream].captured is not None:
+            self.driver.streams[stream].invalid = True
+            return False
+        if not self.trt.runs:
+            return False
+        self.driver.put(stream, self._compute)
         return True
 
     def _compute(self) -> None:
@@ -113,6 +61,7 @@ class FakeContext:
         self._array("z", rows)[:] = y.sum(axis=1)
 
     def _array(self, name: str, count: int) -> np.ndarray:
+        assert self.driver.readable(self.addresses[name], 4 * count, name)
         memory = (ctypes.c_float * count).from_address(self.addresses[name])
         return np.frombuffer(memory, np.float32)
 
@@ -152,7 +101,7 @@ class FakePlan:
         )
 
     def create_execution_context(self, config: Any) -> FakeContext:
-        return FakeContext(self.trt.cuda, self.trt.capturable)
+        return FakeContext(self.trt)
 
 
 class FakeTrt:
@@ -164,9 +113,11 @@ class FakeTrt:
     DynamicShapesKernelSpecializationStrategy = SimpleNamespace(EAGER="eager")
     CudaGraphStrategy = SimpleNamespace(DISABLED="off")
 
-    def __init__(self, cuda: FakeCuda) -> None:
-        self.cuda = cuda
+    def __init__(self, driver: FakeDriver) -> None:
+        self.driver = driver
         self.capturable = True
+        self.breaks_captures = False
+        self.runs = True
         self.batches = (1, 4)
         self.opens = True
         self.seen: list[bytes] = []

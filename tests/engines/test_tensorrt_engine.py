@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,15 +14,19 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from bodycast.engines import tensorrt_engine
 from bodycast.engines.devices import cuda_devices
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError, PlanError
 from bodycast.engines.package import ModelPackage
 from bodycast.engines.plans import ANY_GPU, PlanKey, list_in_package, plan_folders, save_plan, this_platform
 from bodycast.engines.registry import check_golden, open_engine
 from bodycast.engines.tensorrt_engine import TensorRtEngine, TensorRtRtxEngine
-from tests.engines.fake_tensorrt import GPU, VERSION, FakeCuda, FakePlan, FakeTrt
+from bodycast.engines.user_cache import cache_folder
+from tests.engines.conftest import GPUS
+from tests.engines.fake_driver import FakeDriver, Status
+from tests.engines.fake_tensorrt import VERSION, FakePlan, FakeTrt
 from tests.tiny_packages import affine_package
+
+GPU = GPUS[0]
 
 
 def key_for(package: ModelPackage, **changes: Any) -> PlanKey:
@@ -44,13 +49,12 @@ def package(tmp_path: Path) -> ModelPackage:
 
 
 @pytest.fixture
-def trt(monkeypatch: pytest.MonkeyPatch) -> FakeTrt:
-    cuda = FakeCuda()
-    module = FakeTrt(cuda)
+def trt(monkeypatch: pytest.MonkeyPatch, driver: FakeDriver) -> FakeTrt:
+    module = FakeTrt(driver)
     for name in ("tensorrt", "tensorrt_rtx"):
         monkeypatch.setitem(sys.modules, name, module)  # type: ignore[arg-type]
-    monkeypatch.setattr(tensorrt_engine, "CudaDevice", lambda: cuda)
-    return module
+    yield module
+    assert driver.violations == [] and not any(driver.held.values()), "left behind"
 
 
 @pytest.fixture
@@ -72,11 +76,13 @@ def test_any_number_of_rows(opened: TensorRtRtxEngine, rows: int) -> None:
 
 def test_one_recorded_graph_for_each_size_and_one_launch_a_run(opened: TensorRtRtxEngine, trt: FakeTrt) -> None:
     assert opened.batch_buckets == (1, 2, 4) and opened.uses_cuda_graphs
-    assert trt.cuda.captures == 3 and trt.seen == [b"the plan"]
-    buffers, launches = len(trt.cuda.memory), trt.cuda.launches
+    assert len(trt.driver.executables) == 3 and trt.seen == [b"the plan"]
+    held, before = trt.driver.held, len(trt.driver.calls)
     for _ in range(5):
         opened.run({"x": np.ones((3, 3), np.float32)})
-    assert trt.cuda.launches == launches + 5 and len(trt.cuda.memory) == buffers and trt.cuda.captures == 3
+    assert trt.driver.held == held
+    run = ["cuMemcpyHtoDAsync", "cuGraphLaunch", "cuStreamSynchronize"]
+    assert [call for call in trt.driver.calls[before:] if call != "cuCtxSetCurrent"] == 5 * run
 
 
 def test_outputs_are_the_callers_own(opened: TensorRtRtxEngine) -> None:
@@ -91,18 +97,18 @@ def test_a_plan_that_cannot_be_captured_runs_without_a_graph(package: ModelPacka
     list_in_package(package.folder, save_plan(plan_folders(package)[0], key_for(package), b"beside the package"))
     with TensorRtRtxEngine(package) as engine, ThreadPoolExecutor(1) as other_thread:
         assert not engine.uses_cuda_graphs
+        assert engine.describe().endswith("no CUDA graphs: tensorrt_rtx says that this plan cannot be recorded")
         for run in (engine.run, lambda inputs: other_thread.submit(engine.run, inputs).result()):
             np.testing.assert_allclose(run({"x": np.ones((1, 3), np.float32)})["y"], 3.0)
-    assert trt.cuda.launches == 0 and trt.seen == [b"beside the package"]
+    assert "cuGraphLaunch" not in trt.driver.calls and trt.seen == [b"beside the package"]
 
 
 def test_closing_frees_the_device_and_keeps_the_compiled_kernels(package: ModelPackage, trt: FakeTrt) -> None:
     save_plan(plan_folders(package)[1], key_for(package), b"the plan")
     for _ in range(2):
-        trt.cuda.closed = False
         with TensorRtRtxEngine(package):
-            assert trt.cuda.memory
-        assert trt.cuda.closed and not trt.cuda.memory
+            assert trt.driver.memory
+        assert not any(trt.driver.held.values())
     assert trt.kernels_read == [b"compiled kernels"]  # by the second start
 
 
@@ -132,7 +138,7 @@ def test_a_plan_for_something_else_is_refused_by_name_and_never_loaded(
     with pytest.raises(PlanError, match=message) as caught:
         TensorRtRtxEngine(package).open()
     assert "bodycast export tensorrt" in str(caught.value) and "--compute-capability 8.9" in str(caught.value)
-    assert trt.seen == [] and trt.cuda.closed
+    assert trt.seen == []
 
 
 def test_no_plan_at_all(package: ModelPackage, trt: FakeTrt) -> None:
@@ -157,7 +163,7 @@ def test_a_plan_that_the_library_cannot_open(package: ModelPackage, trt: FakeTrt
     save_plan(plan_folders(package)[1], key_for(package), b"the plan")
     with pytest.raises(PlanError, match="cannot open it on NVIDIA Fake 4090; build it again"):
         TensorRtRtxEngine(package).open()
-    assert trt.cuda.closed
+    assert not any(trt.driver.held.values())
 
 
 def test_a_plan_of_another_signature(package: ModelPackage, trt: FakeTrt, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +171,7 @@ def test_a_plan_of_another_signature(package: ModelPackage, trt: FakeTrt, monkey
     save_plan(plan_folders(package)[1], key_for(package), b"the plan")
     with pytest.raises(PackageError, match=r"expected y float32 \(N, 3\), z float32 \(N,\); the graph has renamed "):
         TensorRtRtxEngine(package).open()
-    assert trt.cuda.closed
+    assert not any(trt.driver.held.values())
 
 
 def test_the_full_library_needs_a_plan_for_this_very_gpu(package: ModelPackage, trt: FakeTrt) -> None:
@@ -173,6 +179,82 @@ def test_the_full_library_needs_a_plan_for_this_very_gpu(package: ModelPackage, 
     with TensorRtEngine(package) as engine:
         np.testing.assert_allclose(engine.run({"x": np.ones((1, 3), np.float32)})["y"], 3.0)
         assert engine.uses_cuda_graphs
+
+
+def test_a_capture_that_fails_goes_on_without_a_graph_and_says_why(package: ModelPackage, trt: FakeTrt) -> None:
+    trt.breaks_captures = True
+    save_plan(plan_folders(package)[1], key_for(package), b"the plan")
+    with TensorRtRtxEngine(package) as engine:
+        assert "no CUDA graphs: tensorrt_rtx did not run the plan" in engine.describe()
+        np.testing.assert_allclose(engine.run({"x": np.ones((1, 3), np.float32)})["y"], 3.0)
+
+
+def test_a_launch_that_fails_is_one_line_that_names_the_engine(opened: TensorRtRtxEngine, trt: FakeTrt) -> None:
+    trt.driver.fail("cuGraphLaunch", Status.CUDA_ERROR_INVALID_VALUE)
+    with pytest.raises(EngineError, match=r"tiny on tensorrt-rtx \(cuda\).*: CUDA: cuGraphLaunch failed"):
+        opened.run({"x": np.ones((2, 3), np.float32)})
+    np.testing.assert_allclose(opened.run({"x": np.ones((2, 3), np.float32)})["y"], 3.0)
+
+
+def test_memory_that_is_not_to_be_had_leaves_nothing(package: ModelPackage, trt: FakeTrt) -> None:
+    save_plan(plan_folders(package)[1], key_for(package), b"the plan")
+    for after in range(6):
+        trt.driver.fail("cuMemAlloc", Status.CUDA_ERROR_OUT_OF_MEMORY, after)
+        with pytest.raises(EngineError, match="are not free: close other programs"):
+            TensorRtRtxEngine(package).open()
+        assert not any(trt.driver.held.values())
+
+
+def test_a_plan_that_the_gpu_does_not_run(package: ModelPackage, trt: FakeTrt) -> None:
+    trt.runs = False
+    save_plan(plan_folders(package)[1], key_for(package), b"the plan")
+    with pytest.raises(EngineError, match="tensorrt_rtx did not run the plan"):
+        TensorRtRtxEngine(package).open()
+
+
+def test_after_an_error_of_the_gpu_it_can_be_closed(package: ModelPackage, trt: FakeTrt) -> None:
+    save_plan(plan_folders(package)[1], key_for(package), b"the plan")
+    engine = TensorRtRtxEngine(package).open()
+    trt.driver.fail("cuStreamSynchronize", Status.CUDA_ERROR_ILLEGAL_ADDRESS)
+    with pytest.raises(EngineError, match="ILLEGAL_ADDRESS"):
+        engine.run({"x": np.ones((1, 3), np.float32)})
+    engine.close()
+    assert trt.driver.held["contexts"] == 0
+    for kind in ("memory", "pinned", "streams", "executables", "graphs"):  # went with the context
+        getattr(trt.driver, kind).clear()
+    with pytest.raises(EngineError, match="not open"):
+        engine.run({"x": np.ones((1, 3), np.float32)})
+
+
+def test_a_thousand_runs_of_any_size_hold_what_the_first_did(opened: TensorRtRtxEngine, trt: FakeTrt) -> None:
+    held = trt.driver.held
+    for number in range(1000):
+        rows = 1 + number % 7
+        assert opened.run({"x": np.full((rows, 3), number, np.float32)})["y"][-1, 0] == 2 * number + 1
+    assert trt.driver.held == held
+
+
+def test_the_second_gpu_and_the_plan_for_it(package: ModelPackage, trt: FakeTrt) -> None:
+    save_plan(plan_folders(package)[1], key_for(package, library="tensorrt", gpu=GPUS[1].name), b"the plan")
+    with TensorRtEngine(package, "cuda:1") as engine:
+        assert trt.driver.contexts == {1: 1} and engine.label == "tiny on tensorrt (cuda:1)"
+    with pytest.raises(PlanError, match="GPU: built for NVIDIA Fake L4, here is NVIDIA Fake 4090"):
+        TensorRtEngine(package, "cuda:0").open()
+    with pytest.raises(EngineUnavailableError, match=r"cuda:4 is not here: 2 CUDA devices \(cuda:0 NVIDIA Fake 4090, "):
+        open_engine(package, "tensorrt", "cuda:4")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes of files")
+def test_plans_and_kernels_in_the_cache_are_their_owners_alone(package: ModelPackage, trt: FakeTrt) -> None:
+    plan = save_plan(plan_folders(package)[1], key_for(package), b"the plan")
+    with TensorRtRtxEngine(package):
+        pass
+    kernels = next((cache_folder() / "kernels").glob("*.jit"))
+    for path in (plan.path, plan.path.with_suffix(".json"), kernels):
+        assert path.stat().st_mode & 0o777 == 0o600 and path.parent.stat().st_mode & 0o777 == 0o700
+    kernels.chmod(0o622)  # anybody could have changed it since: it is compiled again
+    with TensorRtRtxEngine(package):
+        assert trt.kernels_read == []
 
 
 @pytest.mark.skipif(cuda_devices()[0] > 0, reason="this machine has a CUDA device")
