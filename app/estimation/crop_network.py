@@ -39,6 +39,15 @@ class CropNetwork:
         self._flip_test = flip_test
 
     @property
+    def flip_test(self) -> bool:
+        """Whether each crop's mirror image is estimated too. May be changed between two frames."""
+        return self._flip_test
+
+    @flip_test.setter
+    def flip_test(self, on: bool) -> None:
+        self._flip_test = on
+
+    @property
     def input_hw(self) -> tuple[int, int]:
         """Height and width of the crops that the network takes."""
         return self._input_hw
@@ -57,6 +66,16 @@ class CropNetwork:
     def engine(self) -> Engine:
         """The engine in use; its `describe()` says which, where and why."""
         return self._engine
+
+    def use(self, engine: Engine) -> Engine:
+        """Run the same package on another engine from the next frame on; gives the one before, which stays open.
+
+        Raises: ValueError for an engine of another package.
+        """
+        if engine.package.sha256 != self.package.sha256:
+            raise ValueError(f"{engine.describe()}: expected the package {self.package.info.name}")
+        before, self._engine = self._engine, engine
+        return before
 
     @property
     def label(self) -> str:

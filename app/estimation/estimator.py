@@ -69,12 +69,22 @@ class Estimator(CropNetwork):
         self._sees_joints = any(spec.name == "keypoints" for spec in package.info.outputs)
         embedded = package.info.body == EMBEDDED_BODY.stem
         self._skeleton = BodyModel.load() if refine_keypoints and self._sees_joints and embedded else None
+        self._refines = self._skeleton is not None
         self._takes_box_info = any(spec.name == "box_info" for spec in package.info.inputs)
         try:
             self._masks = _open_masks(package, masks, device, threads)
         except BaseException:
             super().close()
             raise
+
+    @property
+    def refines(self) -> bool:
+        """Whether bodies are refined on the keypoints. May be changed between two frames, to True where it was."""
+        return self._refines
+
+    @refines.setter
+    def refines(self, on: bool) -> None:
+        self._refines = on and self._skeleton is not None
 
     @property
     def body_name(self) -> str:
@@ -89,7 +99,7 @@ class Estimator(CropNetwork):
     def describe(self) -> str:
         """One line for people."""
         masks = "" if self._masks is None else f", {self._masks.describe()}"
-        return super().describe() + masks + (", refined on the keypoints" if self._skeleton else "")
+        return super().describe() + masks + (", refined on the keypoints" if self._refines else "")
 
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order.
@@ -125,7 +135,7 @@ class Estimator(CropNetwork):
         if self.package.info.orientation_frame == "crop-ray":
             pose = cameras.root_turned(pose)
         betas = _f32(outputs["betas"])
-        if self._skeleton is not None:
+        if self._refines and self._skeleton is not None:
             seen, rest = cameras.seen(_f32(outputs["keypoints"])), self._skeleton.joints(betas)
             pose, transl_m = refine(pose, rest, transl_m, None, seen, intrinsics, SMPL_REFINEMENT)
         keypoints = np.zeros((len(person_id), 0, 3), np.float32)

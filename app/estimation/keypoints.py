@@ -51,6 +51,15 @@ class KeypointNetwork(CropNetwork):
         self._rows = list(COCO_OF[self.package.info.joint_set])
         self._look_turned = look_turned
 
+    @property
+    def look_turned(self) -> bool:
+        """Whether crops that it is unsure of are looked at turned too. May be changed between two frames."""
+        return self._look_turned
+
+    @look_turned.setter
+    def look_turned(self, on: bool) -> None:
+        self._look_turned = on
+
     def crop(self, frame: Frame, tracks: Tracks) -> CropBatch:
         """Padded crops (N, h, w, 3) uint8 RGB of all tracks, black where others may stand."""
         transforms = padded_transforms(tracks.xyxy, self._input_hw)

@@ -29,6 +29,8 @@ OUTLIER = 0.12
 """Logarithm of a distance from which a sample is believed ever less (weights of Cauchy)."""
 OWN_LEVEL = 0.17
 """Somebody this far off everybody's floor, as the logarithm of a distance, stands on a level of their own."""
+LEVEL_WEIGHT = 2.0
+"""Nobody has a level of their own before their samples' weights add up to more: feet that stand for a second."""
 UNEVEN, UNEVEN_SHARE = 0.2, 0.35
 """Somebody of whose samples this share is so far off their plane, as a logarithm, stands on none: stairs."""
 LEAST_DROP = 0.02
@@ -88,7 +90,7 @@ def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown(), least_wei
     own = np.zeros(people, np.bool_)
     solved = _Solver(samples, known, own).solve()
     for _ in range(people):
-        there = ~own & (solved.support > 0)
+        there = ~own & (solved.support > LEVEL_WEIGHT)
         if there.sum() < 2 or np.abs(solved.disagreement()[there]).max() <= OWN_LEVEL:
             break
         solved = _without_one(samples, known, own, np.flatnonzero(there).tolist())

@@ -36,11 +36,12 @@ LEAST_WALK_M = 1.0
 @dataclass(frozen=True)
 class LensEstimate:
     """`log_ratio`: logarithm of the focal length over the assumed one; `spread`: its standard deviation; `walks`: how
-    many walks say so."""
+    many walks say so; `pictures`: how many pictures a field-of-view network was asked about."""
 
     log_ratio: float = 0.0
     spread: float = USUAL_SPREAD
     walks: int = 0
+    pictures: int = 0
 
     @property
     def ratio(self) -> float:
@@ -53,14 +54,29 @@ def usual_lens(image_wh: tuple[int, int]) -> Intrinsics:
     return Intrinsics.default(image_wh, fov_rad=math.radians(USUAL_FOV_DEG))
 
 
-def estimate_lens(people: Sequence[PersonSeries]) -> LensEstimate:
-    """What all walks of a clip say, weighed against the usual lens."""
-    said = [ratio for person in people if (ratio := walk_says(person)) is not None]
+def estimate_lens(people: Sequence[PersonSeries], seen: SeenLens | None = None) -> LensEstimate:
+    """What all walks of a clip say, and what its pictures show, weighed against the usual lens."""
+    return weighed([ratio for person in people if (ratio := walk_says(person)) is not None], seen)
+
+
+@dataclass(frozen=True)
+class SeenLens:
+    """What a field-of-view network says of `pictures` pictures: logarithm of the focal length over the assumed one,
+    and its standard deviation."""
+
+    log_ratio: float
+    spread: float
+    pictures: int
+
+
+def weighed(walks: Sequence[tuple[float, float]], seen: SeenLens | None = None) -> LensEstimate:
+    """Walks as `walk_says` gives them, and what pictures show, by their precision, against the usual lens."""
+    said = [*walks] if seen is None else [*walks, (seen.log_ratio, seen.spread)]
     precision, total = USUAL_SPREAD**-2, 0.0
     for log_ratio, spread in said:
         precision += spread**-2
         total += log_ratio * spread**-2
-    return LensEstimate(total / precision, precision**-0.5, len(said))
+    return LensEstimate(total / precision, precision**-0.5, len(walks), 0 if seen is None else seen.pictures)
 
 
 def walk_says(person: PersonSeries) -> tuple[float, float] | None:

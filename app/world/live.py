@@ -9,17 +9,19 @@ import numpy as np
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
 from bodycast.app.world.camera_motion import CameraMotion
 from bodycast.app.world.contacts import Signals, contact_network
-from bodycast.app.world.lens import relens
+from bodycast.app.world.held_feet import held_soles
+from bodycast.app.world.lens import SeenLens, relens
+from bodycast.app.world.lens_watch import LensWatch
 from bodycast.app.world.live_floor import LiveFloor
 from bodycast.app.world.live_lens import LiveLens
-from bodycast.app.world.live_person import LivePerson
+from bodycast.app.world.live_person import LivePerson, SeenFeet
 from bodycast.app.world.options import WorldOptions
-from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
-from bodycast.app.world.placing import held_soles, upright_directions
+from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root, well_seen
+from bodycast.app.world.placing import upright_directions
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.shapes import body_height_m, with_height
-from bodycast.app.world.standing import Footing, lowest
+from bodycast.app.world.standing import lowest
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER
@@ -35,8 +37,10 @@ NO_WORLD = "the camera moves: world coordinates are off, the motion is in camera
 class LiveWorld:
     """Places people as they come. Use it from one thread; `warnings` from any."""
 
-    def __init__(self, body: BodyModel, options: WorldOptions | None = None) -> None:
-        """body: whose betas the people have."""
+    def __init__(
+        self, body: BodyModel, options: WorldOptions | None = None, lens_watch: LensWatch | None = None
+    ) -> None:
+        """body: whose betas the people have. lens_watch: says the lens by the pictures, where nobody else says it."""
         self._options = options or WorldOptions()
         self._skeleton = Skeleton.of(body)
         self._people: dict[int, LivePerson] = {}
@@ -44,6 +48,7 @@ class LiveWorld:
         self._camera = CameraMotion()
         self._warnings: list[str] = []
         self._live_lens = LiveLens()
+        self._lens_watch = lens_watch
         self._lens: Intrinsics | None = None
         self._image_wh = (1, 1)
 
@@ -51,6 +56,15 @@ class LiveWorld:
     def warnings(self) -> tuple[str, ...]:
         """One line each: what is not known of the world."""
         return tuple(self._warnings)
+
+    def fresh_lens_watch(self, live: bool) -> LensWatch | None:
+        """Its network, for the world of another source."""
+        return None if self._lens_watch is None else self._lens_watch.fresh(live)
+
+    @property
+    def seen_lens(self) -> SeenLens | None:
+        """What the pictures show of the lens."""
+        return None if self._lens_watch is None else self._lens_watch.seen
 
     @property
     def camera_moves(self) -> bool:
@@ -80,6 +94,8 @@ class LiveWorld:
         self._floor.reset()
         self._camera.reset()
         self._live_lens.reset()
+        if self._lens_watch is not None:
+            self._lens_watch.reset()
         for person in self._people.values():
             person.forget_place()
 
@@ -87,6 +103,9 @@ class LiveWorld:
         self, frame: Frame, estimates: BodyEstimates, xyxy: F32, intrinsics: Intrinsics
     ) -> tuple[BodyEstimates, FrameWorld]:
         """The people of a frame where they stand; rows and ids stay. xyxy: (N,4) px."""
+        if self._lens_watch is not None and not self._options.lens_from:
+            self._lens_watch.offer(frame, intrinsics)
+            self._live_lens.seen = self._lens_watch.seen
         estimates, intrinsics, ratio = self._under_lens(estimates, intrinsics, frame.time_s)
         self._lens, self._image_wh = intrinsics, frame.image_wh
         turn = self._camera.update(frame.image, frame.time_s, xyxy, intrinsics)
@@ -102,7 +121,7 @@ class LiveWorld:
     def _under_lens(
         self, estimates: BodyEstimates, intrinsics: Intrinsics, time_s: float
     ) -> tuple[BodyEstimates, Intrinsics, float]:
-        """The same picture under the lens that people's walks say, and its focal length over the assumed one."""
+        """The same picture under the lens that walks and pictures say, and its focal length over the assumed one."""
         if self._options.lens_from or not self._options.live:
             return estimates, intrinsics, 1.0
         rest = self._skeleton.rest(estimates.betas)
@@ -133,10 +152,13 @@ class LiveWorld:
         root = resized_root(estimates.transl_m + seen_rest[:, 0], seen_rest, rest)
         joints, soles = self._skeleton.place(estimates.pose, rest, root)
         targets = repose_points(joints, intrinsics)
+        sure = well_seen(estimates.keypoints, estimates.score)
         seen = ankles_seen(estimates.keypoints, soles, estimates.score, intrinsics, frame.image_wh)
         still = turn.astype(np.float32)
         root_f, joints_f, soles_f = ((points @ still.T).astype(np.float32) for points in (root, joints, soles))
-        series = PersonSeries(np.full(len(ids), time_s), estimates.pose, betas[0], root_f, joints_f, soles_f, seen)
+        series = PersonSeries(
+            np.full(len(ids), time_s), estimates.pose, betas[0], root_f, joints_f, soles_f, seen, sure
+        )
         contacts = self._contacts(people, series, time_s)
         self._update_floor(people, series, contacts, time_s, lost)
         places: list[F32] = []
@@ -144,17 +166,21 @@ class LiveWorld:
         for row, person in enumerate(people):
             planes = () if lost else self._floor.planes_of(ids[row])
             felt = contacts[row] * np.float32(self._options.hold_feet and not lost)
-            at, stands = person.step(
-                series.root_m[row].astype(np.float64), series.soles_m[row].astype(np.float64), felt, planes, time_s,
-                intrinsics.focal_px,
-            )  # fmt: skip
-            moved = series.soles_m[row : row + 1] + (at - series.root_m[row]).astype(np.float32)
-            held = held_soles(Footing(stands.places_m, stands.weight), moved, lowest(planes))
+            feet = SeenFeet(
+                series.root_m[row].astype(np.float64),
+                series.soles_m[row].astype(np.float64),
+                felt,
+                series.seen[row],
+                float(series.sure[row]),
+            )
+            at, moved, correction, left = person.step(feet, planes, time_s, intrinsics.focal_px)
+            soles_there = moved[None]
+            held = held_soles(soles_there, correction[None], left[None], lowest(planes), soles_there)
             root[row] = at @ turn
             places.append((held[0] @ still).astype(np.float32))
             precision.append(held[1])
-        feet = Held(SOLE_CARRIER, self._skeleton.offsets, np.concatenate(places), np.concatenate(precision))
-        pose, transl = repose(estimates.pose, rest, root, targets, intrinsics, feet)
+        held_feet = Held(SOLE_CARRIER, self._skeleton.offsets, np.concatenate(places), np.concatenate(precision))
+        pose, transl = repose(estimates.pose, rest, root, targets, intrinsics, held_feet)
         return replace(estimates, pose=pose, betas=betas, transl_m=transl), contacts
 
     def _person(self, person: int, time_s: float) -> LivePerson:

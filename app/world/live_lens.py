@@ -8,7 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from bodycast.app.records import F32
-from bodycast.app.world.lens import USUAL_SPREAD, LensEstimate, walk_says
+from bodycast.app.world.lens import LensEstimate, SeenLens, walk_says, weighed
 from bodycast.app.world.person_series import PersonSeries
 
 WALK_S = 8.0
@@ -20,7 +20,10 @@ FOLLOWS_S = 3.0
 
 
 class LiveLens:
-    """Each person's most certain walk counts. Places are those under the assumed lens."""
+    """Each person's most certain walk counts. Places are those under the assumed lens. `seen`: what the pictures
+    show, where a network looks at them."""
+
+    seen: SeenLens | None = None
 
     def __init__(self) -> None:
         self.reset()
@@ -32,6 +35,7 @@ class LiveLens:
         self._next_look_s = -np.inf
         self._last_s: float | None = None
         self._log_ratio = 0.0
+        self.seen = None
 
     @property
     def ratio(self) -> float:
@@ -40,12 +44,8 @@ class LiveLens:
 
     @property
     def estimate(self) -> LensEstimate:
-        """What all walks so far say, weighed against the usual lens."""
-        precision, total = USUAL_SPREAD**-2, 0.0
-        for log_ratio, spread in self._said.values():
-            precision += spread**-2
-            total += log_ratio * spread**-2
-        return LensEstimate(total / precision, precision**-0.5, len(self._said))
+        """What all walks so far say, and the pictures, weighed against the usual lens."""
+        return weighed(list(self._said.values()), self.seen)
 
     def update(self, ids: Iterable[int], root_m: F32, soles_m: F32, time_s: float) -> None:
         """Take a frame: roots (N,3) and soles (N,4,3) of people, m."""
@@ -76,5 +76,12 @@ def _series(past: deque[tuple[float, F32, F32]]) -> PersonSeries:
     count = len(times)
     nothing = np.zeros((count, 0), np.float32)
     return PersonSeries(
-        np.asarray(times), nothing, np.zeros(10, np.float32), np.stack(roots), nothing, np.stack(soles), nothing
+        np.asarray(times),
+        nothing,
+        np.zeros(10, np.float32),
+        np.stack(roots),
+        nothing,
+        np.stack(soles),
+        nothing,
+        np.ones(count, np.float32),
     )

@@ -7,6 +7,7 @@ joints project where they did (app/world/repose.py).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,9 +19,9 @@ from bodycast.app.files.motion_parts import SMOOTHED as SMOOTHED
 from bodycast.app.records import F32, F64
 from bodycast.app.world.clip import ClipPlacement, judge_clip
 from bodycast.app.world.frame_world import world_rows
-from bodycast.app.world.lens import LensEstimate, estimate_lens, relens
+from bodycast.app.world.lens import LensEstimate, SeenLens, estimate_lens, relens
 from bodycast.app.world.options import WorldOptions
-from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root
+from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root, well_seen
 from bodycast.app.world.placing import place_person
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.shapes import body_height_m, clip_shape, with_height
@@ -43,10 +44,14 @@ class _Stretch:
 
 
 def place_motion(
-    motion: Motion, smoothed: NDArray[np.void], body: BodyModel, options: WorldOptions
+    motion: Motion,
+    smoothed: NDArray[np.void],
+    body: BodyModel,
+    options: WorldOptions,
+    seen_lens: Callable[[], SeenLens | None] = lambda: None,
 ) -> tuple[Motion, WorldReport]:
     """The motion with everybody where they stand, and what was found out. smoothed: (R,) records of dtype SMOOTHED,
-    rows of the motion."""
+    rows of the motion. seen_lens: what the pictures have shown by now."""
     if not len(motion):
         return motion, WorldReport()
     skeleton = Skeleton.of(body)
@@ -56,8 +61,8 @@ def place_motion(
     stretches = _all_stretches(motion, smoothed, betas, skeleton, turned)
     lens = LensEstimate(spread=0.0)
     if not options.lens_from:
-        lens = estimate_lens([stretch.series for stretch in stretches])
-        if lens.walks:
+        lens = estimate_lens([stretch.series for stretch in stretches], seen_lens())
+        if lens.walks or lens.pictures:
             motion, smoothed = _under_lens(motion, smoothed, lens.ratio, skeleton)
             stretches = _all_stretches(motion, smoothed, betas, skeleton, turned)
     placement = judge_clip(
@@ -146,11 +151,12 @@ def _stretches(
         _, soles = skeleton.place(pose, rest, root)
         keypoints = motion.keypoints_2d[part]
         keypoints = keypoints if np.isfinite(keypoints).all() else np.zeros((len(part), 0, 3), np.float32)
+        sure = well_seen(keypoints, motion.score[part])
         seen = ankles_seen(keypoints, soles, motion.score[part], lens, motion.image_wh)
         turns = axis_angle_to_matrix(smoothed["turn"][part] if turned else np.zeros((len(part), 3), np.float32))
         pose[:, 0] = turns @ pose[:, 0]
         root = (turns @ root[..., None])[..., 0].astype(np.float32)
-        series = PersonSeries.of(skeleton, motion.time_s[part], pose, betas, root, seen)
+        series = PersonSeries.of(skeleton, motion.time_s[part], pose, betas, root, seen, sure)
         found.append(_Stretch(part, person, series, turns))
     return found
 
@@ -196,4 +202,4 @@ def _resized(series: PersonSeries, betas: F32, skeleton: Skeleton) -> PersonSeri
     rest = np.repeat(skeleton.rest(series.betas[None]), len(series), axis=0)
     new = np.repeat(skeleton.rest(betas[None]), len(series), axis=0)
     root = resized_root(series.root_m, rest, new)
-    return PersonSeries.of(skeleton, series.time_s, series.pose, betas, root, series.seen)
+    return PersonSeries.of(skeleton, series.time_s, series.pose, betas, root, series.seen, series.sure)

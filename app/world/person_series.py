@@ -54,7 +54,8 @@ class PersonSeries:
 
     `time_s` (F,) ascending; `pose` (F,24,3,3) root relative to that camera; `betas` (10,); `root_m` (F,3) root joint,
     from the body's size in the picture; `joints_m` (F,24,3); `soles_m` (F,4,3); `seen` (F,2) confidence 0..1 that the
-    picture shows left and right ankle.
+    picture shows left and right ankle; `sure` (F,) 0..1 how well the whole person is seen, so that their size says how
+    far away they are.
     """
 
     time_s: F64
@@ -64,22 +65,37 @@ class PersonSeries:
     joints_m: F32
     soles_m: F32
     seen: F32
+    sure: F32
 
     def __len__(self) -> int:
         return len(self.time_s)
 
     @staticmethod
-    def of(skeleton: Skeleton, time_s: F64, pose: F32, betas: F32, root_m: F32, seen: F32) -> PersonSeries:
-        """With joints and soles worked out."""
+    def of(
+        skeleton: Skeleton, time_s: F64, pose: F32, betas: F32, root_m: F32, seen: F32, sure: F32 | None = None
+    ) -> PersonSeries:
+        """With joints and soles worked out. sure: None for 1."""
         rest = np.repeat(skeleton.rest(betas[None]), len(pose), axis=0)
         joints, soles = skeleton.place(pose, rest, root_m)
-        return PersonSeries(time_s, pose, betas, root_m, joints, soles, seen)
+        sure = np.ones(len(pose), np.float32) if sure is None else sure
+        return PersonSeries(time_s, pose, betas, root_m, joints, soles, seen, sure)
 
 
 COCO_ANKLES = (15, 16)
 SMPL_ANKLES = (7, 8)
 OUTSIDE_M = (0.05, 0.15)
 """A sole point so far outside the picture, at its distance, counts less, and not at all."""
+
+
+SURE = 0.6
+"""Mean confidence of the keypoints of somebody who is seen whole and well."""
+
+
+def well_seen(keypoints: F32, score: F32) -> F32:
+    """(N,) 0..1 how well people are seen, from keypoints (N,K,3); from their score (N,) where there are none."""
+    if not keypoints.shape[1]:
+        return np.clip(score, 0, 1).astype(np.float32)
+    return np.clip(keypoints[..., 2].mean(axis=1) / SURE, 0, 1).astype(np.float32)
 
 
 def ankles_seen(keypoints: F32, soles_m: F32, score: F32, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> F32:

@@ -37,7 +37,9 @@ def place_person(
     back = turns.swapaxes(1, 2)
     targets = repose_points((back[:, None] @ person.joints_m[..., None])[..., 0].astype(np.float32), intrinsics)
     correlated = max(CORRELATED_S / step_s(person.time_s), 1.0)
-    sizes = root_sight(person.root_m.astype(np.float64), max(SIZE_CORRELATED_S / step_s(person.time_s), 1.0))
+    sizes = root_sight(
+        person.root_m.astype(np.float64), person.sure, max(SIZE_CORRELATED_S / step_s(person.time_s), 1.0)
+    )
     placed = person
     for _ in range(2):
         stands = footing(placed, contact, planes, intrinsics.focal_px, person.soles_m)
@@ -81,7 +83,7 @@ def _reposed(
         pose[rows], transl = repose(pose[rows], some, at, targets_px[rows], intrinsics, held)
         pose[rows, 0] = turn @ pose[rows, 0]
         root[rows] = (turn @ (transl + rest[:, 0])[..., None])[..., 0]
-    return PersonSeries.of(skeleton, person.time_s, pose, person.betas, root, person.seen)
+    return PersonSeries.of(skeleton, person.time_s, pose, person.betas, root, person.seen, person.sure)
 
 
 def upright_directions(person: PersonSeries) -> tuple[F32, NDArray[np.bool_]]:

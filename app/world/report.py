@@ -72,13 +72,18 @@ def lens_report(focal_px: float, image_wh: tuple[int, int], lens: LensEstimate, 
     """What is known of the lens."""
     if focal_px <= 0:
         return WorldReport()
-    walks = f"the usual lens, and {lens.walks} walk{'s' if lens.walks > 1 else ''}" if lens.walks else "the usual lens"
+    found = [_counted(lens.pictures, "picture"), _counted(lens.walks, "walk")]
+    walks = "the usual lens" + "".join(f", and {text}" for text in found if text)
     return WorldReport(
         focal_px=round(focal_px, 1),
         focal_spread=0.0 if options.lens_from else round(lens.spread, 3),
         focal_from=options.lens_from or walks,
         fov_deg=round(math.degrees(float(fov_from_focal(focal_px, image_wh))), 1),
     )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count} {what}{'s' if count > 1 else ''}" if count else ""
 
 
 def floor_report(report: WorldReport, fit: FloorFit | None) -> WorldReport:

@@ -18,6 +18,8 @@ ACCELERATION = 15.0
 FIRST_M, FIRST_M_S = 10.0, 2.0
 """Standard deviations of place and velocity before the first measurement."""
 LONGEST_STEP_S = 1.0
+SLOWS_S = 0.1
+"""Time constant with which somebody slows down of whom nothing is seen."""
 
 
 @dataclass
@@ -34,9 +36,12 @@ class RootState:
         mean = np.concatenate([place_m, np.zeros(3)])
         return RootState(mean, np.diag([FIRST_M**2] * 3 + [FIRST_M_S**2] * 3), time_s)
 
-    def predicted(self, time_s: float) -> RootState:
-        """The state at a later time."""
-        step, noise = transition(min(max(time_s - self.time_s, 0.0), LONGEST_STEP_S))
+    def predicted(self, time_s: float, sure: float = 1.0) -> RootState:
+        """The state at a later time. sure: 0..1 how well the person is seen; one who is seen badly slows down, so that
+        what was wrong with the last good frames does not carry them off."""
+        step_s = min(max(time_s - self.time_s, 0.0), LONGEST_STEP_S)
+        step, noise = transition(step_s)
+        step[:, 3:] *= np.exp(-step_s * (1 - sure) / SLOWS_S)
         return RootState(step @ self.mean, step @ self.cov @ step.T + noise, time_s)
 
     def updated(self, precision: F64, vector: F64) -> RootState:

@@ -19,6 +19,7 @@ SOLE_PX, SOLE_M = 3.0, 0.04
 """What a sole's place in the picture may be off: px, and at the person's distance m."""
 SIZE_SPREAD = 0.08
 """Of the logarithm of a distance that a body's size says."""
+LEAST_SURE = 0.2
 CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
 AWAY_M = (0.1, 0.2)
@@ -204,12 +205,13 @@ def slow_share(speed_m_s: F64) -> F64:
     return np.clip((fast - speed_m_s) / (fast - slow), 0, 1)
 
 
-def root_sight(root_m: F64, correlated: float) -> tuple[F64, F64]:
-    """Precision (F,3,3) and vector (F,3) of the root's place from where the estimate has it."""
+def root_sight(root_m: F64, sure: F32 | F64, correlated: float) -> tuple[F64, F64]:
+    """Precision (F,3,3) and vector (F,3) of the root's place from where the estimate has it. sure: (F,), see
+    PersonSeries."""
     distance = np.maximum(np.linalg.norm(root_m, axis=1), NEAREST_M)
     ray = root_m / distance[:, None]
     along = ray[:, :, None] * ray[:, None, :]
-    spread = np.square(SIZE_SPREAD * distance) * correlated
+    spread = np.square(SIZE_SPREAD * distance / np.maximum(sure, LEAST_SURE) ** 2) * correlated
     precision = (np.eye(3) - along) / LATERAL_M**2 + along / spread[:, None, None]
     return precision, (precision @ root_m[..., None])[..., 0]
 
