@@ -19,7 +19,7 @@ from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
 from bodycast.app.sources.factory import SourceOptions
 
-PresetName = Literal["lite", "fast", "balanced", "quality"]
+PresetName = Literal["auto", "lite", "fast", "balanced", "quality"]
 
 
 def has_display() -> bool:
@@ -182,6 +182,25 @@ class ResultsConfig:
     """Folder for overlay.mp4, motion.npz, run.json, replay.html and report.html; made if it is not there. Nothing is
     written where left out."""
 
+@dataclass(frozen=True)
+class LiveConfig:
+    """What a live run keeps up. With --preset auto, or where one of these is given, it is slower and less exact in
+    small steps where the machine cannot, and takes them back when it can (docs/webcam.md)."""
+
+    target_fps: Annotated[float | None, LEFT_OUT] = None
+    """Results a second of a live source; where left out, as many as it gives pictures."""
+
+    max_latency: Annotated[float | None, LEFT_OUT] = None
+    """Seconds from the grab to the drawn picture that 95 of 100 frames of a live source stay within; where left out,
+    0.25."""
+
+    def __post_init__(self) -> None:
+        if self.target_fps is not None:
+            require_range("target-fps", self.target_fps, 1, 240)
+        if self.max_latency is not None:
+            require_range("max-latency", self.max_latency, 0.02, 10)
+
+
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace the results of an earlier run in --output."""
 
@@ -262,8 +281,9 @@ class RunConfig:
     source: Annotated[tyro.conf.Positional[str], tyro.conf.arg(metavar="[SOURCE]")] = "0"
     """A camera index, a video file, a folder of images, an rtsp/http URL, or demo."""
 
-    preset: PresetName = "fast"
-    """Speed against accuracy: sets the model, --detect-every, --smoother and --lag; flags go before it."""
+    preset: PresetName = "auto"
+    """Speed against accuracy: sets the model, --detect-every, --smoother and --lag; flags go before it. auto: fast for
+    files; for cameras and streams what this machine keeps up with, traded and given back while it runs."""
 
     max_frames: Annotated[int | None, LEFT_OUT] = None
     """Stop after so many frames; else at the end of the source."""
@@ -287,3 +307,4 @@ class RunConfig:
             raise UsageError("--virtual-camera shows what is drawn: leave --renderer none out")
         if self.max_frames is not None:
             require_range("max-frames", self.max_frames, 1, 1e9)
+    live: LiveConfig = field(default_factory=LiveConfig)

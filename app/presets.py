@@ -8,6 +8,10 @@ from bodycast.app.config import MotionConfig, NetworkConfig, PeopleConfig, Prese
 
 HMR_ALONE = "hmr-swin-t-s2-lite"
 """What runs where keypoints are turned off and no model is named."""
+QUICKER_KEYPOINTS = "pose-lightning"
+"""What a live run's governor looks with where the preset's keypoint network is too slow."""
+FIXED: PresetName = "fast"
+"""What `auto` starts from, and is for anything but a live source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +45,7 @@ PRESETS: dict[PresetName, Preset] = {
 
 def networks_of(config: RunConfig) -> tuple[str, str]:
     """The HMR package and the keypoint package of a run, "none" where it goes without one."""
-    preset, network = PRESETS[config.preset], config.network
+    preset, network = PRESETS[fixed(config.preset)], config.network
     model = preset.model if network.model == "auto" else network.model
     keypoints = network.keypoints
     if keypoints == "auto":  # a network of one's own runs alone: no fusion has seen its bodies
@@ -51,7 +55,12 @@ def networks_of(config: RunConfig) -> tuple[str, str]:
     return model, keypoints
 
 
+def fixed(name: PresetName) -> PresetName:
+    """The preset without a governor that has the same networks and flags."""
+    return FIXED if name == "auto" else name
+
+
 def preset_defaults(name: PresetName) -> RunConfig:
     """The configuration of a preset: what the flags start from."""
-    preset = PRESETS[name]
+    preset = PRESETS[fixed(name)]
     return replace(RunConfig(), preset=name, network=preset.network, people=preset.people, motion=preset.motion)

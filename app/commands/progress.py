@@ -11,6 +11,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 from bodycast.app.files.output_folder import FILES
+from bodycast.app.governor.report import GovernorReport
 from bodycast.app.pipeline.pipeline import SENT, Progress, RunSummary
 from bodycast.app.pipeline.run_report import PartsReport
 from bodycast.app.pipeline.timing import StageSummary
@@ -103,9 +104,10 @@ def print_results(
     warnings: Sequence[str],
     folder: Path | None,
     world: WorldReport | None = None,
+    governor: GovernorReport | None = None,
 ) -> None:
-    """The table of times, frames in and out, lens, floor and heights, warnings, and where the results are; on
-    stdout."""
+    """The table of times, frames in and out, what was traded, lens, floor and heights, warnings, and where the results
+    are; on stdout."""
     notes = [STAGE_NOTES.get(stage, SENT_NOTE if stage.endswith(SENT) else "") for stage in stage_ms]
     width = max([9, *map(len, stage_ms)])
     print(f"{'stage':<{width}} {'p50 ms':>8} {'p95 ms':>8} {'p99 ms':>8} {'runs':>7}")
@@ -118,6 +120,8 @@ def print_results(
         f"{summary.frames_out} of {summary.frames_in} frames in {summary.seconds:.1f} s ({rate:.1f} fps), "
         f"dropped: {dropped}; {'ended by an error' if summary.failure else summary.exit_reason}"
     )
+    for line in () if governor is None else governor.lines():
+        print(plain(line))
     for line in () if world is None else world.lines():
         print(line)
     if not summary.people and summary.frames_out and not summary.failure:

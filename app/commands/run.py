@@ -129,13 +129,15 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     exit_code = 1 if summary.failure else 128 + caught[0] if caught else 0
     stage_ms, warnings, world = pipeline.times.summary(), built.stages.warnings(), built.world()
     try:
-        built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world)
+        governor = None if built.governor is None else built.governor()
+        built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world, governor)
     except RunError:
         _raise_failure(summary)
         raise
     if built.report.folder is not None:
         warnings = (*warnings, *write_pages(built.report.folder, built.body))
-    print_results(summary, stage_ms, warnings, built.report.folder, world if summary.people else None)
+    known = world if summary.people else None
+    print_results(summary, stage_ms, warnings, built.report.folder, known, governor)
     _raise_failure(summary)
     return exit_code
 

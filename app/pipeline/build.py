@@ -14,13 +14,15 @@ import numpy as np
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import check_output_folder
+from bodycast.app.governor.factory import is_governed, open_governor
+from bodycast.app.governor.report import GovernorReport
 from bodycast.app.model_packages import unreadable_packages
 from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, world_options
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
 from bodycast.app.pipeline.sink_maker import SinkMaker
 from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
 from bodycast.app.pipeline.waiting import SOURCE_S, STAGES_S, waited
-from bodycast.app.presets import networks_of
+from bodycast.app.presets import fixed, networks_of
 from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.senders.factory import open_senders
@@ -36,6 +38,7 @@ from bodycast.hmr.geometry.camera import Intrinsics
 if TYPE_CHECKING:
     from bodycast.app.estimation.estimator import Estimator
     from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_OUTPUT = Path("out") / "demo"
 
@@ -51,12 +54,20 @@ class BuiltRun:
     world: Callable[[], WorldReport]
     body: BodyModel
     sends: tuple[str, ...] = ()
+    governor: Callable[[], GovernorReport] | None = None
 
 
-def build_run(config: RunConfig, *, check_display: bool = True, opens: OpensStages | None = None) -> BuiltRun:
+def build_run(
+    config: RunConfig,
+    *,
+    check_display: bool = True,
+    opens: OpensStages | None = None,
+    source: ThreadedSource | None = None,
+) -> BuiltRun:
     """Open source, network, body, detector, tracker and smoother. The caller runs them in a `Pipeline`, which closes
     them; where one cannot be opened, those before it are closed. check_display: whether a window can be opened is not
-    known yet. opens: gives the stages instead of `open_stages`, as a batch does, whose networks stay open.
+    known yet. opens: gives the stages instead of `open_stages`, as a batch does, whose networks stay open. source: an
+    open one, instead of the configuration's.
 
     Raises: UsageError, one line, whatever is wrong with the command line or a file that it names.
     """
@@ -67,19 +78,28 @@ def build_run(config: RunConfig, *, check_display: bool = True, opens: OpensStag
         from bodycast.app.sources import open_source
 
         shown = public_url(config.source)
-        source = waited(lambda: open_source(config.source, config.capture), f"{shown}: the first picture", SOURCE_S)
+        source = source or waited(
+            lambda: open_source(config.source, config.capture), f"{shown}: the first picture", SOURCE_S
+        )
         opened.callback(source.close)
+        is_governed(config, source.info.live)
         undistorter_of(config, source.info.image_wh)  # refused before the networks are opened
         opened_stages = waited(lambda: (opens or open_stages)(config, source, opened), "opening the networks", STAGES_S)
         parts = _parts_report(source.info, opened_stages)
+        looked_at = is_looked_at(config, output)
+        governor = open_governor(
+            config, source.info, opened_stages.estimator, opened_stages.stages.detector, draws=looked_at
+        )
+        if governor is not None:
+            opened.callback(governor.close)
+        if not source.info.live:
+            config = replace(config, preset=fixed(config.preset))
         configuration = jsonable(replace(config, source=public_url(config.source)))
         report = ReportFile(output, configuration, parts)
         senders = open_senders(config.send, opened_stages.body, source.info, opened)
         world = world_options(config, source.info)
         finish = partial(place_motion, body=opened_stages.body, options=world)
         sinks = SinkMaker(report, config, source, parts, finish, world, senders)
-        kept = output is not None and config.results.renderer != "none"
-        looked_at = config.results.window or config.send.virtual_camera or config.send.view or kept
         stages = replace(
             opened_stages.stages,
             make_renderer=_renderer_maker(config, opened_stages.body) if looked_at else None,
@@ -88,6 +108,7 @@ def build_run(config: RunConfig, *, check_display: bool = True, opens: OpensStag
             warnings=lambda: (*opened_stages.stages.warnings(), *sinks.warnings()),
         )
         opened.pop_all()
+            governor=governor,
     return BuiltRun(
         stages,
         pipeline_options(config),
@@ -98,9 +119,16 @@ def build_run(config: RunConfig, *, check_display: bool = True, opens: OpensStag
         tuple(sender.describe() for sender in senders),
     )
 
+        None if governor is None else governor.report,
 
 class WarningSource(Source, Protocol):
     """A source that says what went wrong without ending the run."""
+def is_looked_at(config: RunConfig, output: Path | None) -> bool:
+    """Whether anybody sees the drawn picture, live or later."""
+    kept = output is not None and config.results.renderer != "none"
+    return config.results.window or config.send.virtual_camera or config.send.view or kept
+
+
 
     @property
     def warnings(self) -> Sequence[str]:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from contextlib import ExitStack
+from time import perf_counter
 
 import numpy as np
 
 from bodycast.app.estimation.projection import joint_pixels
+from bodycast.app.governor.ladder import looked_at
+from bodycast.app.pipeline.crop_turns import CropTurns
 from bodycast.app.pipeline.smoothing import SmoothingStage
-from bodycast.app.pipeline.stages import PipelineOptions, PosesBodies, Stages
+from bodycast.app.pipeline.stages import FrameSettings, PipelineOptions, PosesBodies, Stages
 from bodycast.app.pipeline.timing import StageTimes, timed
 from bodycast.app.records import F32, BodyEstimates, Frame, FrameResult, PosedBodies, Tracks
 from bodycast.app.tracking.backfill import Backfill
@@ -34,6 +37,8 @@ class Inference:
         self._times = times
         self._follower = Follower(stages.tracker, options.follow)
         self._schedule = DetectionSchedule(options.detect_every_s)
+        self._turns = CropTurns(looked_at)
+        self._settings: FrameSettings | None = None
         self._cuts = SceneCutDetector()
         live = stages.source.info.live
         self._backfill = Backfill(self._look_at, options.follow, 0.0 if live else options.backfill_s)
@@ -47,6 +52,8 @@ class Inference:
     def process(self, frame: Frame) -> list[FrameResult]:
         """The frames whose people are final: `frame`, or earlier ones, since files are held for backfill and a
         smoother may have a lag. At a cut, all frames that still waited come first."""
+        began_s = perf_counter()
+        self._settle()
         stage_s: dict[str, float] = {}
         if self._options.undistort is not None:
             with timed("undistort", stage_s):
@@ -57,7 +64,10 @@ class Inference:
             self._detect(frame)
         with timed("follow", stage_s):
             tracks = self._follower.boxes_for(frame)
-        estimates = self._estimate(frame, tracks, intrinsics, stage_s)
+        share = 1.0 if self._settings is None else self._settings.crop_share
+        estimates = self._turns.estimate(
+            tracks, share, intrinsics, lambda some: self._estimate(frame, some, intrinsics, stage_s)
+        )
         with timed("body", stage_s):
             bodies = self._pose(estimates, intrinsics)
         with timed("crop", stage_s):
@@ -69,7 +79,23 @@ class Inference:
         result = FrameResult(frame, *people, intrinsics, overlay=frame.image, stage_s=stage_s)
         with timed("backfill", stage_s):
             released = self._backfill.push(result, followed)
-        return before_cut + self._smooth(released)
+        finished = before_cut + self._smooth(released)
+        if self._stages.governor is not None:
+            self._stages.governor.after_frame(perf_counter() - began_s, stage_s, len(tracks), self._turns.looked)
+        return finished
+
+    def _settle(self) -> None:
+        """What the governor wants from this frame on."""
+        governor = self._stages.governor
+        if governor is None:
+            return
+        before, now = self._settings, governor.before_frame()
+        if now is before:
+            return
+        self._settings = now
+        self._schedule.slow_down(now.detect_every_s, now.detect_least_s)
+        if before is not None and before.networks != now.networks:
+            self._follower.networks_changed()
 
     def finish(self) -> list[FrameResult]:
         """The frames that still wait for backfill or for their smoother, at the end of the source."""
@@ -81,12 +107,14 @@ class Inference:
         self._follower.reset()
         self._smoothing.reset()
         self._schedule.reset()
+        self._turns.reset()
 
     def close(self) -> None:
         """End the detector, the engine and the smoother. May be called twice."""
         with ExitStack() as closing:
-            for stage in (self._stages.smoother, self._stages.estimator, self._detection):
-                closing.callback(stage.close)
+            for stage in (self._stages.governor, self._stages.smoother, self._stages.estimator, self._detection):
+                if stage is not None:
+                    closing.callback(stage.close)
 
     def _look_for_cut(self, frame: Frame) -> list[FrameResult]:
         """At a cut, forget everybody; gives the frames of the shot that has ended."""
@@ -107,6 +135,8 @@ class Inference:
         # Detections in the shot before the cut say nothing about this one.
         if detected is not None and detected.time_s >= self._shot_began_s:
             self._times.add("detector", detected.seconds)
+            if self._stages.governor is not None:
+                self._stages.governor.detected(detected.seconds)
             self._follower.observe(detected.detections, detected.time_s)
 
     def _estimate(

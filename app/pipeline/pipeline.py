@@ -225,12 +225,16 @@ class Pipeline:
         overlay, view = result.overlay, None
         if picture is not None:
             with timed("draw", result.stage_s):
-                overlay = picture.draw(result, self._options.draw)
+                scale = 1.0 if self._stages.governor is None else self._stages.governor.settings.overlay_scale
+                overlay = picture.draw(result, self._options.draw, scale=scale)
                 if self._stages.make_window is not None and not self._view.as_files:
-                    view = picture.draw(result, self._view.what, self._view.opacity)
+                    view = picture.draw(result, self._view.what, self._view.opacity, scale)
             self.times.add("draw", result.stage_s["draw"])
         if self._live:
-            self.times.add("latency", time.monotonic() - result.frame.time_s)
+            latency_s = time.monotonic() - result.frame.time_s
+            self.times.add("latency", latency_s)
+            if self._stages.governor is not None:
+                self._stages.governor.drawn(result.stage_s.get("draw", 0.0), latency_s)
         dropped = self._source_dropped() + self._to_draw.dropped
         return replace(result, overlay=overlay, view=view, dropped=dropped)
 
@@ -331,6 +335,7 @@ class Pipeline:
             smoother=self._stages.smoother.describe(),
             renderer=self._renderer_name,
             sending=tuple((sender.name, sender.latency_s if self._live else None) for sender in self._senders),
+            traded=() if self._stages.governor is None else tuple(self._stages.governor.hud()),
             notes=tuple(self._stages.warnings())[-2:],
             recording=self._takes.recording if self._takes is not None else "",
         )
@@ -360,6 +365,8 @@ class Pipeline:
             self._stages.detector.close()
             self._stages.estimator.close()
             self._stages.smoother.close()
+            if self._stages.governor is not None:
+                self._stages.governor.close()
         return hanging
 
     def _exit_reason(self) -> str:

@@ -18,6 +18,7 @@ from bodycast.app.errors import cannot_write
 from bodycast.app.files.folder_lock import FolderLock
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import REPORT_FILE
+from bodycast.app.governor.report import GovernorReport
 from bodycast.app.pipeline.timing import StageSummary
 from bodycast.app.world.report import WorldReport
 
@@ -73,8 +74,8 @@ class RunReport:
     """The content of run.json. `stage_ms`: per stage p50, p95, p99 in milliseconds, and how often it ran.
     `first_frame_utc`: wall time of the first frame: when a live source gave it, or when the film says that it was
     recorded; all results start there. `people`: how many ids were given. `world`: what is known of camera, floor and
-    people's heights. `exit_reason` is "running" until the run has ended: a file that still says so was left by a run
-    that was killed."""
+    people's heights. `governor`: what was traded, of a live run that has one. `exit_reason` is "running" until the
+    run has ended: a file that still says so was left by a run that was killed."""
 
     configuration: dict[str, Any]
     parts: PartsReport
@@ -85,6 +86,7 @@ class RunReport:
     people: int = 0
     first_frame_utc: str | None = None
     world: WorldReport | None = None
+    governor: GovernorReport | None = None
     seconds: float = 0.0
     stage_ms: dict[str, StageSummary] = field(default_factory=dict[str, StageSummary])
     warnings: tuple[str, ...] = ()
@@ -124,6 +126,7 @@ class ReportFile:
         warnings: tuple[str, ...],
         exit_code: int,
         world: WorldReport | None = None,
+        governor: GovernorReport | None = None,
     ) -> None:
         """The whole report. Raises: RunError where the disk does not take it."""
         self._report = replace(
@@ -134,6 +137,7 @@ class ReportFile:
             people=summary.people,
             first_frame_utc=_utc(summary.first_frame_wall_s) or self._report.parts.source_recorded_utc,
             world=_finite(world),
+            governor=governor,
             frames=FramesReport(summary.frames_in, summary.frames_out, summary.dropped),
             seconds=round(summary.seconds, 3),
             stage_ms=stage_ms,

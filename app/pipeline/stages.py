@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
@@ -51,6 +51,69 @@ class EstimatesBodies(Protocol):
         ...
 
 
+class FrameSettings(Protocol):
+    """What holds for one frame (app/governor/governor.py)."""
+
+    @property
+    def detect_every_s(self) -> float:
+        """The detector's usual interval is at least this."""
+        ...
+
+    @property
+    def detect_least_s(self) -> float:
+        """Every interval of the detector is at least this."""
+        ...
+
+    @property
+    def crop_share(self) -> float:
+        """Of the people who go through the networks in a frame."""
+        ...
+
+    @property
+    def overlay_scale(self) -> float:
+        """Of the resolution at which meshes are drawn."""
+        ...
+
+    @property
+    def networks(self) -> int:
+        """Counts the changes of networks."""
+        ...
+
+
+class Governs(Protocol):
+    """The governor, as the pipeline sees it. `settings`, `drawn` and `hud` from any thread, the rest from the inference
+    thread."""
+
+    @property
+    def settings(self) -> FrameSettings:
+        """What holds now."""
+        ...
+
+    def before_frame(self) -> FrameSettings:
+        """What holds for the next frame. May switch networks."""
+        ...
+
+    def after_frame(self, seconds: float, stage_s: Mapping[str, float], people: int, looked: int) -> None:
+        """What a frame cost before its drawing; people followed, and sent through the networks."""
+        ...
+
+    def detected(self, seconds: float) -> None:
+        """The detector has finished, after so long."""
+        ...
+
+    def drawn(self, seconds: float, latency_s: float) -> None:
+        """A frame is drawn, so long after it was grabbed."""
+        ...
+
+    def hud(self) -> Sequence[str]:
+        """What is traded, and the last change; nothing while nothing is."""
+        ...
+
+    def close(self) -> None:
+        """Close the networks that it has opened. May be called twice."""
+        ...
+
+
 class PosesBodies(Protocol):
     """The body, as the pipeline sees it (hmr/body/body_model.py)."""
 
@@ -87,7 +150,8 @@ class Stages:
     when all else stands. `world` None: people stay where the smoother has them. `make_renderer` None: nobody looks at
     the picture, nothing is drawn.
     `warnings`: what the stages have to say beside their results, one line each, so far. `remember`: told of every
-    frame's meshes (the estimator, for the next frame's person masks)."""
+    frame's meshes (the estimator, for the next frame's person masks). `governor`: of a live run; None: nothing is
+    traded."""
 
     source: Source
     detector: Detector
@@ -102,6 +166,7 @@ class Stages:
     make_window: MakesWindow | None = None
     warnings: Callable[[], Sequence[str]] = tuple
     remember: RemembersMeshes = nothing_to_remember
+    governor: Governs | None = None
 
 
 @dataclass(frozen=True, slots=True)

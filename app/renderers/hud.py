@@ -23,7 +23,8 @@ class HudStatus:
     """What the HUD says. `latency_s`: capture to display, None for a file (it has no capture time); `people`: their
     ids; `dropped`: frames so far; `notes`: one line each, for what the user should know (a software renderer, a weak
     detector); `sending`: each sender's name and how long its last frame took from the grab until it was sent, None: not
-    known; `recording`: the take's name; `paused`: the picture stands."""
+    known; `recording`: the take's name; `paused`: the picture stands; `traded`: what is less than was asked for, to
+    keep up, one line each."""
 
     fps: float
     latency_s: float | None
@@ -37,6 +38,7 @@ class HudStatus:
     sending: tuple[tuple[str, float | None], ...] = ()
     recording: str = ""
     paused: bool = False
+    traded: tuple[str, ...] = ()
 
 
 Line = tuple[str, tuple[int, int, int]]
@@ -92,6 +94,7 @@ def hud_lines(status: HudStatus, full: bool = True) -> list[Line]:
         lines.append((f"recording {status.recording}   r: stop", _RECORD_BGR))
     if status.paused:
         lines.append(("paused   space: go on", _WARN_BGR))
+    lines.extend((_shortened(line, MOST_TRADED), _WARN_BGR) for line in status.traded)
     for label in ("engine", "detector", "smoother", "renderer") if full else ():
         value = str(getattr(status, label))
         if value:
@@ -99,6 +102,10 @@ def hud_lines(status: HudStatus, full: bool = True) -> list[Line]:
     lines.extend((_shortened(note), _WARN_BGR) for note in status.notes)
     lines.extend((keys, _MUTED_BGR) for keys in (KEYS if full else ("h: more",)))
     return lines
+
+
+MOST_TRADED = 96
+"""Characters of a line about what is traded: all that can be is named in so many."""
 
 
 def _shortened(text: str, limit: int = 64) -> str:

@@ -24,15 +24,22 @@ class DetectionSchedule:
         self._idle_every_s = min(idle_every_s, every_s)
         self._unsure_every_s = min(unsure_every_s, every_s)
         self._last_s: float | None = None
+        self._at_least_s = self._usual_at_least_s = 0.0
+
+    def slow_down(self, every_s: float = 0.0, at_least_s: float = 0.0) -> None:
+        """From now on the usual interval is `every_s` or more, and every interval `at_least_s` or more; 0 for both:
+        as usual."""
+        self._usual_at_least_s, self._at_least_s = every_s, at_least_s
 
     def due(self, time_s: float, shown: int, last_loss_s: float | None, unsure: bool = False) -> bool:
         """Whether to detect in the frame at `time_s`."""
         if self._last_s is None or time_s < self._last_s:
             return True
         lost = last_loss_s is not None and last_loss_s >= self._last_s
-        interval_s = self._unsure_every_s if unsure else self._every_s
+        interval_s = self._unsure_every_s if unsure else max(self._every_s, self._usual_at_least_s)
         if shown == 0 or lost:
             interval_s = self._idle_every_s
+        interval_s = max(interval_s, self._at_least_s)
         # A tenth of a millisecond forgives the rounding of timestamps such as 15 x 1/30.
         return time_s - self._last_s >= interval_s - 1e-4
 

@@ -99,6 +99,11 @@ class Follower:
         self._looks = 0
         self._identities.reset()
 
+    def networks_changed(self) -> None:
+        """Another network scores from here on: nobody fades for scoring less than under the one before."""
+        for track in self._tracks:
+            track.best_score = 0.0
+
     def settle(self) -> dict[int, int]:
         """The shot ends: tentative tracks that it was too short to confirm get their ids now; key -> id.
 

@@ -21,9 +21,10 @@ def parsed(*arguments: str) -> RunConfig:
     return cli.parse_run(arguments, "run_webcam.py")
 
 
-def test_defaults_are_the_first_camera_and_the_fast_preset() -> None:
+def test_defaults_are_the_first_camera_and_the_auto_preset_which_starts_from_fast() -> None:
     config = parsed()
-    assert (config.source, config.preset) == ("0", "fast")
+    assert (config.source, config.preset) == ("0", "auto")
+    assert networks_of(config) == networks_of(parsed("--preset", "fast"))
     assert config.people == PRESETS["fast"].people
     assert config.results.output is None
 
@@ -113,7 +114,7 @@ def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pyte
         (["--outptu", "x"], "unknown flag --outptu; did you mean --output"),
         (["--zzz"], "unknown flag --zzz"),
         (["a.mp4", "b.mp4"], "one argument too many: 'b.mp4'"),
-        (["--preset", "best"], "'lite', 'fast', 'balanced', 'quality'"),
+        (["--preset", "best"], "'auto', 'lite', 'fast', 'balanced', 'quality'"),
         (["--detect-every", "soon"], "--detect-every"),
         (["--detect-every", "-1"], "--detect-every -1: expected 0 to 60"),
         (["--max-people", "0"], "--max-people 0: expected 1 to 100"),
@@ -124,6 +125,9 @@ def test_a_window_is_the_default_only_where_there_is_a_display(monkeypatch: pyte
         (["--calibration-camera", "left"], "--calibration-camera names a camera of a --calibration"),
         (["--engine", "magic"], "magic"),
         (["--lag", "9"], "--lag 9: expected 0 to 2"),
+        (["--target-fps", "0"], "--target-fps 0: expected 1 to 240"),
+        (["--max-latency", "60"], "--max-latency 60: expected 0.02 to 10"),
+        (["demo", "--no-window", "--output", "never", "--target-fps", "10"], "are for live sources"),
     ],
 )
 def test_a_mistake_is_one_line_and_exit_code_2(

@@ -1,0 +1,123 @@
+"""From the configuration and the open stages to the governor of a live run."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bodycast.app.config import RunConfig
+from bodycast.app.errors import UsageError
+from bodycast.app.governor.governor import Governor
+from bodycast.app.governor.ladder import Tradable, ladder
+from bodycast.app.governor.memory import room_for
+from bodycast.app.governor.networks import Networks, Spare, hmr_of
+from bodycast.app.governor.policy import Goals
+from bodycast.app.governor.start import StartCosts, measure_start
+from bodycast.app.model_packages import find_package
+from bodycast.app.presets import QUICKER_KEYPOINTS, networks_of
+from bodycast.app.sources.base import SourceInfo
+
+if TYPE_CHECKING:
+    from bodycast.app.detectors.base import Detector
+    from bodycast.app.estimation.estimator import Estimator
+    from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.estimation.keypoints import KeypointNetwork
+    from bodycast.engines.base import Engine
+
+USUAL_FPS = 30.0
+"""Of a camera that does not say its rate."""
+MAX_LATENCY_S = 0.25
+BF16 = "openvino-bf16"
+WORTH = 0.85
+"""A second engine is taken where a crop takes it less than this share of the first one's time."""
+TIMED_RUNS = 7
+
+
+def is_governed(config: RunConfig, live: bool) -> bool:
+    """Whether a run has a governor. Raises: UsageError where one is asked for and the source is not live."""
+    asked = config.live.target_fps is not None or config.live.max_latency is not None
+    if asked and not live:
+        raise UsageError("--target-fps and --max-latency are for live sources: of a file every frame is processed")
+    return live and (asked or config.preset == "auto")
+
+
+def open_governor(
+    config: RunConfig,
+    source: SourceInfo,
+    estimator: Estimator | FusedEstimator,
+    detector: Detector,
+    *,
+    draws: bool,
+) -> Governor | None:
+    """The governor of a run; None where it has none. It measures for a quarter of a second and may open a network.
+
+    Raises: UsageError.
+    """
+    if not is_governed(config, source.live):
+        return None
+    goals = Goals(config.live.target_fps or source.fps or USUAL_FPS, config.live.max_latency or MAX_LATENCY_S)
+    costs = measure_start(estimator, detector, source.image_wh)
+    keypoints, engine = _quicker_keypoints(config, estimator), _quicker_engine(config, estimator, costs)
+    hmr = hmr_of(estimator)
+    has = Tradable(
+        detect_every_s=config.people.detect_every,
+        draws=draws and config.results.draw != "skeleton",
+        flip_test=estimator.flip_test,
+        refines=estimator.refines,
+        refinement_share=costs.refinement_share,
+        keypoints=None if keypoints is None else (networks_of(config)[1], QUICKER_KEYPOINTS),
+        engine=None if engine is None or hmr is None else (hmr.engine.name, BF16),
+    )
+    networks = Networks(estimator, keypoints, engine)
+    start = costs.as_measured(time.monotonic(), goals.target_fps, config.people.detect_every)
+    return Governor(goals, ladder(has), networks, start)
+
+
+def _quicker_keypoints(config: RunConfig, estimator: Estimator | FusedEstimator) -> Spare[KeypointNetwork] | None:
+    """Where the preset has chosen the keypoint network and there is a quicker one. One that the user named stays."""
+    from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.estimation.keypoints import KeypointNetwork
+
+    network = config.network
+    if not isinstance(estimator, FusedEstimator) or network.keypoints != "auto":
+        return None
+    if networks_of(config)[1] == QUICKER_KEYPOINTS:
+        return None
+    package = find_package(QUICKER_KEYPOINTS, "pose")
+    make = partial(KeypointNetwork, package.folder, network.engine, network.device)
+    return Spare(make, partial(room_for, package.folder))
+
+
+def _quicker_engine(
+    config: RunConfig, estimator: Estimator | FusedEstimator, costs: StartCosts
+) -> Spare[Engine] | None:
+    """bfloat16 for an HMR network that OpenVINO or ONNX Runtime runs on the CPU, where the user has named no engine."""
+    from bodycast.engines.registry import ENGINES
+
+    hmr = hmr_of(estimator)
+    if hmr is None or config.network.engine != "auto" or hmr.engine.device != "cpu" or hmr.engine.name == BF16:
+        return None
+    if not ENGINES[BF16].installed():
+        return None
+    return Spare(partial(_open_if_quicker, hmr.engine, costs), partial(room_for, hmr.package.folder))
+
+
+def _open_if_quicker(first: Engine, costs: StartCosts) -> Engine:
+    """Raises: UsageError where it is not quicker, EngineError where it cannot be opened."""
+    from bodycast.engines.registry import open_engine
+
+    engine = open_engine(first.package, BF16, "cpu", threads=first.threads)
+    inputs = {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in engine.package.info.inputs}
+    times: list[float] = []
+    for _ in range(TIMED_RUNS):
+        began_s = time.perf_counter()
+        engine.run(inputs)
+        times.append(time.perf_counter() - began_s)
+    took_s = float(np.median(times))
+    if took_s > WORTH * costs.unrefined_s:
+        engine.close()
+        raise UsageError(f"a crop takes {1e3 * took_s:.0f} ms with it, {1e3 * costs.unrefined_s:.0f} ms without")
+    return engine
