@@ -12,7 +12,6 @@ from bodycast.app.estimation.crop_cameras import CropCameras
 from bodycast.app.estimation.estimator import Estimator
 from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.keypoints import KeypointNetwork
-from bodycast.app.estimation.sides import Sides, exchanged_sides
 from bodycast.app.model_packages import find_package, first_package
 from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.engines.errors import EngineError
@@ -67,41 +66,6 @@ class FusedEstimator:
         self._body = BodyModel.load()
         self._offsets = coco_offsets(self._body)
         self._finite = FiniteRows()
-        self._sides = Sides()
-
-    @property
-    def keypoints(self) -> KeypointNetwork:
-        """The keypoint network in use."""
-        return self._keypoints
-
-    def use(self, keypoints: KeypointNetwork) -> None:
-        """Look with another keypoint network from the next frame on; the one before stays open."""
-        self._keypoints = keypoints
-
-    @property
-    def hmr(self) -> Estimator | None:
-        """The HMR network beside it, where there is one."""
-        return self._hmr
-
-    @property
-    def refines(self) -> bool:
-        """Whether bodies are refined on the keypoints. May be changed between two frames."""
-        return self._refines
-
-    @refines.setter
-    def refines(self, on: bool) -> None:
-        self._refines = on
-
-    @property
-    def flip_test(self) -> bool:
-        """Whether each crop's mirror image is looked at too. May be changed between two frames."""
-        return self._keypoints.flip_test
-
-    @flip_test.setter
-    def flip_test(self, on: bool) -> None:
-        for network in (self._keypoints, self._hmr):
-            if network is not None:
-                network.flip_test = on
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -158,10 +122,6 @@ class FusedEstimator:
         if self._hmr is not None:
             self._hmr.remember(id, vertices, intrinsics)
 
-    def forget(self) -> None:
-        """Another film begins, whose people have nothing to do with those seen before under the same ids."""
-        self._sides = Sides()
-
     def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
         """Bodies for all crops, rows and ids in the same order; rows that are not finite are left out and counted.
 
@@ -173,8 +133,6 @@ class FusedEstimator:
             raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
         seen = self._keypoints.look(crops.pixels)
         cameras = CropCameras.of(crops, intrinsics, image_wh)
-        turned = self._sides.exchanged(crops.id, cameras.keypoints_px(seen), cameras.seen(seen).crop_px)
-        seen = np.where(turned[:, None, None], exchanged_sides(seen), seen)
         outputs = self._fuse(seen, cameras.box_info(), crops)
         finite = self._finite.of({**outputs, "keypoints": seen}, self.describe())
         if not finite.all():
