@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -26,7 +27,7 @@ KILLED = "killed before its end; recovered"
 
 @dataclass(frozen=True)
 class Recover:
-    """Make motion.npz of what a killed run left in its output folder; its overlay.mp4 plays as it is."""
+    """Make motion.npz and an ordinary overlay.mp4 of what a killed run left in its output folder."""
 
     folder: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="DIR")]
     """The run's --output folder."""
@@ -109,12 +110,19 @@ def _mend_report(path: Path, frames: int) -> None:
 
 
 def _film(path: Path) -> str:
-    """How much of the overlay plays."""
+    """Make the overlay an ordinary film where that can be had; how much of it plays."""
     import av
     import av.error
 
+    from bodycast.app.sinks.finish_film import finish_film
+
+    with contextlib.suppress(OSError, av.error.FFmpegError, IndexError):  # in fragments it plays too
+        finish_film(path)
+    count = 0
     try:
         with av.open(str(path.absolute())) as film:
-            return f"plays, {sum(1 for _ in film.decode(video=0))} frames"
-    except (av.error.FFmpegError, IndexError):
-        return "holds no whole picture"
+            for _ in film.decode(video=0):
+                count += 1
+    except (OSError, av.error.FFmpegError, IndexError):  # a torn picture is the last one
+        pass
+    return f"plays, {count} frames" if count else "holds no whole picture"

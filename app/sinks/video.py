@@ -1,7 +1,7 @@
 """The overlay as an H.264 mp4 with the true time stamps, readable at every moment of the run.
 
-The file is fragmented while it grows, a fragment a frame (a killed run leaves a film that plays up to its last frames,
-however slow it was), and becomes an ordinary mp4 at the end: FFmpeg's `hybrid_fragmented` mode.
+The file is fragmented while it grows, a fragment a frame: a killed run leaves a film that plays up to its last frames,
+however slow it was, and memory stays flat. At the end it becomes an ordinary mp4 (app/sinks/finish_film.py).
 """
 
 from __future__ import annotations
@@ -131,19 +131,27 @@ class VideoSink:
         except (OSError, av.error.FFmpegError) as error:
             if not self._failed:
                 raise self._failure(error) from error
-        if not self._failed and self._sound_of is not None:
-            self._add_sound(self._sound_of)
+        if not self._failed:
+            self._finish()
 
-    def _add_sound(self, source: Path) -> None:
-        """A film without its sound is better than none: where it cannot be had, `warnings` says so."""
+    def _finish(self) -> None:
+        """A film in fragments, or without its sound, is better than none: `warnings` says what could not be had."""
         import av.error
 
-        from bodycast.app.sinks.sound import add_sound
+        from bodycast.app.sinks.finish_film import finish_film
 
+        if self._sound_of is not None:
+            try:
+                finish_film(self._path, self._sound_of)
+                return
+            except (OSError, ValueError, av.error.FFmpegError) as error:
+                self.warnings.append(f"{self._path.name}: the source's sound could not be kept ({error})")
         try:
-            add_sound(self._path, source)
-        except (OSError, ValueError, av.error.FFmpegError) as error:
-            self.warnings.append(f"{self._path.name}: the source's sound could not be kept ({error})")
+            finish_film(self._path)
+        except (OSError, av.error.FFmpegError) as error:
+            self.warnings.append(
+                f"{self._path.name}: stays in fragments, which play, but are slow to seek in ({error})"
+            )
 
     def _open(self, image_wh: tuple[int, int]) -> tuple[OutputContainer, VideoStream]:
         import av
@@ -152,7 +160,8 @@ class VideoSink:
             str(self._path.absolute()),  # a colon in a relative name reads as a protocol
             "w",
             format="mp4",
-            options={"movflags": "hybrid_fragmented+frag_every_frame", "flush_packets": "1"},
+            # No index at the end of the fragments: it would be kept in memory until then.
+            options={"movflags": "empty_moov+frag_every_frame+default_base_moof+skip_trailer", "flush_packets": "1"},
         )
         rate = Fraction(self._fps).limit_denominator(1001)
         stream = container.add_stream(  # pyright: ignore[reportUnknownMemberType]  PyAV's stubs leave **kwargs open

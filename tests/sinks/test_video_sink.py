@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import shutil
+import tempfile
 from pathlib import Path
 
 import av
@@ -119,16 +121,37 @@ def test_a_full_disk_is_a_run_error_and_the_film_plays_up_to_there(tmp_path: Pat
 
 
 def test_a_disk_that_fills_while_finishing_keeps_what_was_written(tmp_path: Path) -> None:
-    whole = VideoSink(tmp_path / "whole.mp4", 30.0)
-    write_noise(whole, range(100))
-    before_the_end = whole.path.stat().st_size
-    whole.close()
     sink = VideoSink(tmp_path / "out.mp4", 30.0)
     write_noise(sink, range(100))
-    with disk_of(before_the_end + 100), pytest.raises(RunError, match="kept"):
+    with disk_of(sink.path.stat().st_size + 100), pytest.raises(RunError, match="kept"):
         sink.close()
     sink.close()
-    assert len(list(open_video_file(sink.path))) >= 50
+    assert len(list(open_video_file(sink.path))) >= 98
+    assert [path.name for path in tmp_path.iterdir()] == ["out.mp4"]
+
+
+def test_where_there_is_no_space_for_a_copy_the_fragments_stay(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    sink = VideoSink(tmp_path / "out.mp4", 30.0)
+    write_noise(sink, range(10))
+    monkeypatch.setattr(tempfile, "mkstemp", full)
+    sink.close()
+    assert [line.split(" (")[0] for line in sink.warnings] == [
+        "out.mp4: stays in fragments, which play, but are slow to seek in"
+    ]
+    assert len(list(open_video_file(sink.path))) == 10
+
+
+def test_a_film_that_is_finished_is_an_ordinary_mp4(tmp_path: Path) -> None:
+    sink = VideoSink(tmp_path / "out.mp4", 30.0)
+    write_noise(sink, range(30))
+    assert b"moof" in sink.path.read_bytes()
+    sink.close()
+    assert b"moof" not in sink.path.read_bytes()
+    with av.open(str(sink.path)) as film:
+        assert film.streams.video[0].frames == 30
 
 
 def test_it_replaces_nothing_unasked(tmp_path: Path) -> None:

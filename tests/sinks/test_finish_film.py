@@ -1,4 +1,4 @@
-"""The source's sound in the overlay."""
+"""The overlay as it is at the end: an ordinary mp4, with the source's sound."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 
-from bodycast.app.sinks.sound import add_sound
+from bodycast.app.sinks.finish_film import finish_film
 from bodycast.app.sinks.video import VideoSink
 from tests.sinks.results import result_of
 
@@ -63,7 +63,9 @@ def test_the_overlay_keeps_the_sound_for_as_long_as_it_lasts(tmp_path: Path, nam
 def test_a_silent_or_broken_source_leaves_the_overlay_as_it_is(tmp_path: Path) -> None:
     silent = tmp_path / "silent.mp4"
     record(silent, tmp_path / "nowhere.mp4", 5)
-    assert not add_sound(silent, silent)
+    finish_film(silent, silent)
+    with av.open(str(silent)) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 5 and not film.streams.audio
     sink = record(tmp_path / "overlay.mp4", tmp_path / "nowhere.mp4", 5)
     assert len(sink.warnings) == 1
     assert "sound could not be kept" in sink.warnings[0]

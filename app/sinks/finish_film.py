@@ -1,4 +1,5 @@
-"""The sound of the source, put into a finished overlay: packets are copied, nothing is encoded that need not be."""
+"""From the fragments that a run wrote to an ordinary mp4, with the sound of the source: packets are copied, nothing is
+encoded that need not be."""
 
 from __future__ import annotations
 
@@ -18,42 +19,47 @@ if TYPE_CHECKING:
 COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")
 """Codecs that an mp4 holds as they are; others become AAC."""
 TO_AAC = "aac"
+MOST_COPIED_BYTES = 2 << 30
+"""A larger film stays in fragments, which play: to copy it takes long, and its space once more."""
 
 
-def add_sound(film: Path, source: Path) -> bool:
-    """Put the first sound track of `source` into the mp4 `film`, as long as the film; whether there was one.
+def finish_film(film: Path, source: Path | None = None) -> None:
+    """Make an ordinary mp4 of the fragmented one at `film`, which players find their way in, with the first sound track
+    of `source`, if it has one, for as long as the film lasts.
 
     The film's first picture is the source's, so both begin together. Raises: FFmpegError, OSError; the film is then as
-    it was.
+    it was, and plays.
     """
     import av
 
-    with av.open(str(source)) as sounds:
-        if not sounds.streams.audio:
-            return False
+    if film.stat().st_size > MOST_COPIED_BYTES:
+        return
+    with contextlib.ExitStack() as opened:
+        sounds = None if source is None else opened.enter_context(av.open(str(source.absolute())))
+        if sounds is not None and not sounds.streams.audio:
+            sounds = None
         handle, name = tempfile.mkstemp(prefix=f".{film.name[:40]}.", suffix=".part.mp4", dir=film.parent)
         Path(name).chmod(film.stat().st_mode)
         try:
-            with open(handle, "wb"), av.open(str(film)) as pictures, av.open(name, "w", format="mp4") as out:
+            with (
+                open(handle, "wb"),
+                av.open(str(film.absolute())) as pictures,
+                av.open(name, "w", format="mp4") as out,
+            ):
                 _mux(pictures, sounds, out)
             Path(name).replace(film)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
             raise
-    return True
 
 
-def _mux(pictures: InputContainer, sounds: InputContainer, out: Any) -> None:
-    shown, heard = pictures.streams.video[0], sounds.streams.audio[0]
+def _mux(pictures: InputContainer, sounds: InputContainer | None, out: Any) -> None:
+    shown = pictures.streams.video[0]
     video: Any = out.add_stream_from_template(shown)
-    copied = heard.codec_context.name in COPIED
-    audio: Any = (
-        out.add_stream_from_template(heard)
-        if copied
-        else out.add_stream(TO_AAC, rate=heard.codec_context.sample_rate, layout=heard.codec_context.layout.name)
-    )
-    first_s = _first_picture_s(sounds)
+    # All tracks are told before the first packet.
+    heard = None if sounds is None else sounds.streams.audio[0]
+    audio = None if heard is None else _sound_track(heard, out)
     last_s = 0.0
     for packet in pictures.demux(shown):
         if packet.dts is None or packet.pts is None:
@@ -61,10 +67,20 @@ def _mux(pictures: InputContainer, sounds: InputContainer, out: Any) -> None:
         last_s = max(last_s, float((packet.pts + (packet.duration or 0)) * Fraction(packet.time_base)))
         packet.stream = video
         out.mux(packet)
-    if copied:
+    if sounds is None or heard is None:
+        return
+    first_s = _first_picture_s(sounds)
+    if heard.codec_context.name in COPIED:
         _copy(sounds, heard, out, audio, first_s, last_s)
     else:
         _encode(sounds, heard, out, audio, first_s, last_s)
+
+
+def _sound_track(heard: AudioStream, out: Any) -> Any:
+    codec = heard.codec_context
+    if codec.name in COPIED:
+        return out.add_stream_from_template(heard)
+    return out.add_stream(TO_AAC, rate=codec.sample_rate, layout=codec.layout.name)
 
 
 def _first_picture_s(sounds: InputContainer) -> float:
