@@ -175,14 +175,6 @@ class LensConfig:
 
 
 @dataclass(frozen=True)
-class ResultsConfig:
-    """What is shown and what is written."""
-
-    output: Annotated[Path | None, LEFT_OUT] = None
-    """Folder for overlay.mp4, motion.npz, run.json, replay.html and report.html; made if it is not there. Nothing is
-    written where left out."""
-
-@dataclass(frozen=True)
 class LiveConfig:
     """What a live run keeps up. With --preset auto, or where one of these is given, it is slower and less exact in
     small steps where the machine cannot, and takes them back when it can (docs/webcam.md)."""
@@ -200,6 +192,14 @@ class LiveConfig:
         if self.max_latency is not None:
             require_range("max-latency", self.max_latency, 0.02, 10)
 
+
+@dataclass(frozen=True)
+class ResultsConfig:
+    """What is shown and what is written."""
+
+    output: Annotated[Path | None, LEFT_OUT] = None
+    """Folder for overlay.mp4, motion.npz, run.json, replay.html and report.html; made if it is not there. Nothing is
+    written where left out."""
 
     overwrite: tyro.conf.FlagCreatePairsOff[bool] = False
     """Replace the results of an earlier run in --output."""
@@ -300,6 +300,7 @@ class RunConfig:
     lens: LensConfig = field(default_factory=LensConfig)
     results: ResultsConfig = field(default_factory=ResultsConfig)
     send: SendConfig = field(default_factory=SendConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
     capture: SourceOptions = field(default_factory=SourceOptions)
 
     def __post_init__(self) -> None:
@@ -307,4 +308,3 @@ class RunConfig:
             raise UsageError("--virtual-camera shows what is drawn: leave --renderer none out")
         if self.max_frames is not None:
             require_range("max-frames", self.max_frames, 1, 1e9)
-    live: LiveConfig = field(default_factory=LiveConfig)

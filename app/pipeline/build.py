@@ -106,9 +106,9 @@ def build_run(
             make_sinks=sinks.make,
             make_window=_window_maker() if config.results.window else None,
             warnings=lambda: (*opened_stages.stages.warnings(), *sinks.warnings()),
+            governor=governor,
         )
         opened.pop_all()
-            governor=governor,
     return BuiltRun(
         stages,
         pipeline_options(config),
@@ -117,18 +117,18 @@ def build_run(
         lambda: sinks.world or opened_stages.world.report(),
         opened_stages.body,
         tuple(sender.describe() for sender in senders),
+        None if governor is None else governor.report,
     )
 
-        None if governor is None else governor.report,
 
-class WarningSource(Source, Protocol):
-    """A source that says what went wrong without ending the run."""
 def is_looked_at(config: RunConfig, output: Path | None) -> bool:
     """Whether anybody sees the drawn picture, live or later."""
     kept = output is not None and config.results.renderer != "none"
     return config.results.window or config.send.virtual_camera or config.send.view or kept
 
 
+class WarningSource(Source, Protocol):
+    """A source that says what went wrong without ending the run."""
 
     @property
     def warnings(self) -> Sequence[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 
@@ -88,7 +89,9 @@ def test_one_person_is_always_looked_at_and_a_crowd_takes_turns() -> None:
     assert crowd.taken == (), "the crowd has gone"
 
 
-@pytest.mark.parametrize(("people", "share", "looked"), [(1, 1 / 3, 1), (2, 0.5, 1), (5, 0.5, 3), (9, 1 / 3, 3), (0, 0.5, 0)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("people", "share", "looked"), [(1, 1 / 3, 1), (2, 0.5, 1), (5, 0.5, 3), (9, 1 / 3, 3), (0, 0.5, 0)]
+)
 def test_how_many_are_looked_at(people: int, share: float, looked: int) -> None:
     assert looked_at(people, share) == looked
 
@@ -110,7 +113,7 @@ def test_what_was_given_back_in_vain_is_waited_for_longer_each_time() -> None:
         if not small:
             measured = replace(measured, fps=20.0, frame_s=0.049)
         times += [second for move in policy.step(measured) if not move.taken]
-    waits = [later - before for before, later in zip(times, times[1:], strict=False)]
+    waits = [later - before for before, later in pairwise(times)]
     assert len(times) >= 3
     assert waits[-1] > 2 * waits[0], waits
 
