@@ -3,7 +3,8 @@
 The demo film goes into `bodycast run` over and over, small and as fast as it is taken: source, detector, network,
 smoother, world, drawing, overlay.mp4 and motion.npz are those of every run. Resident memory at the end must be within
 5 % of that at 5,000 frames, and nothing may be lost. With --kills, runs on a network camera are ended by SIGKILL at
-random moments, and `bodycast recover` must give film and motion up to two seconds before. Linux only: memory is read in /proc.
+random moments, and `bodycast recover` must give film and motion up to two seconds before. Linux only: memory is read
+in /proc.
 """
 
 from __future__ import annotations
