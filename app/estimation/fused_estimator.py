@@ -68,6 +68,40 @@ class FusedEstimator:
         self._finite = FiniteRows()
 
     @property
+    def keypoints(self) -> KeypointNetwork:
+        """The keypoint network in use."""
+        return self._keypoints
+
+    def use(self, keypoints: KeypointNetwork) -> None:
+        """Look with another keypoint network from the next frame on; the one before stays open."""
+        self._keypoints = keypoints
+
+    @property
+    def hmr(self) -> Estimator | None:
+        """The HMR network beside it, where there is one."""
+        return self._hmr
+
+    @property
+    def refines(self) -> bool:
+        """Whether bodies are refined on the keypoints. May be changed between two frames."""
+        return self._refines
+
+    @refines.setter
+    def refines(self, on: bool) -> None:
+        self._refines = on
+
+    @property
+    def flip_test(self) -> bool:
+        """Whether each crop's mirror image is looked at too. May be changed between two frames."""
+        return self._keypoints.flip_test
+
+    @flip_test.setter
+    def flip_test(self, on: bool) -> None:
+        for network in (self._keypoints, self._hmr):
+            if network is not None:
+                network.flip_test = on
+
+    @property
     def input_hw(self) -> tuple[int, int]:
         """Height and width of the keypoint network's crops."""
         return self._keypoints.input_hw
