@@ -147,6 +147,10 @@ class LensConfig:
     calibration_camera: Annotated[str | None, LEFT_OUT] = None
     """Name of the camera in a --calibration of several."""
 
+    fov_network: Annotated[str | None, LEFT_OUT] = None
+    """Field-of-view network, a package: it looks at the first picture and at one every four seconds, where neither you
+    nor the file says the lens."""
+
     floor: Literal["auto", "level", "none"] = "auto"
     """What people stand on: auto, found from their feet; level: the same, and the camera looks straight ahead; none:
     there is no floor, though feet that touch something still hold."""
@@ -166,6 +170,10 @@ class LensConfig:
             raise UsageError("--focal-px and --fov-deg say the same thing: give one of them")
         if self.calibration is not None and (self.focal_px is not None or self.fov_deg is not None):
             raise UsageError("--calibration says what --focal-px and --fov-deg say: give one of them")
+        if self.fov_network is not None and (self.focal_px, self.fov_deg, self.calibration) != (None, None, None):
+            raise UsageError(
+                "--fov-network estimates the lens, --focal-px, --fov-deg and --calibration say it: give one"
+            )
         if self.calibration_camera is not None and self.calibration is None:
             raise UsageError("--calibration-camera names a camera of a --calibration: give that file too")
         if self.focal_px is not None:

@@ -36,12 +36,13 @@ GOLDEN_FILE = "golden.npz"
 BATCH = "N"
 """The only symbol a shape may hold, and only as its first axis: height and width are fixed, the batch is not."""
 
-TASKS = ("hmr", "pose", "fusion", "detector", "segmenter", "smoother")
+TASKS = ("hmr", "pose", "fusion", "detector", "segmenter", "smoother", "fov")
 DTYPES = ("uint8", "int32", "int64", "float16", "float32")
 PRECISIONS = ("fp32", "fp16", "int8")
 NORMALISATIONS = ("in-graph", "none")
-CROP_RULES = ("hmr2-square", "padded", "udp", "letterbox", "none")
-"""padded: the box grown to the input's aspect, enlarged, black beyond the box's surroundings (hmr/geometry/crop.py)."""
+CROP_RULES = ("hmr2-square", "padded", "udp", "letterbox", "white-square", "none")
+"""padded: the box grown to the input's aspect, enlarged, black beyond the box's surroundings (hmr/geometry/crop.py).
+white-square: the whole picture fitted into a square, white beyond it."""
 FOCAL_CONVENTIONS = ("weak-perspective-crop", "none")
 ORIENTATION_FRAMES = ("crop-ray", "camera", "none")
 """What the root rotation is relative to: the ray through the crop's centre, or the camera (HMR2.0's convention)."""

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from bodycast.engines.package import BATCH, TensorSpec
 from bodycast.export.parity_crops import crops_of
 from bodycast.hmr.body.motion_vectors import motion_vectors
+from bodycast.hmr.networks.fov_net import FovNet
 from bodycast.hmr.networks.heads.udp_keypoints import UdpKeypoints
 from bodycast.hmr.networks.hmr_net import IMAGENET_MEAN, IMAGENET_STD, ExportedHmr, HmrNet
 from bodycast.hmr.networks.keypoint_fusion import KeypointFusion
@@ -40,6 +41,7 @@ HMR_OUTPUTS = {
 POSE_OUTPUTS = {"keypoints": HMR_OUTPUTS["keypoints"]}
 SEGMENTER_OUTPUTS = {"mask": ("1", "how probable it is that the pixel shows the person in the crop's middle")}
 DETECTOR_OUTPUTS = {"boxes": ("px", "xyxy in the letterboxed picture"), "scores": ("1", "how probable a person is")}
+FOV_OUTPUTS = {"vertical_fov": ("rad", "vertical field of view of the picture inside the square")}
 MOTION_MEANING = "29 joints in metres, then cosine and sine of 23 bone twists, for every frame"
 
 
@@ -107,6 +109,19 @@ class ExportedPose(nn.Module):
         return (self.read(self.net(self.normalise(crops))),)
 
 
+class ExportedFov(nn.Module):
+    """uint8 pictures (N, H, W, 3) RGB in a white square -> vertical field of view (N,), rad."""
+
+    def __init__(self, net: FovNet) -> None:
+        super().__init__()
+        self.net = net
+        self.normalise = Normalise()
+
+    def forward(self, images: Tensor) -> tuple[Tensor]:
+        """See the class."""
+        return (self.net(self.normalise(images)),)
+
+
 class ExportedDetector(nn.Module):
     """uint8 pictures (N, H, W, 3) RGB, letterboxed -> boxes (N, K, 4) xyxy px, scores (N, K)."""
 
@@ -162,6 +177,8 @@ def exportable(net: nn.Module, *, with_mask: bool = False, frames: int = 243) ->
         return movenet_exportable(net) if isinstance(net, MoveNet) else fusion_exportable(net)
     if isinstance(net, PersonDetector):
         return _person_detector(net)
+    if isinstance(net, FovNet):
+        return _fov(net)
     if isinstance(net, DiffusionDecoder):
         shape = (BATCH, net.frames, net.denoiser.condition_width)
         if net.motion_conditions:
@@ -224,6 +241,13 @@ def _person_detector(net: PersonDetector) -> Exportable:
     images = TensorSpec("images", "uint8", (BATCH, *net.image_hw, 3), "1", "RGB pictures, letterboxed")
     return Exportable(
         ExportedDetector(net), "detector", (images,), DETECTOR_OUTPUTS, normalisation="in-graph", crop_rule="letterbox"
+    )
+
+
+def _fov(net: FovNet) -> Exportable:
+    images = TensorSpec("images", "uint8", (BATCH, *net.image_hw, 3), "1", "RGB pictures in a white square")
+    return Exportable(
+        ExportedFov(net), "fov", (images,), FOV_OUTPUTS, normalisation="in-graph", crop_rule="white-square"
     )
 
 

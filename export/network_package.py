@@ -35,7 +35,15 @@ from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerM
 RECIPE_FILE = "merge_recipe.json"
 BODY_TASKS = ("hmr", "fusion")
 """Networks that answer with a body."""
-TOLERANCES = {"hmr": 1e-4, "fusion": 1e-4, "smoother": 1e-3, "pose": 1e-3, "detector": 0.05, "segmenter": 1e-3}
+TOLERANCES = {
+    "hmr": 1e-4,
+    "fusion": 1e-4,
+    "smoother": 1e-3,
+    "pose": 1e-3,
+    "detector": 0.05,
+    "segmenter": 1e-3,
+    "fov": 1e-4,
+}
 """Largest difference between torch and the fp32 graph in ONNX Runtime, in each output's own unit."""
 
 GOLDEN_ROWS = 2

@@ -37,6 +37,7 @@ TOLERANCES: dict[str, dict[str, dict[str, float]]] = {
     },
     "detector": _limits(box_worst_px=(0.05, 1, 3), score_worst=(1e-3, 0.02, 0.1)),
     "segmenter": _limits(mask_worst_percent=(0.1, 2, 5)),
+    "fov": _limits(fov_worst_deg=(0.01, 0.3, 1)),
 }
 """task -> precision -> measure -> largest allowed value, over every row of both sets of inputs."""
 
@@ -53,7 +54,14 @@ def compare(task: str, expected: Tensors, actual: Tensors, crop_height: int = 1)
     crop_height: of the input in px, for keypoints, which are in crop heights.
     Raises: ValueError for a task without measures, or values that are not finite.
     """
-    measures = {"hmr": _bodies, "fusion": _bodies, "smoother": _motion, "detector": _boxes, "segmenter": _masks}
+    measures = {
+        "hmr": _bodies,
+        "fusion": _bodies,
+        "smoother": _motion,
+        "detector": _boxes,
+        "segmenter": _masks,
+        "fov": _fields_of_view,
+    }
     if task != "pose" and task not in measures:
         raise ValueError(f"no parity measures for the task {task!r}")
     for name, array in actual.items():
@@ -162,6 +170,11 @@ def _masks(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Erro
     """Mean difference over the crop, in per cent of a whole one."""
     percent = 100 * np.abs(actual["mask"] - expected["mask"]).mean(axis=(1, 2))
     return {"mask_percent": float(percent.mean()), "mask_worst_percent": float(percent.max())}
+
+
+def _fields_of_view(expected: Mapping[str, Floats], actual: Mapping[str, Floats]) -> Errors:
+    degrees = np.degrees(np.abs(actual["vertical_fov"] - expected["vertical_fov"]))
+    return {"fov_deg": float(degrees.mean()), "fov_worst_deg": float(degrees.max())}
 
 
 def _double(tensors: Tensors) -> dict[str, Floats]:

@@ -15,12 +15,18 @@ from bodycast.export.checkpoint import load_checkpoint
 from bodycast.hmr import checkpoints
 from bodycast.hmr.checkpoints.movenet_onnx import read_movenet
 from bodycast.hmr.networks import registry
+from bodycast.hmr.networks.fov_net import FovNet
 from bodycast.hmr.networks.hmr_net import HmrNet, with_merging
 from bodycast.hmr.networks.merging.error_constrained_layer_merging import LayerMergeRecipe
 from bodycast.hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
 
 UNTRAINED = "none: random weights, for measuring speed only"
-_LAYOUT_OF_PREFIX = (("hmr2-", "hmr2"), ("camerahmr-", "camerahmr"), ("pose-vit-", "vitpose"))
+_LAYOUT_OF_PREFIX = (
+    ("hmr2-", "hmr2"),
+    ("camerahmr-fov", "camerahmr-fov"),
+    ("camerahmr-", "camerahmr"),
+    ("pose-vit-", "vitpose"),
+)
 
 
 @dataclass(frozen=True)
@@ -141,14 +147,15 @@ def _published(path: Path, model: str, layout: str | None, arguments: dict[str, 
     training = f"{path.name} ({rules.origin}): {report.summary()}"
     if rules.target == "encoder":
         training += "; everything behind the encoder has random weights"
+    bodies = not isinstance(net, FovNet)
     return Source(
         net.eval(),
         model,
         arguments,
         training,
         {},
-        orientation_frame="camera",
-        body="smpl-neutral",
+        orientation_frame="camera" if bodies else "none",
+        body="smpl-neutral" if bodies else "none",
         licence=f"that of the checkpoint ({rules.origin})",
     )
 
@@ -173,14 +180,15 @@ def _untrained(name: str, arguments: dict[str, Any]) -> Source:
         raise ValueError(f"no checkpoint {name}")
     torch.manual_seed(0)  # so that two exports of one name are the same file
     net = registry.build(name, **arguments).eval()
+    bodies = not isinstance(net, FovNet)
     return Source(
         net,
         name,
         arguments,
         UNTRAINED,
         {},
-        orientation_frame="crop-ray",
-        body="bodycast-adult",
+        orientation_frame="crop-ray" if bodies else "none",
+        body="bodycast-adult" if bodies else "none",
         licence="Apache-2.0",
     )
 

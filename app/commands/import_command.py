@@ -24,13 +24,14 @@ _FAST = "-fast"
 
 @dataclass(frozen=True)
 class ImportCheckpoint:
-    """Make a model package of a published checkpoint (HMR2.0, CameraHMR, ViTPose, Swin, GroupMixFormer, VMamba)."""
+    """Make a model package of a published checkpoint (HMR2.0, CameraHMR and its field-of-view network, ViTPose, Swin,
+    GroupMixFormer, VMamba)."""
 
     checkpoint: Annotated[tyro.conf.Positional[Path], tyro.conf.arg(metavar="CHECKPOINT")]
     """The file: .ckpt, .pth, .pt or .safetensors. Nothing in it is executed."""
 
     model: Annotated[str | None, tyro.conf.arg(name="as", help_behavior_hint="")] = None
-    """Registered network that it fills (hmr2-h, camerahmr-h, pose-vit-b, swin-t-s2, ...); by its keys where left
+    """Registered network that it fills (hmr2-h, camerahmr-h, camerahmr-fov, pose-vit-b, ...); by its keys where left
     out."""
 
     layout: Annotated[str | None, LEFT_OUT] = None
@@ -165,6 +166,8 @@ def _how_to_run(done: Imported, installed: bool, tensorrt: Literal["full", "rtx"
     engine = {None: "", "full": " --engine tensorrt", "rtx": " --engine tensorrt-rtx"}[tensorrt]
     if info.task == "pose":
         return f"bodycast run 0 --keypoints {spec}{engine}"
+    if info.task == "fov":
+        return f"bodycast run 0 --fov-network {spec}"
     body = " --body smpl.npz" if info.body.startswith("smpl") else ""
     return f"bodycast run 0 --model {spec}{body}{engine}"
 

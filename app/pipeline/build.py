@@ -98,7 +98,9 @@ def build_run(
         report = ReportFile(output, configuration, parts)
         senders = open_senders(config.send, opened_stages.body, source.info, opened)
         world = world_options(config, source.info)
-        finish = partial(place_motion, body=opened_stages.body, options=world)
+        finish = partial(
+            place_motion, body=opened_stages.body, options=world, seen_lens=lambda: opened_stages.world.seen_lens
+        )
         sinks = SinkMaker(report, config, source, parts, finish, world, senders)
         stages = replace(
             opened_stages.stages,
@@ -163,6 +165,7 @@ def open_stages(
     Raises: UsageError.
     """
     from bodycast.app.detectors import open_detector
+    from bodycast.app.estimation.fov import open_lens_watch
     from bodycast.app.smoothers import open_smoother
     from bodycast.app.tracking import open_tracker
 
@@ -181,7 +184,9 @@ def open_stages(
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
     passed_over = unreadable_packages()
-    world = LiveWorld(body, world_options(config, source.info))
+    live = source.info.live
+    watch = open_lens_watch(config.lens.fov_network, live, config.network.device, threads, opened)
+    world = LiveWorld(body, world_options(config, source.info), watch)
     stages = Stages(
         source=source,
         detector=detector,

@@ -62,6 +62,7 @@ FAMILIES = (
     Family("ChenFengYe/motion-latent-diffusion", "MldDenoiser", "mld:run_denoiser"),
     Family("huggingface/diffusers", "", "diffusion:run"),
     Family("ViTAE-Transformer/ViTPose", "", "vitpose:run"),
+    Family("pixelite1201/CameraHMR", "FLNet", "fov:run"),
 )
 
 

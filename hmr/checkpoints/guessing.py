@@ -16,6 +16,7 @@ _ENCODERS = (
 )
 _LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("hmr2-", ("hmr2",)),
+    ("camerahmr-fov", ("camerahmr-fov",)),
     ("camerahmr-", ("camerahmr",)),
     ("dense26", ("hmr2",)),
     ("deformable-detr", ()),
@@ -31,7 +32,8 @@ _LAYOUTS: tuple[tuple[str, tuple[str, ...]], ...] = (
 
 
 def guess_model(state: State) -> str:
-    """The registered name of a whole published network (HMR2.0, CameraHMR, ViTPose at any published size).
+    """The registered name of a whole published network (HMR2.0, CameraHMR and its field-of-view network, ViTPose at
+    any published size).
 
     Raises: ValueError, one line, for an encoder alone, which does not say where it is to be cut, and for keys or sizes
     of no network here.
@@ -39,6 +41,8 @@ def guess_model(state: State) -> str:
     for pattern, family, example in _ENCODERS:
         if any(re.search(pattern, key) for key in state):
             raise ValueError(f"an encoder alone ({family}): say which network it is for, --as {example} or another cut")
+    if "fc3.weight" in state and "backbone.transition3.3.0.0.weight" in state:
+        return "camerahmr-fov"
     size = _vit_size(state)
     query = state.get("smpl_head.transformer.to_token_embedding.weight")
     if query is not None:

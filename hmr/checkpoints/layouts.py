@@ -112,6 +112,12 @@ LAYOUTS: dict[str, Layout] = {
         ),
         may_lack=(r"^smpl_head\.decscore\.",),
     ),
+    "camerahmr-fov": Layout(
+        "CameraHMR's field-of-view network",
+        "network",
+        _network_keys,
+        ((r"^fc2\.", "layer that is not used"), (r"^backbone\.final_layer\.", "HRNet's keypoint head")),
+    ),
     "vitpose": Layout(
         "ViTPose (mmpose)",
         "network",

@@ -23,6 +23,7 @@ from bodycast.hmr.networks.encoders.swin import Swin, SwinSize, swin
 from bodycast.hmr.networks.encoders.vit import SIZES as VIT_SIZES
 from bodycast.hmr.networks.encoders.vit import ViT, ViTSize
 from bodycast.hmr.networks.encoders.vmamba import VMamba, VMambaSize, vmamba
+from bodycast.hmr.networks.fov_net import FovNet
 from bodycast.hmr.networks.heads.cliff_regressor import CliffRegressor
 from bodycast.hmr.networks.heads.pose_heatmap import COCO_KEYPOINTS, ClassicHeatmapHead, SimpleHeatmapHead
 from bodycast.hmr.networks.hmr_net import HmrNet
@@ -286,6 +287,11 @@ def build_hierarchical_pose(
 def build_movenet(size: str | float = "lightning", image_hw: tuple[int, int] = (192, 192)) -> MoveNet:
     """MoveNet singlepose: "lightning", "thunder", or a factor on the channels."""
     return MoveNet(movenet_width(size), image_hw)
+
+
+def build_fov(**sizes: Any) -> FovNet:
+    """CameraHMR's field-of-view network; sizes as in `FovNet`."""
+    return FovNet(**sizes)
 
 
 def build_keypoint_fusion(**sizes: Any) -> KeypointFusion:

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from bodycast.hmr.networks import builders
 from bodycast.hmr.networks.builders import HIERARCHICAL_FAMILIES, SMALL_DECODER
 from bodycast.hmr.networks.encoders.vit import SIZES as VIT_SIZES
+from bodycast.hmr.networks.fov_net import FovNet
 from bodycast.hmr.networks.hmr_net import HmrNet
 from bodycast.hmr.networks.keypoint_fusion import KeypointFusion, example_keypoints
 from bodycast.hmr.networks.merging.mask_token_merging import FASTHMR_SCHEDULE
@@ -33,7 +34,7 @@ from bodycast.hmr.networks.temporal.diffusion_decoder import DiffusionDecoder
 from bodycast.hmr.networks.temporal.motion_vae import MotionVae
 from bodycast.hmr.networks.temporal.window_smoother import WindowSmoother, example_window
 
-Kind = Literal["hmr", "pose", "fusion", "temporal", "detector"]
+Kind = Literal["hmr", "pose", "fusion", "temporal", "detector", "fov"]
 CUTS = (2, 3, 4)
 SIZES_BESIDE = {"swin": ("l",), "gmf": ("mini", "l"), "vmamba": ()}
 """Published sizes of the families beside TH's T, S and B."""
@@ -56,7 +57,7 @@ class ModelSpec:
     """One registered network: how to build it and what its paper prints about it.
 
     kind: "hmr" (crop -> body), "pose" (crop -> heat maps), "fusion" (keypoints -> body), "temporal" (clip -> motion),
-    "detector" (picture -> boxes).
+    "detector" (picture -> boxes), "fov" (picture -> field of view).
     """
 
     name: str
@@ -166,10 +167,15 @@ def _detector_specs() -> Iterator[ModelSpec]:
     yield ModelSpec("person-detector", "detector", PersonDetector, {})
 
 
+def _fov_specs() -> Iterator[ModelSpec]:
+    paper = PaperFigures("FH", 66.7, 21.5, "the difference of its CameraHMR rows; 333 fps")
+    yield ModelSpec("camerahmr-fov", "fov", builders.build_fov, {}, paper)
+
+
 def registry() -> dict[str, ModelSpec]:
     """All registered networks by name, in a stable order."""
     people = (_flat_specs, _decoder_specs, _hierarchical_specs, _vitpose_specs, _movenet_specs)
-    groups = (*people, _fusion_specs, _temporal_specs, _detector_specs)
+    groups = (*people, _fusion_specs, _temporal_specs, _detector_specs, _fov_specs)
     return {spec.name: spec for group in groups for spec in group()}
 
 
@@ -200,7 +206,7 @@ def example_inputs(model: nn.Module, batch: int = 1) -> tuple[Tensor, ...]:
     """Random inputs of the right shapes for a registered network, on the current default device."""
     if isinstance(model, KeypointFusion):
         return example_keypoints(model, batch)
-    if isinstance(model, HmrNet | PoseNet | MoveNet | PersonDetector):
+    if isinstance(model, HmrNet | PoseNet | MoveNet | PersonDetector | FovNet):
         images = torch.randn(batch, 3, *model.image_hw)
         box = isinstance(model, HmrNet) and model.takes_box_info
         return (images, torch.randn(batch, 3)) if box else (images,)

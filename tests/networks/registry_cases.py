@@ -18,6 +18,7 @@ DECODER = {"width": 16, "depth": 2, "heads": 2, "head_width": 4, "mlp_width": 12
 DENSE = DECODER | {"queries": 26}
 DEFORMABLE = {"width": 16, "heads": 2, "points": 2, "layers": 2, "ff_width": 12}
 SKIP = {"latents": 3, "dim": 16, "heads": 2, "ff_width": 24}
+FOV = {"width": 2, "hidden": 8, "modules": (1, 1, 1), "image_hw": (64, 64)}
 CLIP = {"frames": 9, "condition_width": 12}
 VIT = ViTSize(16, 4, 2, 0.0)
 SWIN = SwinSize(8, (2, 2, 1, 1), (2, 2, 4, 4), 0.0)
@@ -88,6 +89,7 @@ TINY: dict[str, dict[str, Any]] = {
     "motion-vae": SKIP | {"encoder_layers": 3, "decoder_layers": 1},
     "motion-vae-all-encoder": SKIP | {"encoder_layers": 3, "decoder_layers": 3},
     "diffusion-decoder": SKIP | CLIP | {"denoiser_layers": 3, "vae_encoder_layers": 1, "vae_decoder_layers": 3},
+    "camerahmr-fov": FOV,
     "window-smoother": {"dim": 16, "layers": 3, "heads": 2, "ff_width": 24, "frames": 12},
 }
 

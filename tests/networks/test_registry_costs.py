@@ -45,6 +45,13 @@ def test_costs_of_fast_hmr_and_the_deformable_decoder(name, overrides, parameter
         assert macs == pytest.approx(gmacs, rel=0.003)
 
 
+def test_the_field_of_view_network_is_what_camerahmrs_rows_have_more():
+    """66.7 M and 21.5 G are differences of printed numbers, and the counter of the paper is not known to the last
+    normalisation."""
+    parameters, macs = cost("camerahmr-fov")
+    assert parameters == pytest.approx(66.7, rel=0.002) and macs == pytest.approx(21.5, rel=0.015)
+
+
 def test_diffusion_decoder_has_the_printed_size():
     parameters, macs = cost("diffusion-decoder")
     assert parameters == pytest.approx(29.5, rel=0.015) and macs == pytest.approx(6.8, rel=0.015)

@@ -28,7 +28,7 @@ def test_equals_the_official_implementation(goldens_dir: Path, name: str) -> Non
 
 def test_no_family_of_the_papers_is_left_out() -> None:
     assert {"deform_decoder", "featup_jbu", "groupmixformer", "hmr2_s", "mld_denoiser", "swin_timm"} <= set(REDUCED)
-    assert {"tome_match", "hybrik_ik", "vmamba", "vitpose_head"} <= set(REDUCED)
+    assert {"tome_match", "hybrik_ik", "vmamba", "vitpose_head", "camerahmr_fov"} <= set(REDUCED)
 
 
 @pytest.mark.slow
