@@ -71,7 +71,8 @@ def camera_to_world(up: F64, height_m: float) -> F64:
         level = top - up * (up @ top)
     back = -level / np.linalg.norm(level)
     matrix = np.eye(4)
-    matrix[0, :3], matrix[1, :3], matrix[2, :3] = np.cross(up, back), up, back
+    right = up[[1, 2, 0]] * back[[2, 0, 1]] - up[[2, 0, 1]] * back[[1, 2, 0]]  # np.cross costs ten times as much
+    matrix[0, :3], matrix[1, :3], matrix[2, :3] = right, up, back
     matrix[1, 3] = height_m
     return matrix
 

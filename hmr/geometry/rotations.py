@@ -23,14 +23,9 @@ def skew(vectors: ArrayLike) -> FloatArray:
     """Cross-product matrices: (..., 3) -> (..., 3, 3) with `skew(a) @ b == cross(a, b)`."""
     v = as_float(vectors)
     require_last_axes(v, (3,), "vectors")
-    x, y, z = v[..., 0], v[..., 1], v[..., 2]
-    zero = np.zeros_like(x)
-    rows = (
-        np.stack([zero, -z, y], axis=-1),
-        np.stack([z, zero, -x], axis=-1),
-        np.stack([-y, x, zero], axis=-1),
-    )
-    return np.stack(rows, axis=-2)
+    out = np.zeros((*v.shape, 3), v.dtype)
+    out[..., 2, 1], out[..., 0, 2], out[..., 1, 0] = v[..., 0], v[..., 1], v[..., 2]
+    return out - out.swapaxes(-1, -2)
 
 
 def axis_angle_to_matrix(axis_angle_rad: ArrayLike) -> FloatArray:
