@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bodycast.engines.devices import cpu_name, cuda_gpus, gpu_ordinal, usable_cores
+from bodycast.engines.machine import QUIET
 from bodycast.engines.package import ModelPackage
 from bodycast.engines.plans import PlanError, installed_plans
 from bodycast.engines.user_cache import cache_folder, write_whole
@@ -52,10 +53,13 @@ def conditions(
 
 
 def recall(measured_under: Mapping[str, Any]) -> Choice | None:
-    """The remembered choice; None where nothing was measured under these conditions, or what was kept is unreadable."""
+    """The remembered choice; None where nothing was measured under these conditions, where other programs used the
+    machine meanwhile, or where what was kept is unreadable."""
     try:
         document = cast("dict[str, Any]", json.loads(_path(measured_under).read_text(encoding="utf-8")))
         times = {str(name): float(time_ms) for name, time_ms in document["times_ms"].items()}
+        if float(document.get("free", 0.0)) < QUIET:
+            return None
         choice = Choice(str(document["engine"]), times, str(document["measured"]))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         # A cache that cannot be read is an empty one: it is measured again and written anew.
@@ -63,12 +67,14 @@ def recall(measured_under: Mapping[str, Any]) -> Choice | None:
     return choice if choice.engine in measured_under["libraries"] else None
 
 
-def remember(measured_under: Mapping[str, Any], engine: str, times_ms: Mapping[str, float]) -> None:
-    """Keep a measurement. Raises OSError where the cache cannot be written."""
+def remember(measured_under: Mapping[str, Any], engine: str, times_ms: Mapping[str, float], free: float = 1.0) -> None:
+    """Keep a measurement. free: share of the machine that was free meanwhile (`machine.free_share`); below QUIET it is
+    made again the next time. Raises OSError where the cache cannot be written."""
     document = {
         "conditions": dict(measured_under),
         "engine": engine,
         "times_ms": {name: round(time_ms, 3) for name, time_ms in times_ms.items()},
+        "free": round(free, 2),
         "measured": date.today().isoformat(),
     }
     write_whole(_path(measured_under), json.dumps(document, indent=2).encode())

@@ -13,8 +13,9 @@ import numpy as np
 
 from bodycast.engines import choices
 from bodycast.engines.base import Engine
-from bodycast.engines.devices import check_ordinal, cuda_devices, gpu_ordinal
+from bodycast.engines.devices import check_ordinal, cuda_devices, gpu_ordinal, usable_cores
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.machine import QUIET, free_share
 from bodycast.engines.optional import install_command
 from bodycast.engines.package import ModelPackage, load_package
 
@@ -147,6 +148,9 @@ def _race(
     times_ms: dict[str, float] = {}
     failures: list[str] = []
     refused: EngineError | None = None
+    # A GPU's times say nothing of the CPU's load.
+    cores = (threads or usable_cores()) if device == "cpu" and len(names) > 1 else 0
+    free = free_share(cores) if cores else 1.0
     for name in names:
         try:
             candidate = ENGINES[name].load()(package, device, threads=threads).open()
@@ -169,9 +173,12 @@ def _race(
         raise refused or EngineUnavailableError("; ".join(failures))
     reasons = [why]
     if len(times_ms) > 1:
-        reasons.append(f"timed here: {', '.join(f'{name} {time_ms:.1f} ms' for name, time_ms in times_ms.items())}")
+        free = min(free, free_share(cores)) if cores else 1.0
+        busy = f", with {free:.0%} of the CPU free: to be timed again" if free < QUIET else ""
+        times = ", ".join(f"{name} {time_ms:.1f} ms" for name, time_ms in times_ms.items())
+        reasons.append(f"timed here: {times}{busy}")
         try:
-            choices.remember(measured_under, best.name, times_ms)
+            choices.remember(measured_under, best.name, times_ms, free)
         except OSError as error:
             reasons.append(f"not remembered: {error}")
     best.reason = "; ".join([*reasons, *failures])

@@ -11,7 +11,7 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
-from bodycast.engines import choices, registry
+from bodycast.engines import choices, machine, registry
 from bodycast.engines.base import Engine
 from bodycast.engines.devices import CudaGpu, cuda_devices, usable_cores
 from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
@@ -63,7 +63,7 @@ def test_auto_takes_the_engine_that_can_open_the_graph(
             open_engine(package, "auto", "cpu")
 
 
-def counted_race(monkeypatch: pytest.MonkeyPatch, slow: str = "onnxruntime") -> list[str]:
+def counted_race(monkeypatch: pytest.MonkeyPatch, slow: str = "onnxruntime", free: float = 1.0) -> list[str]:
     timed: list[str] = []
 
     def time_ms(engine: Engine) -> float:
@@ -71,6 +71,7 @@ def counted_race(monkeypatch: pytest.MonkeyPatch, slow: str = "onnxruntime") -> 
         return 9.0 if engine.name == slow else 1.0
 
     monkeypatch.setattr(registry, "_time_ms", time_ms)
+    monkeypatch.setattr(registry, "free_share", lambda threads: free)
     return timed
 
 
@@ -85,6 +86,34 @@ def test_auto_measures_once_and_says_that_it_remembers(tmp_path: Path, monkeypat
         assert second.name == "openvino"
         assert "timed here on 20" in second.reason and "onnxruntime 9.0 ms, openvino 1.0 ms" in second.reason
     assert len(timed) == 2
+
+
+def test_auto_measures_again_where_the_machine_was_busy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs_two_engines()
+    timed = counted_race(monkeypatch, free=0.5)
+    package = affine_package(tmp_path / "p")
+    with open_engine(package, "auto", "cpu") as first:
+        assert "with 50% of the CPU free: to be timed again" in first.reason
+    monkeypatch.setattr(registry, "free_share", lambda threads: 0.97)
+    with open_engine(package, "auto", "cpu") as second:
+        assert "timed here: " in second.reason and "again" not in second.reason
+    assert len(timed) == 4
+    with open_engine(package, "auto", "cpu") as third:
+        assert "timed here on 20" in third.reason
+    assert len(timed) == 4, "measured on a free machine: remembered"
+
+
+def test_how_much_of_the_cpu_is_free_is_cpu_time_over_wall_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = {"wall": 0.0, "cpu": 0.0}
+
+    def tick() -> float:
+        clock["wall"] += 0.01
+        clock["cpu"] += 0.004  # the rest goes to somebody else
+        return clock["wall"]
+
+    monkeypatch.setattr(machine.time, "perf_counter", tick)
+    monkeypatch.setattr(machine.time, "thread_time", lambda: clock["cpu"])
+    assert machine.free_share(1) == pytest.approx(0.4, abs=0.1)
 
 
 @pytest.mark.parametrize("change", ["threads", "graph", "version", "processor", "damaged", "gone"])
