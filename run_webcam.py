@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bodycast.app.commands.run import main
+from bodycast.app.start import start
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(start("bodycast.app.commands.run", "run_webcam.py"))

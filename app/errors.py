@@ -38,6 +38,8 @@ _WAYS_OUT = {
     errno.ENOSPC: "free some space",
     errno.EDQUOT: "free some space: the quota of this user is used up",
     errno.EFBIG: "the file system or a limit (ulimit -f) allows no larger file; write elsewhere",
+    errno.EMFILE: "raise the limit of open files (ulimit -n)",
+    errno.ENFILE: "close other programs",
     errno.EACCES: "no permission; write elsewhere, or change the permissions",
     errno.EPERM: "no permission; write elsewhere, or change the permissions",
     errno.EROFS: "the file system is read-only; write elsewhere",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bodycast.app.commands.main import main
+from bodycast.app.start import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FrameType
@@ -24,6 +24,7 @@ from bodycast.app.command_line import parse
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, RunError, UsageError
 from bodycast.app.presets import PRESETS, preset_defaults
+from bodycast.app.start import is_out_of_memory, memory_limit, too_little_memory, why_not_there
 from bodycast.plain_text import message_line, shown_name
 
 if TYPE_CHECKING:
@@ -54,6 +55,10 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
     except BodycastError as error:
         if debug:
             traceback.print_exc()
+        if any(is_out_of_memory(cause) for cause in _causes(error)):
+            # Whatever a file was blamed for.
+            print(f"{prog}: {too_little_memory(memory_limit())} ({error})", file=sys.stderr)
+            return 1
         print(f"{prog}: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
@@ -76,6 +81,14 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
             return UsageError.exit_code
         print(f"{prog}: {_defect(error)}", file=sys.stderr)
         return 1
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, and what it came from."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__
 
 
 def _take_any_text() -> None:
@@ -210,4 +223,6 @@ def stop_signals(pipeline: Pipeline) -> Generator[list[int]]:
 
 def _defect(error: Exception) -> str:
     """What to say of an error that nobody foresaw."""
+    if is_out_of_memory(error) or isinstance(error, ImportError):
+        return why_not_there(error)
     return f"{type(error).__name__}: {message_line(error)} (a defect of this program; --debug shows where)"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import bodycast
-import run_webcam as cli
+from bodycast.app.commands import run as cli
 from bodycast.app.config import LensConfig, RunConfig
 from bodycast.app.pipeline.run_options import world_options
 from bodycast.app.records import U8

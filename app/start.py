@@ -1,0 +1,98 @@
+"""The program's beginning, before anything heavy is imported: what keeps it from being imported at all is one line too.
+
+A Python without the packages, files that this user may not read and a memory limit that is too small end with exit
+code 1.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+
+LEAST_MEMORY = 512 << 20
+"""Address space (`ulimit -v`) below which libraries crash while they are loaded. A run on a CPU takes about 2 GB."""
+_OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc", "bad allocation")
+
+
+def main() -> int:
+    """The program `bodycast`."""
+    return start("bodycast.app.commands.main", "bodycast")
+
+
+def start(module: str, prog: str) -> int:
+    """Import `module` and call its `main`; gives the exit code."""
+    limit = memory_limit()
+    if limit is not None and limit < LEAST_MEMORY:
+        print(f"{prog}: {too_little_memory(limit)}", file=sys.stderr)
+        return 1
+    try:
+        program = import_module(module)
+    except (ImportError, MemoryError) as error:
+        if "--debug" in sys.argv:
+            traceback.print_exc()
+        print(f"{prog}: {why_not_there(error)}", file=sys.stderr)
+        return 1
+    return int(program.main())
+
+
+def memory_limit() -> int | None:
+    """Bytes of address space that this process may have; None where there is no limit."""
+    if sys.platform == "win32":
+        return None
+    import resource
+
+    soft = resource.getrlimit(resource.RLIMIT_AS)[0]
+    return None if soft == resource.RLIM_INFINITY else soft
+
+
+def too_little_memory(limit: int | None) -> str:
+    """One line."""
+    if limit is None:
+        return "out of memory; close other programs, or give smaller pictures"
+    return f"the memory limit of this process ({limit >> 20} MB, ulimit -v) is too small; a run takes about 2000 MB"
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says, however it says it, that there was no memory."""
+    if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno == errno.ENOMEM):
+        return True
+    return any(words in str(error).lower() for words in _OUT_OF_MEMORY)
+
+
+def why_not_there(error: BaseException) -> str:
+    """Why something cannot be imported, and the way out, in one line."""
+    if is_out_of_memory(error):
+        return too_little_memory(memory_limit())
+    name = str(getattr(error, "name", None) or "").split(".")
+    if isinstance(error, ModuleNotFoundError) and name[0]:
+        unreadable = _unreadable(name)
+        if unreadable is not None:
+            return f"{unreadable}: this user may not read it; its owner can allow it: chmod -R a+rX {unreadable}"
+        if name[0] != "bodycast":
+            from bodycast.engines.optional import install_command
+
+            where = f"{sys.executable} ({sys.version.split()[0]})"
+            return f"the package {name[0]!r} is not there for {where}: use the environment's Python, or " + (
+                install_command("live.txt")
+            )
+    return f"{type(error).__name__}: {error} (--debug shows where)".replace("\n", " ")
+
+
+def _unreadable(name: list[str]) -> Path | None:
+    """What of a module's way, from the folders in which Python looks, this user may not read."""
+    ours = Path(__file__).resolve().parents[1]
+    for folder in dict.fromkeys([*(Path(entry or ".") for entry in sys.path), ours]):
+        part = folder
+        for step in ("", *(name[1:] if folder == ours else name)):
+            part = part / step
+            if not os.path.lexists(part) and step:
+                part = part.with_name(f"{step}.py")
+            if not os.path.lexists(part):
+                break
+            if not os.access(part, os.R_OK | (os.X_OK if part.is_dir() else 0)):
+                return part
+    return None
