@@ -15,6 +15,7 @@ from pathlib import Path
 
 LEAST_MEMORY = 512 << 20
 """Address space (`ulimit -v`) below which libraries crash while they are loaded. A run on a CPU takes about 2 GB."""
+ENOUGH_MEMORY = 2_000 << 20
 _OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc", "bad allocation")
 
 
@@ -53,7 +54,15 @@ def too_little_memory(limit: int | None) -> str:
     """One line."""
     if limit is None:
         return "out of memory; close other programs, or give smaller pictures"
-    return f"the memory limit of this process ({limit >> 20} MB, ulimit -v) is too small; a run takes about 2000 MB"
+    return f"the memory limit of this process ({limit >> 20} MB, ulimit -v) is too small; a run takes about {ENOUGH_MEMORY >> 20} MB"
+
+
+def memory_hint() -> str:
+    """What to add to any error where a limit may be its reason: libraries say that a film is damaged, a graph none."""
+    limit = memory_limit()
+    if limit is None or limit >= ENOUGH_MEMORY:
+        return ""
+    return f" (or the reason is this process's memory limit of {limit >> 20} MB, ulimit -v; a run takes about {ENOUGH_MEMORY >> 20} MB)"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

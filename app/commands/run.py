@@ -24,7 +24,7 @@ from bodycast.app.command_line import parse
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, RunError, UsageError
 from bodycast.app.presets import PRESETS, preset_defaults
-from bodycast.app.start import is_out_of_memory, memory_limit, too_little_memory, why_not_there
+from bodycast.app.start import is_out_of_memory, memory_hint, memory_limit, too_little_memory, why_not_there
 from bodycast.plain_text import message_line, shown_name
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def guarded(command: Callable[[], int], prog: str, debug: bool) -> int:
             # Whatever a file was blamed for.
             print(f"{prog}: {too_little_memory(memory_limit())} ({error})", file=sys.stderr)
             return 1
-        print(f"{prog}: {error}", file=sys.stderr)
+        print(f"{prog}: {error}{memory_hint()}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print(f"{prog}: {STOP_SIGNALS[signal.SIGINT]}", file=sys.stderr)
