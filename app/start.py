@@ -16,6 +16,7 @@ from pathlib import Path
 LEAST_MEMORY = 512 << 20
 """Address space (`ulimit -v`) below which libraries crash while they are loaded. A run on a CPU takes about 2 GB."""
 ENOUGH_MEMORY = 2_000 << 20
+_ENOUGH = f"a run takes about {ENOUGH_MEMORY >> 20} MB"
 _OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc", "bad allocation")
 
 
@@ -54,7 +55,7 @@ def too_little_memory(limit: int | None) -> str:
     """One line."""
     if limit is None:
         return "out of memory; close other programs, or give smaller pictures"
-    return f"the memory limit of this process ({limit >> 20} MB, ulimit -v) is too small; a run takes about {ENOUGH_MEMORY >> 20} MB"
+    return f"the memory limit of this process ({limit >> 20} MB, ulimit -v) is too small; {_ENOUGH}"
 
 
 def memory_hint() -> str:
@@ -62,7 +63,7 @@ def memory_hint() -> str:
     limit = memory_limit()
     if limit is None or limit >= ENOUGH_MEMORY:
         return ""
-    return f" (or the reason is this process's memory limit of {limit >> 20} MB, ulimit -v; a run takes about {ENOUGH_MEMORY >> 20} MB)"
+    return f" (or the reason is this process's memory limit of {limit >> 20} MB, ulimit -v; {_ENOUGH})"
 
 
 def is_out_of_memory(error: BaseException) -> bool:

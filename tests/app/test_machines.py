@@ -38,7 +38,7 @@ def run(
         [python, "-m", "bodycast", *map(str, arguments)],
         cwd=REPOSITORY,
         env=os.environ | settings,
-        preexec_fn=limits,  # noqa: PLW1509
+        preexec_fn=limits,
         capture_output=True,
         text=True,
         timeout=300,
@@ -95,7 +95,7 @@ def test_another_user_with_nothing_of_their_own(tmp_path_factory: pytest.TempPat
                 "CHECKOUT": str(REPOSITORY),
                 "SCRATCH": str(scratch),
             },
-            preexec_fn=limited(RLIMIT_NOFILE=64),  # noqa: PLW1509
+            preexec_fn=limited(RLIMIT_NOFILE=64),
             capture_output=True,
             text=True,
             timeout=300,
