@@ -13,7 +13,7 @@ from tests.training.toy import SWIN, VIT, toy_crops
 from training.config import Phase, Recipe
 from training.crop_set import as_batch
 from training.initialise import weights_from
-from training.tasks.upsampler import UpsamplerTask
+from training.tasks.upsampler import UpsamplerTask, _normed, move, random_views
 from training.trainee import Trainee
 
 DECODER = {"width": 16, "heads": 2, "points": 2, "layers": 1, "ff_width": 12}
@@ -43,6 +43,28 @@ def test_the_views_become_more_consistent_and_only_the_upsampler_changes(argumen
     assert last["loss"] < first["loss"] and last["bilinear"] == pytest.approx(first["bilinear"])
     moved = {k for k, v in trainee.net.state_dict().items() if not torch.equal(v, before[k])}
     assert moved and all(key.startswith("upsampling.") for key in moved)
+
+
+def test_directions_of_the_maps_are_taken_before_they_are_enlarged() -> None:
+    """To the same effect as after: the mean square along random directions is that of all channels."""
+    toy = recipe(HIERARCHICAL)
+    trainee = Trainee(toy, {}, torch.device("cpu"))
+    net, task = trainee.net.eval(), trainee.task.eval()
+    for module in (net, task):
+        for part in module.modules():
+            if isinstance(part, torch.nn.Dropout | torch.nn.Dropout2d):
+                part.p = 0.0
+    batch = as_batch({k: v[:4] for k, v in toy_crops(4).items()}, toy.phases[0].image_hw)
+    grid = random_views(4, torch.device("cpu"), False)
+    with torch.no_grad():
+        whole = float(task.loss(task.predict(net, batch), batch, None, 1.0)[1]["consistency"])
+        maps, wanted = ([_normed(m) for m in net.tapped(x)] for x in (batch.images, move(batch.images, grid)))
+        torch.manual_seed(0)
+        rows = [task._along_directions(net.upsampling, maps, wanted, batch.images, grid) for _ in range(20)]
+    along = np.mean(
+        [float((a - b).square().mean()) for found, goals in rows for a, b in zip(found, goals, strict=True)]
+    )
+    assert along == pytest.approx(whole, rel=0.05)
 
 
 def test_bilinear_is_what_its_name_says() -> None:

@@ -184,27 +184,30 @@ class AttentionDownsampler(nn.Module):
             raise ValueError(f"{cells} patches of {self.patch} do not fit along {side} pixels")
         return stride
 
-    def forward(self, features: Tensor) -> Tensor:
-        """(B, C, H, W) to (B, C, *grid_hw)."""
+    def forward(self, features: Tensor, logits: Tensor | None = None) -> Tensor:
+        """(B, C, H, W) to (B, C, *grid_hw). logits: (B, 1, H, W), what `attention` would say of all features, where
+        these are some of them only."""
         rows, columns = self.grid_hw
         if self.blur:
             features = _blur5(features)
+            logits = None if logits is None else _blur5(logits)
+        logits = self.attention(self.dropout(features)) if logits is None else logits
         stride = (self._stride(features.shape[-2], rows), self._stride(features.shape[-1], columns))
         if stride == (self.patch, self.patch):
-            return self._side_by_side(features)
+            return self._side_by_side(features, logits)
         windows = features.unfold(2, self.patch, stride[0]).unfold(3, self.patch, stride[1])
         windows = windows[:, :, :rows, :columns].flatten(4)  # (B, C, rows, columns, patch^2)
-        logits = self.attention(self.dropout(features))
         logits = logits.unfold(2, self.patch, stride[0]).unfold(3, self.patch, stride[1])
         logits = logits[:, :, :rows, :columns].flatten(4)
         weights = (logits * self.w + self.b).softmax(dim=-1)
         return (windows * weights).sum(-1)
 
-    def _side_by_side(self, features: Tensor) -> Tensor:
+    def _side_by_side(self, features: Tensor, logits: Tensor) -> Tensor:
         """`forward` of a blurred map where no patches overlap: a product and a mean, without the patches' copies."""
         side, rows, columns = self.patch, *self.grid_hw
         features = features[..., : rows * side, : columns * side]
-        logits = self.attention(self.dropout(features)).unflatten(3, (columns, side)).unflatten(2, (rows, side))
+        logits = logits[..., : rows * side, : columns * side]
+        logits = logits.unflatten(3, (columns, side)).unflatten(2, (rows, side))
         logits = logits.transpose(3, 4).flatten(4)  # (B, 1, rows, columns, patch^2)
         weights = (logits * self.w + self.b).softmax(dim=-1).unflatten(4, (side, side))
         weights = weights.transpose(3, 4).flatten(4, 5).flatten(2, 3)  # (B, 1, H, W)
