@@ -15,6 +15,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from bodycast.engines.user_cache import write_whole
+
 ROWS = 1024
 """Tokens that are compared: Gram matrices of so many rows are cheap, whatever the width."""
 CELL, MARGIN, BAR = 18, 46, 60
@@ -97,4 +99,4 @@ def draw_similarity(matrix: NDArray[np.float64], windows: Sequence[tuple[int, in
     done, data = cv2.imencode(".png", picture)
     if not done:
         raise OSError(f"{path}: the picture could not be encoded")
-    path.write_bytes(data.tobytes())
+    write_whole(path, data.tobytes())

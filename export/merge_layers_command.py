@@ -7,6 +7,7 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
+from bodycast.engines.user_cache import write_whole
 from bodycast.export.command_line import Parser
 
 
@@ -40,8 +41,8 @@ def main(argv: Sequence[str]) -> int:
     )
     given.out.parent.mkdir(parents=True, exist_ok=True)
     draw_similarity(found.similarity, found.recipe.windows, figure)
-    report.write_text(report_text(found, figure.name), encoding="utf-8")
-    given.out.write_text(json.dumps(found.recipe.to_json(), indent=2) + "\n", encoding="utf-8")
+    write_whole(report, report_text(found, figure.name).encode())
+    write_whole(given.out, (json.dumps(found.recipe.to_json(), indent=2) + "\n").encode())
     recipe = found.recipe
     merged = ", ".join(f"{low}-{high}" for low, high in recipe.windows) or "none"
     print(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from tempfile import mkstemp
 
 from bodycast.engines.package import load_package
 from bodycast.export.command_line import Parser
@@ -25,9 +26,15 @@ def main(argv: Sequence[str]) -> int:
     package = load_package(given.package)
     weights = package_weights(package)
     given.out.parent.mkdir(parents=True, exist_ok=True)
-    part = given.out.with_name(given.out.name + ".part")
-    torch.save(weights.checkpoint(package), part)
-    part.replace(given.out)
+    handle, name = mkstemp(prefix=f".{given.out.name[:40]}.", suffix=".part", dir=given.out.parent)
+    part = Path(name)
+    try:
+        with open(handle, "wb") as stream:
+            torch.save(weights.checkpoint(package), stream)
+        part.chmod(0o644)
+        part.replace(given.out)
+    finally:
+        part.unlink(missing_ok=True)
     print(f"{given.out}: {package.info.architecture} of {package.info.name}, answers as the package does")
     if weights.left:
         print(f"not in the graph, so as new: {', '.join(weights.left)}")

@@ -13,12 +13,13 @@ import urllib.request
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Annotated
+from typing import IO, Annotated, BinaryIO
 
 import tyro
 
 from bodycast.app.command_line import LEFT_OUT, parse
 from bodycast.app.errors import RunError, UsageError
+from bodycast.app.files.output_file import write_whole
 from bodycast.app.model_packages import bodycast_home
 
 PAGE = "https://github.com/shubham-goel/4D-Humans"
@@ -72,22 +73,25 @@ def fetch(url: str, target: Path, sha256: str | None = None) -> str:
     Raises: RunError, one line, that names file and page.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
-    part = target.with_name(f".{target.name}.part")
     print(f"fetching {url}")
+    digests: list[str] = []
+
+    def take(stream: BinaryIO) -> None:
+        digests.append(_taken(url, stream))
+        if sha256 is not None and digests[0] != sha256.lower():
+            raise RunError(
+                f"{url}: the checkpoint's sha256 is {digests[0]}, not {sha256}: it is not what was asked for"
+            )
+
     try:
-        digest = _taken(url, part)
-        if sha256 is not None and digest != sha256.lower():
-            raise RunError(f"{url}: the checkpoint's sha256 is {digest}, not {sha256}: it is not what was asked for")
-        part.replace(target)
-        return digest
+        write_whole(target, take)
+        return digests[0]
     except (OSError, ValueError, EOFError, tarfile.TarError) as error:
         reason = " ".join(str(getattr(error, "reason", error)).split())
         raise RunError(f"{url} could not be fetched ({reason}); {BY_HAND}") from error
-    finally:
-        part.unlink(missing_ok=True)
 
 
-def _taken(url: str, target: Path) -> str:
+def _taken(url: str, target: BinaryIO) -> str:
     """Write the archive's checkpoint, whatever folder it is in there, to `target`; gives its SHA-256."""
     answered = urllib.request.urlopen(url, timeout=TIMEOUT_S)
     with answered as answer, tarfile.open(fileobj=answer, mode="r|*") as archive:
@@ -99,10 +103,9 @@ def _taken(url: str, target: Path) -> str:
     raise RunError(f"{url} holds no {CHECKPOINT}; {BY_HAND}")
 
 
-def _copy(source: IO[bytes], target: Path) -> str:
+def _copy(source: IO[bytes], target: BinaryIO) -> str:
     digest = hashlib.sha256()
-    with target.open("wb") as stream:
-        while block := source.read(BLOCK):
-            digest.update(block)
-            stream.write(block)
+    while block := source.read(BLOCK):
+        digest.update(block)
+        target.write(block)
     return digest.hexdigest()

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bodycast.app.errors import RunError, UsageError, cannot_write
+from bodycast.app.files.output_file import write_whole
 
 LIMIT_S = 600.0
 SCRIPT = Path(__file__).with_name("blender_script.py")
@@ -51,7 +52,8 @@ def convert_with_blender(write: Callable[[Path], object], target: Path, blender:
             said = (done.stderr.strip() or done.stdout.strip()).splitlines()
             raise RunError(f"{target}: Blender could not convert it ({said[-1] if said else 'it said nothing'})")
         try:
-            shutil.move(made, target)
+            with made.open("rb") as content:
+                write_whole(target, lambda stream: shutil.copyfileobj(content, stream))
         except OSError as error:
             raise cannot_write(target, error) from error
     return target

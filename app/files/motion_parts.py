@@ -69,6 +69,8 @@ class PartsWriter:
 
     def __init__(self, folder: Path, head: PartsHead) -> None:
         """Makes the folder, in which an earlier run's parts are replaced."""
+        if folder.is_symlink():
+            folder.unlink()
         shutil.rmtree(folder, ignore_errors=True)
         folder.mkdir()
         content = {"format": FORMAT, "row_bytes": ROW.itemsize, "smoothed_bytes": SMOOTHED.itemsize, **asdict(head)}

@@ -15,7 +15,7 @@ from bodycast.app.errors import UsageError
 
 def check_target(path: Path, overwrite: bool) -> None:
     """Raise UsageError unless `path` may be written: nothing is replaced that was not meant to be."""
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:  # a link that leads nowhere is there too
         raise UsageError(f"{path} exists; give another name, or --overwrite to replace it")
     if not path.parent.is_dir():
         raise UsageError(f"{path.parent}: no such folder to write {path.name} into; create it first")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -13,6 +14,7 @@ import cv2
 import numpy as np
 
 from bodycast.app.errors import cannot_write
+from bodycast.app.files.output_file import write_whole
 from bodycast.app.pipeline.pace import Pace
 from bodycast.app.pipeline.stages import Window
 from bodycast.app.pipeline.timing import FrameRate, StageTimes
@@ -54,11 +56,11 @@ class Screenshots:
     def save(self, picture: U8) -> str:
         """Write one as PNG; says where it is, or why it is not."""
         number = 1
-        while (path := self._folder / f"screenshot-{number:03}.png").exists():
+        while os.path.lexists(path := self._folder / f"screenshot-{number:03}.png"):
             number += 1
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(cv2.imencode(".png", picture)[1].tobytes())
+            write_whole(path, lambda stream: stream.write(cv2.imencode(".png", picture)[1].tobytes()))
         except OSError as error:
             return str(cannot_write(path, error))
         return f"saved {path}"

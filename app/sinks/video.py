@@ -156,6 +156,7 @@ class VideoSink:
     def _open(self, image_wh: tuple[int, int]) -> tuple[OutputContainer, VideoStream]:
         import av
 
+        self._path.unlink(missing_ok=True)  # FFmpeg would write through a link
         container = av.open(
             str(self._path.absolute()),  # a colon in a relative name reads as a protocol
             "w",
