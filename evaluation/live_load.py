@@ -15,6 +15,7 @@ import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
+from itertools import cycle, islice
 from pathlib import Path
 
 import cv2
@@ -25,8 +26,8 @@ from bodycast.app.governor.report import Change
 from bodycast.app.pipeline.build import build_run
 from bodycast.app.pipeline.pipeline import Pipeline
 from bodycast.app.presets import PRESETS, preset_defaults
-from bodycast.app.records import U8, Frame, FrameResult
-from bodycast.app.sources.base import SourceInfo
+from bodycast.app.records import U8, FrameResult
+from bodycast.app.sources.array_source import open_array_source
 from bodycast.app.sources.factory import DEMO_CLIP
 from bodycast.app.sources.threaded import ThreadedSource
 
@@ -95,15 +96,8 @@ def pictures(film: Path, most: int) -> list[U8]:
 def camera(images: Sequence[U8], fps: float, seconds: float) -> ThreadedSource:
     """A live source that plays the pictures to and fro, on time, for so long."""
 
-    def frames() -> Generator[Frame, None, None]:
-        order = [*range(len(images)), *range(len(images) - 2, 0, -1)]
-        began_s = time.monotonic()
-        for index in range(round(seconds * fps)):
-            time.sleep(max(0.0, began_s + index / fps - time.monotonic()))
-            yield Frame(images[order[index % len(order)]].copy(), index, time.monotonic())
-
-    height, width = images[0].shape[:2]
-    return ThreadedSource(SourceInfo("synthetic camera", True, fps, None, (width, height)), frames())
+    to_and_fro = cycle([*images, *images[-2:0:-1]])
+    return open_array_source(islice(to_and_fro, round(seconds * fps)), fps=fps, live=True, name="synthetic camera")
 
 
 @contextmanager

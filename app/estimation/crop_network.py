@@ -7,6 +7,7 @@ from pathlib import Path
 
 from bodycast.app.errors import UsageError
 from bodycast.app.model_packages import find_package
+from bodycast.app.records import Frame
 from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import ModelPackage
@@ -67,7 +68,7 @@ class CropNetwork:
         """The engine in use; its `describe()` says which, where and why."""
         return self._engine
 
-    def use(self, engine: Engine) -> Engine:
+    def use_engine(self, engine: Engine) -> Engine:
         """Run the same package on another engine from the next frame on; gives the one before, which stays open.
 
         Raises: ValueError for an engine of another package.

@@ -13,7 +13,7 @@ from bodycast.app.errors import UsageError
 from bodycast.app.governor.governor import Governor
 from bodycast.app.governor.ladder import Tradable, ladder
 from bodycast.app.governor.memory import room_for
-from bodycast.app.governor.networks import Networks, Spare, hmr_of
+from bodycast.app.governor.networks import Networks, Spare
 from bodycast.app.governor.policy import Goals
 from bodycast.app.governor.start import StartCosts, measure_start
 from bodycast.app.model_packages import find_package
@@ -60,8 +60,8 @@ def open_governor(
         return None
     goals = Goals(config.live.target_fps or source.fps or USUAL_FPS, config.live.max_latency or MAX_LATENCY_S)
     costs = measure_start(estimator, detector, source.image_wh)
-    keypoints, engine = _quicker_keypoints(config, estimator), _quicker_engine(config, estimator, costs)
     hmr = hmr_of(estimator)
+    keypoints, engine = _quicker_keypoints(config, estimator), _quicker_engine(config, hmr, costs)
     has = Tradable(
         detect_every_s=config.people.detect_every,
         draws=draws and config.results.draw != "skeleton",
@@ -69,14 +69,23 @@ def open_governor(
         refines=estimator.refines,
         refinement_share=costs.refinement_share,
         keypoints=None if keypoints is None else (networks_of(config)[1], QUICKER_KEYPOINTS),
-        engine=None if engine is None or hmr is None else (hmr.engine.name, BF16),
+        engine=None if engine is None else (engine[0].engine.name, BF16),
     )
     networks = Networks(estimator, keypoints, engine)
     start = costs.as_measured(time.monotonic(), goals.target_fps, config.people.detect_every)
     return Governor(goals, ladder(has), networks, start)
 
 
-def _quicker_keypoints(config: RunConfig, estimator: Estimator | FusedEstimator) -> Spare[KeypointNetwork] | None:
+def hmr_of(estimator: Estimator | FusedEstimator) -> Estimator | None:
+    """The HMR network of an estimator, None where it has none."""
+    from bodycast.app.estimation.fused_estimator import FusedEstimator
+
+    return estimator.hmr if isinstance(estimator, FusedEstimator) else estimator
+
+
+def _quicker_keypoints(
+    config: RunConfig, estimator: Estimator | FusedEstimator
+) -> tuple[FusedEstimator, Spare[KeypointNetwork]] | None:
     """Where the preset has chosen the keypoint network and there is a quicker one. One that the user named stays."""
     from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.estimation.keypoints import KeypointNetwork
@@ -88,21 +97,20 @@ def _quicker_keypoints(config: RunConfig, estimator: Estimator | FusedEstimator)
         return None
     package = find_package(QUICKER_KEYPOINTS, "pose")
     make = partial(KeypointNetwork, package.folder, network.engine, network.device)
-    return Spare(make, partial(room_for, package.folder))
+    return estimator, Spare(make, partial(room_for, package.folder))
 
 
 def _quicker_engine(
-    config: RunConfig, estimator: Estimator | FusedEstimator, costs: StartCosts
-) -> Spare[Engine] | None:
+    config: RunConfig, hmr: Estimator | None, costs: StartCosts
+) -> tuple[Estimator, Spare[Engine]] | None:
     """bfloat16 for an HMR network that OpenVINO or ONNX Runtime runs on the CPU, where the user has named no engine."""
     from bodycast.engines.registry import ENGINES
 
-    hmr = hmr_of(estimator)
     if hmr is None or config.network.engine != "auto" or hmr.engine.device != "cpu" or hmr.engine.name == BF16:
         return None
     if not ENGINES[BF16].installed():
         return None
-    return Spare(partial(_open_if_quicker, hmr.engine, costs), partial(room_for, hmr.package.folder))
+    return hmr, Spare(partial(_open_if_quicker, hmr.engine, costs), partial(room_for, hmr.package.folder))
 
 
 def _open_if_quicker(first: Engine, costs: StartCosts) -> Engine:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from bodycast.app.governor.ladder import DETECTOR_SHARE
 from bodycast.app.governor.meter import Meter
 from bodycast.app.governor.networks import Networks, State
-from bodycast.app.governor.policy import Goals, Measured, Move, Policy, Step, Trade
+from bodycast.app.governor.policy import Goals, Measured, Move, Policy, PolicyOptions, Step, Trade
 from bodycast.app.governor.report import MOST_CHANGES, Change, GovernorReport
 
 SAID_S = 8.0
@@ -41,14 +41,14 @@ class Governor:
         networks: Networks,
         start: Measured | None = None,
         clock: Callable[[], float] = time.monotonic,
+        options: PolicyOptions | None = None,
+        window_s: float = 1.0,
     ) -> None:
         """start: what the stages cost before the first frame; what is too slow then is traded from the beginning.
-
-        Raises nothing: what cannot be opened is said in the report.
-        """
+        window_s: seconds of frames between two decisions. What cannot be opened is said in the report."""
         self._goals, self._networks, self._clock = goals, networks, clock
-        self._policy = Policy(goals, steps)
-        self._meter = Meter(detector_s=0.0 if start is None else start.detector_s)
+        self._policy = Policy(goals, steps, options)
+        self._meter = Meter(window_s, 0.0 if start is None else start.detector_s)
         self._began_s: float | None = None
         self._pending: list[Move] = []
         self._changes: list[Change] = []

@@ -35,12 +35,13 @@ class Tradable:
 
 def ladder(has: Tradable) -> tuple[Step, ...]:
     """The steps, in the order of `Trade`."""
-    usual = f"{has.detect_every_s:g} s"
-    steps = [Step(Trade.DETECTOR, SHARE_STEP, usual, _over_share)]
+    usual_s = has.detect_every_s
+    steps = [Step(Trade.DETECTOR, SHARE_STEP, f"{usual_s:g} s", _over_share, back=usual_s)]
     for interval_s in INTERVALS_S:
-        if interval_s > has.detect_every_s:
-            steps.append(Step(Trade.DETECTOR, f"{interval_s:g} s", usual, _rarer(interval_s), interval_s))
-            usual = f"{interval_s:g} s"
+        if interval_s > usual_s:
+            names = f"{interval_s:g} s", f"{usual_s:g} s"
+            steps.append(Step(Trade.DETECTOR, *names, _rarer(interval_s), interval_s, back=usual_s))
+            usual_s = interval_s
     if has.draws:
         steps += [Step(Trade.OVERLAY, "3/4", "full", _fixed(0.3), OVERLAY_SCALES[0])]
         steps += [Step(Trade.OVERLAY, "1/2", "3/4", _fixed(0.3), OVERLAY_SCALES[1])]

@@ -9,16 +9,13 @@ from enum import Enum
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 from bodycast.app.errors import BodycastError
+from bodycast.app.governor.ladder import FLIP_TEST, REFINEMENT
 from bodycast.app.governor.policy import Step, Trade
+from bodycast.engines.errors import EngineError
 
 if TYPE_CHECKING:
-    from bodycast.app.estimation.estimator import Estimator
-    from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.estimation.keypoints import KeypointNetwork
     from bodycast.engines.base import Engine
-
-from bodycast.app.governor.ladder import FLIP_TEST, REFINEMENT
-from bodycast.engines.errors import EngineError
 
 
 class Closes(Protocol):
@@ -108,79 +105,91 @@ class Spare(Generic[T]):
             thing.close()
 
 
+class Refines(Protocol):
+    """An estimator's flip test and refinement; both may be changed between two frames."""
+
+    flip_test: bool
+    refines: bool
+
+
+class SeesKeypoints(Protocol):
+    """An estimator whose keypoint network may be changed between two frames."""
+
+    @property
+    def keypoints(self) -> KeypointNetwork:
+        """In use."""
+        ...
+
+    def use_keypoints(self, keypoints: KeypointNetwork) -> None:
+        """From the next frame on."""
+        ...
+
+
+class RunsEngine(Protocol):
+    """A network whose engine may be changed between two frames."""
+
+    @property
+    def engine(self) -> Engine:
+        """In use."""
+        ...
+
+    def use_engine(self, engine: Engine) -> Engine:
+        """From the next frame on; gives the one before."""
+        ...
+
+
 class Networks:
-    """Switches an estimator's networks between two frames. Used by the inference thread, but for `close`."""
+    """Switches the networks of a run. Used by the inference thread, but for `close`."""
 
     def __init__(
         self,
-        estimator: Estimator | FusedEstimator,
-        keypoints: Spare[KeypointNetwork] | None = None,
-        engine: Spare[Engine] | None = None,
+        estimator: Refines,
+        keypoints: tuple[SeesKeypoints, Spare[KeypointNetwork]] | None = None,
+        engine: tuple[RunsEngine, Spare[Engine]] | None = None,
     ) -> None:
-        """keypoints, engine: the quicker ones, where there are any."""
+        """keypoints, engine: whose it is, and the quicker one, where there is any."""
         self._estimator = estimator
         self._flip_test, self._refines = estimator.flip_test, estimator.refines
-        self._spares: dict[Trade, Spare[KeypointNetwork] | Spare[Engine]] = {}
         self._keypoints, self._engine = keypoints, engine
-        if keypoints is not None:
-            self._spares[Trade.KEYPOINTS] = keypoints
-        if engine is not None:
-            self._spares[Trade.ENGINE] = engine
-        self._first_keypoints = getattr(estimator, "keypoints", None)
-        self._first_engine = None if self.hmr is None else self.hmr.engine
-
-    @property
-    def hmr(self) -> Estimator | None:
-        """The HMR network, alone or beside keypoints."""
-        return hmr_of(self._estimator)
+        self._first_keypoints = None if keypoints is None else keypoints[0].keypoints
+        self._first_engine = None if engine is None else engine[0].engine
 
     def ready(self, step: Step, wait: bool = False) -> State:
-        """Whether a step can be taken now; begins to open what it needs."""
-        spare = self._spares.get(step.trade)
+        """Whether a step can be taken now; begins to open what it needs. wait: until that is known."""
+        spare = self._spare(step)
         return State.OPEN if spare is None else spare.ask(wait)
 
     def why(self, step: Step) -> str:
         """Why it cannot be taken."""
-        spare = self._spares.get(step.trade)
+        spare = self._spare(step)
         return "" if spare is None else spare.why
+
+    def _spare(self, step: Step) -> Spare[KeypointNetwork] | Spare[Engine] | None:
+        if step.trade is Trade.KEYPOINTS and self._keypoints is not None:
+            return self._keypoints[1]
+        return self._engine[1] if step.trade is Trade.ENGINE and self._engine is not None else None
 
     def apply(self, taken: Sequence[Step]) -> None:
         """Run as these steps say. What they need is open."""
-        names = {step.after for step in taken}
-        trades = {step.trade for step in taken}
-        self._use_keypoints(Trade.KEYPOINTS in trades)
-        self._use_engine(Trade.ENGINE in trades)
+        names, trades = {step.after for step in taken}, {step.trade for step in taken}
+        if self._keypoints is not None and self._first_keypoints is not None:
+            sees, spare = self._keypoints
+            wanted = spare.thing if Trade.KEYPOINTS in trades else self._first_keypoints
+            if wanted is not sees.keypoints:
+                sees.use_keypoints(wanted)
+        if self._engine is not None and self._first_engine is not None:
+            runs, quicker = self._engine
+            engine = quicker.thing if Trade.ENGINE in trades else self._first_engine
+            if engine is not runs.engine:
+                runs.use_engine(engine)
         self._estimator.flip_test = self._flip_test and FLIP_TEST not in names
         self._estimator.refines = self._refines and REFINEMENT not in names
 
-    def _use_keypoints(self, quicker: bool) -> None:
-        from bodycast.app.estimation.fused_estimator import FusedEstimator
-
-        if self._keypoints is None or self._first_keypoints is None or not isinstance(self._estimator, FusedEstimator):
-            return
-        wanted = self._keypoints.thing if quicker else self._first_keypoints
-        if wanted is not self._estimator.keypoints:
-            self._estimator.use(wanted)
-
-    def _use_engine(self, quicker: bool) -> None:
-        hmr = self.hmr
-        if self._engine is None or hmr is None or self._first_engine is None:
-            return
-        wanted = self._engine.thing if quicker else self._first_engine
-        if wanted is not hmr.engine:
-            hmr.use(wanted)
-
     def close(self) -> None:
         """Close both of each pair. May be called twice, and while one still opens."""
-        for spare in self._spares.values():
-            spare.close()
+        for pair in (self._keypoints, self._engine):
+            if pair is not None:
+                pair[1].close()
         for first in (self._first_keypoints, self._first_engine):
             if first is not None:
                 first.close()
-
-
-def hmr_of(estimator: Estimator | FusedEstimator) -> Estimator | None:
-    """The HMR network of an estimator, None where it has none."""
-    from bodycast.app.estimation.fused_estimator import FusedEstimator
-
-    return estimator.hmr if isinstance(estimator, FusedEstimator) else estimator

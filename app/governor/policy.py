@@ -78,13 +78,15 @@ Share = Callable[[Measured], float]
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One step: what is traded, what it is called after and before, and the share of the cost that it saves."""
+    """One step: what is traded, what it is called after and before, and the share of the cost that it saves. `value`:
+    interval in seconds, scale or share, after it; `back`: the detector's interval in seconds before it."""
 
     trade: Trade
     after: str
     before: str
     saves: Share
     value: float = 0.0
+    back: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +159,8 @@ class Policy:
         self._changed_s = self._calm_since_s = measured.time_s
         if needed_s <= 0:
             return []
-        return self._trade(measured, needed_s, f"a frame took {measured.frame_s * 1e3:.0f} ms before the start")
+        moves = self._trade(measured, needed_s, f"a frame took {measured.frame_s * 1e3:.0f} ms before the start")
+        return self._without_needless(moves, measured, needed_s)
 
     def step(self, measured: Measured) -> list[Move]:
         """What changes after this window: steps taken, or one given back, or nothing."""
@@ -232,13 +235,16 @@ class Policy:
         return moves
 
     def _learn(self, measured: Measured) -> None:
-        """What a step saved, once the costs after it have settled."""
+        """What a step saved, once the costs after it have settled. Within limits: where other programs began or ended
+        meanwhile, the difference is not the step's."""
         if self._learning is None or measured.time_s - self._changed_s < self._options.settle_s:
             return
         (index, before_s), self._learning = self._learning, None
         trade = self._steps[index].trade
-        if before_s > 0 and index in self._taken and trade is not Trade.CROPS:
-            self._saved[index] = min(max(1 - measured.cost(trade) / before_s, 0.0), 0.9)
+        if before_s > 0 and index in self._taken and trade not in (Trade.CROPS, Trade.DETECTOR):
+            expected = self._saved[index]
+            saved = 1 - measured.cost(trade) / before_s
+            self._saved[index] = min(max(saved, 0.5 * expected), 1 - 0.7 * (1 - expected))
 
     def _give_back(self, measured: Measured) -> list[Move]:
         """The step that was taken last in order, if there has been room for it."""
@@ -269,6 +275,9 @@ class Policy:
         trade = self._steps[index].trade
         if trade is Trade.CROPS:
             return measured.cost(trade) * max(measured.people - measured.looked, 0.0)
+        if trade is Trade.DETECTOR:
+            rate = 1 / max(self._steps[index].back, measured.detector_s, 1e-3)
+            return measured.detector_s * max(rate - measured.detections, 0.0) / max(measured.fps, 1.0)
         share = min(self._saved[index], 0.9)
         return measured.cost(trade) * measured.crops(trade) * share / (1 - share)
 

@@ -118,6 +118,11 @@ def test_what_was_given_back_in_vain_is_waited_for_longer_each_time() -> None:
     assert waits[-1] > 2 * waits[0], waits
 
 
+def test_a_load_that_ends_just_after_a_trade_does_not_make_it_look_better_than_it_is() -> None:
+    trace = run(Machine(load=lambda time_s: 6.0 if time_s < 5 else 1.0), 300)
+    assert trace.moves and trace.taken == ()
+
+
 def test_what_cannot_be_had_is_not_asked_for_again() -> None:
     policy, machine = Policy(GOALS, ladder(ALL)), Machine(load=lambda time_s: 4.0)
     refused = 0
@@ -135,8 +140,10 @@ def test_the_start_takes_what_the_measurement_says_and_no_more() -> None:
     slow, quick = Machine(person_s=0.060), Machine()
     policy = Policy(GOALS, ladder(ALL))
     moves = policy.start(slow.window(0.0, ()))
-    trades = [move.step.trade for move in moves]
-    assert Trade.KEYPOINTS in trades and in_order(trades)
+    assert [move.step.trade for move in moves] == [Trade.KEYPOINTS], "the rest is not needed with the quicker network"
+    assert policy.taken == tuple(move.step for move in moves)
+    worse = [move.step.trade for move in Policy(GOALS, ladder(ALL)).start(Machine(person_s=0.2).window(0.0, ()))]
+    assert {Trade.REFINEMENT, Trade.KEYPOINTS, Trade.ENGINE} <= set(worse) and in_order(worse)
     assert Policy(GOALS, ladder(ALL)).start(quick.window(0.0, ())) == []
     easy = Policy(Goals(10.0, 0.25), ladder(ALL))
     assert easy.start(slow.window(0.0, ())) == []
