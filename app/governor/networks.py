@@ -108,8 +108,21 @@ class Spare(Generic[T]):
 class Refines(Protocol):
     """An estimator's flip test and refinement; both may be changed between two frames."""
 
-    flip_test: bool
-    refines: bool
+    @property
+    def flip_test(self) -> bool:
+        """Whether each crop's mirror image is looked at too."""
+        ...
+
+    @flip_test.setter
+    def flip_test(self, on: bool) -> None: ...
+
+    @property
+    def refines(self) -> bool:
+        """Whether bodies are refined on the keypoints."""
+        ...
+
+    @refines.setter
+    def refines(self, on: bool) -> None: ...
 
 
 class SeesKeypoints(Protocol):

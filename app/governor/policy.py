@@ -234,6 +234,26 @@ class Policy:
             self._changed_s = measured.time_s
         return moves
 
+    def _without_needless(self, moves: list[Move], measured: Measured, needed_s: float) -> list[Move]:
+        """What is left of the steps of a start where a later one, as that to a quicker network, is enough without an
+        earlier one."""
+        kept = list(moves)
+        for move in moves:
+            others = [other for other in kept if other is not move]
+            if others and self._expected_s(others, measured) >= needed_s:
+                kept = others
+                self._taken.discard(self._steps.index(move.step))
+        return kept
+
+    def _expected_s(self, moves: Sequence[Move], measured: Measured) -> float:
+        """Seconds per frame that steps are expected to save together."""
+        saved_s, left = 0.0, dict.fromkeys(Trade, 1.0)
+        for step in (move.step for move in moves):
+            stage, share = _stage(step.trade), min(max(step.saves(measured), 0.0), 1.0)
+            saved_s += share * left[stage] * measured.cost(step.trade) * measured.crops(step.trade)
+            left[stage] *= 1 - share
+        return saved_s
+
     def _learn(self, measured: Measured) -> None:
         """What a step saved, once the costs after it have settled. Within limits: where other programs began or ended
         meanwhile, the difference is not the step's."""
