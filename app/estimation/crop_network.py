@@ -7,7 +7,6 @@ from pathlib import Path
 
 from bodycast.app.errors import UsageError
 from bodycast.app.model_packages import find_package
-from bodycast.app.records import Frame
 from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import ModelPackage

@@ -14,7 +14,6 @@ from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.keypoints import KeypointNetwork
 from bodycast.app.model_packages import find_package, first_package
 from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
-from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
 from bodycast.engines.registry import open_engine
@@ -164,9 +163,9 @@ class FusedEstimator:
         """
         if len(crops) == 0:
             return BodyEstimates.empty()
-        if crops.hw != self.input_hw:
-            raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.hw}")
-        seen = self._keypoints.look(crops.stored)
+        if crops.pixels.shape[1:3] != self.input_hw:
+            raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
+        seen = self._keypoints.look(crops.pixels)
         cameras = CropCameras.of(crops, intrinsics, image_wh)
         outputs = self._fuse(seen, cameras.box_info(), crops)
         finite = self._finite.of({**outputs, "keypoints": seen}, self.describe())
