@@ -52,6 +52,17 @@ def conditions(
     }
 
 
+made: dict[str, str] = {}
+"""What this process has opened by `--engine auto`: `key` of package and device -> engine."""
+told: dict[str, str] = {}
+"""The same, as another process opened it, to be followed here: results of two engines differ in their last digits."""
+
+
+def key(package: ModelPackage, device: str) -> str:
+    """Of `made` and `told`."""
+    return f"{package.sha256} {device}"
+
+
 def recall(measured_under: Mapping[str, Any]) -> Choice | None:
     """The remembered choice; None where nothing was measured under these conditions, where other programs used the
     machine meanwhile, or where what was kept is unreadable."""

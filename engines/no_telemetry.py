@@ -18,6 +18,8 @@ SETTINGS = {
     "YOLO_AUTOINSTALL": "false",
     # Behind timm.
     "HF_HUB_DISABLE_TELEMETRY": "1",
+    # Ray tells its makers what it is used for, every hour.
+    "RAY_USAGE_STATS_ENABLED": "0",
     # What many libraries have agreed to read.
     "DO_NOT_TRACK": "1",
 }

@@ -127,6 +127,15 @@ def _open_fastest(package: ModelPackage, device: str, threads: int | None, why: 
     names = [name for name in candidates if ENGINES[name].installed()]
     if not names:
         raise EngineUnavailableError(f"none of {', '.join(candidates)} is installed: {install_command('live.txt')}")
+    told = choices.told.get(choices.key(package, device))
+    if told in names:
+        return _open_named(package, told, device, threads, f"{why}; chosen when the batch began")
+    opened = _recalled_or_raced(package, names, device, threads, why)
+    choices.made[choices.key(package, device)] = opened.name
+    return opened
+
+
+def _recalled_or_raced(package: ModelPackage, names: list[str], device: str, threads: int | None, why: str) -> Engine:
     libraries = {name: ENGINES[name].distributions for name in names}
     measured_under = choices.conditions(package, device, threads, libraries)
     remembered = choices.recall(measured_under)

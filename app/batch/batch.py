@@ -5,12 +5,16 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
+from bodycast.app.batch.batch_engines import BatchEngines
+from bodycast.app.batch.ends import Ends
 from bodycast.app.batch.films import Film, find_films, parse_shard, shard_of
-from bodycast.app.batch.marks import Failed, films_to_do, remove_marks, settings_hash, write_failed
+from bodycast.app.batch.marks import films_to_do, remove_marks, settings_hash
 from bodycast.app.batch.progress import BatchProgress
+from bodycast.app.batch.remote import RemotePath, ResultPath, check_output
 from bodycast.app.batch.summary import CSV_FILE, HTML_FILE, Row, rows_of, write_summary
 from bodycast.app.batch.supervisor import Supervisor
 from bodycast.app.batch.worker import work
@@ -18,7 +22,6 @@ from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.folder_lock import FolderLock
 from bodycast.engines.devices import usable_cores
-from bodycast.engines.writable import why_unwritable
 
 
 class BatchOptions(Protocol):
@@ -35,11 +38,17 @@ class BatchOptions(Protocol):
     @property
     def shard(self) -> str | None: ...
     @property
+    def ray(self) -> str | None: ...
+    @property
+    def gpu_numbers(self) -> tuple[str, ...]: ...
+    @property
+    def split_minutes(self) -> float | None: ...
+    @property
     def overwrite(self) -> bool: ...
     def run_config(self) -> RunConfig: ...
 
 
-def run_batch(options: BatchOptions, output: Path, worker: Callable[..., None] = work) -> int:
+def run_batch(options: BatchOptions, output: ResultPath, worker: Callable[..., None] = work) -> int:
     """Do the films and write the summary; gives 0, or 1 where a film of this shard has failed, now or before.
 
     worker: what runs in the processes. Raises: UsageError before anything is done, or where the networks cannot be
@@ -47,10 +56,12 @@ def run_batch(options: BatchOptions, output: Path, worker: Callable[..., None] =
     """
     shard = parse_shard(options.shard or "1/1")
     config = options.run_config()
-    films = find_films(options.films, output)
+    split_s = None if options.split_minutes is None else 60 * options.split_minutes
+    found = find_films(options.films, output if isinstance(output, Path) else None)
+    films = [replace(film, split_s=split_s) for film in found]
     ours = shard_of(films, shard)
-    settings = settings_hash(config)
-    _check_output(output)
+    settings = settings_hash(config, split_s)
+    _check_place(output)
     todo = films_to_do(
         ours,
         output,
@@ -59,13 +70,15 @@ def run_batch(options: BatchOptions, output: Path, worker: Callable[..., None] =
         retry_failed=options.retry_failed,
         overwrite=options.overwrite,
     )
-    output.mkdir(parents=True, exist_ok=True)
-    lock = FolderLock(output) if options.shard is None else None  # shards share the folder
+    lock = None
+    if isinstance(output, Path):
+        output.mkdir(parents=True, exist_ok=True)
+        lock = FolderLock(output) if options.shard is None else None  # shards share the folder
     try:
         for film in todo:
             remove_marks(output / film.folder)
         _announce(len(films), len(ours), len(todo), options)
-        _do(todo, config, output, settings, options.workers, worker)
+        _do(todo, config, output, settings, options, worker)
     finally:
         rows = rows_of(films, output)
         write_summary(rows, output)
@@ -78,33 +91,38 @@ def run_batch(options: BatchOptions, output: Path, worker: Callable[..., None] =
 def _do(
     todo: Sequence[Film],
     config: RunConfig,
-    output: Path,
+    output: ResultPath,
     settings: str,
-    workers: int,
+    options: BatchOptions,
     worker: Callable[..., None],
 ) -> None:
     if not todo:
         return
     progress = BatchProgress(todo)
-
-    def on_end(film: Film, error: str) -> None:
-        if error:
-            write_failed(output / film.folder, Failed(str(film.path), settings, error))
-        progress.ended(film, error)
-
+    ends = Ends(output, settings, progress)
     # Not by how many films are left: results depend on the number of threads in their last digits.
-    threads = None if workers == 1 else max(1, usable_cores() // workers)
-    supervisor = Supervisor(work=worker, arguments=(config, output, threads), workers=workers, on_end=on_end,
-                            on_advance=progress.advanced, on_tick=progress.tick)  # fmt: skip
-    supervisor.run(todo)
+    threads = max(1, usable_cores() // options.workers)
+    keeps = options.shard is not None or options.resume or options.retry_failed
+    engines = BatchEngines(output, settings, keep=keeps)
+    if options.ray is not None:
+        from bodycast.app.batch.ray_pool import RayOptions, RayPool
+
+        ray_options = RayOptions(options.ray, options.workers, threads, len(options.gpu_numbers))
+        RayPool(ray_options, config, output, ends, progress.tick, engines).run(todo)
+    else:
+        arguments = (config, output, None if options.workers == 1 else threads)
+        supervisor = Supervisor(work=worker, arguments=arguments, workers=options.workers, on_end=ends,
+                                on_advance=progress.advanced, on_tick=progress.tick,
+                                gpus=options.gpu_numbers, engines=engines)  # fmt: skip
+        supervisor.run(todo)
     progress.close()
 
 
-def _check_output(output: Path) -> None:
-    if output.exists() and not output.is_dir():
-        raise UsageError(f"--output {output}: is a file, expected a folder; give another name")
-    if reason := why_unwritable(output):
-        raise UsageError(f"--output {output}: {reason}")
+def _check_place(output: ResultPath) -> None:
+    """Raises: UsageError where nothing can be written, or the workers would not share it."""
+    if isinstance(output, RemotePath) and output.protocol == "memory":
+        raise UsageError(f"--output {output}: memory:// ends with the process; give a folder or a store")
+    check_output(output)
 
 
 def _announce(found: int, ours: int, todo: int, options: BatchOptions) -> None:
@@ -116,7 +134,7 @@ def _announce(found: int, ours: int, todo: int, options: BatchOptions) -> None:
     print(f"batch     {', '.join(parts)}; {options.workers} at a time", file=sys.stderr)
 
 
-def _conclude(rows: Sequence[Row], output: Path) -> int:
+def _conclude(rows: Sequence[Row], output: ResultPath) -> int:
     """Say what there is on stdout; gives the exit code."""
     count = Counter(row.status for row in rows)
     frames = sum(row.frames or 0 for row in rows)

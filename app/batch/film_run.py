@@ -17,9 +17,14 @@ from bodycast.app.viewer.pages import write_pages
 
 
 def recover_film(
-    config: RunConfig, film_bytes: int, kept: KeptStages, on_progress: Callable[[Progress], None] | None = None
+    config: RunConfig,
+    film_bytes: int,
+    kept: KeptStages,
+    on_progress: Callable[[Progress], None] | None = None,
+    settings: str | None = None,
 ) -> Done:
     """Do one film; `config` names it and its output folder, whose earlier results are replaced. film_bytes: its size.
+    settings: for the mark; None: those of `config`.
 
     Raises: BodycastError, what the run raises; then no completion mark is there.
     """
@@ -29,12 +34,12 @@ def recover_film(
     began_s = time.perf_counter()
     remove_marks(folder)
     built = build_run(config, opens=kept.open)
-    summary, warnings = _run(built, on_progress)
+    summary, warnings = run_built(built, on_progress)
     warnings = (*warnings, *write_pages(folder, built.body))
     seconds = round(time.perf_counter() - began_s, 3)
     done = Done(
         film=config.source,
-        settings=settings_hash(config),
+        settings=settings or settings_hash(config),
         film_bytes=film_bytes,
         frames=summary.frames_out,
         people=summary.people,
@@ -46,7 +51,7 @@ def recover_film(
     return done
 
 
-def _run(built: BuiltRun, on_progress: Callable[[Progress], None] | None) -> tuple[RunSummary, tuple[str, ...]]:
+def run_built(built: BuiltRun, on_progress: Callable[[Progress], None] | None) -> tuple[RunSummary, tuple[str, ...]]:
     """Run it and finish run.json; gives the summary and the warnings."""
     pipeline = Pipeline(built.stages, built.options)
     try:

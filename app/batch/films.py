@@ -18,12 +18,33 @@ NAME_BYTES = 80
 """Of a film's own name at most so much goes into the name of its folder: file systems take 255 bytes."""
 
 
+FRAGMENTS = "fragments"
+"""Folder below a film's own, while it is not joined."""
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """A stretch of a film: frames [`first`, `last`) are read, of which [`begin`, `end`) are its own; the others are its
+    neighbours' too. Frames count from 0. first_pts: time stamp of frame `first`, in the film's own ticks."""
+
+    number: int
+    first: int
+    begin: int
+    end: int
+    last: int
+    first_pts: int
+
+
 @dataclass(frozen=True, slots=True)
 class Film:
-    """A film, and the name of its folder in `--output`."""
+    """A film, and the name of its folder in `--output`. split_s: it is split where it is longer, None: it is not.
+    fragment: only this stretch is to be done. joins: its fragments are done, and are to be joined."""
 
     path: Path
     folder: str
+    split_s: float | None = None
+    fragment: Fragment | None = None
+    joins: tuple[Fragment, ...] = ()
 
     @property
     def size_bytes(self) -> int:
@@ -34,17 +55,18 @@ class Film:
             return 0
 
 
-def find_films(given: Sequence[str], output: Path) -> list[Film]:
+def find_films(given: Sequence[str], output: Path | None) -> list[Film]:
     """The films that folders, globs, lists (.txt) and files name, each once, in the order of their paths.
 
-    Films in `output` are left out: they are results. What a list or the command line names one by one need not be
-    there: it becomes a film that fails. Raises: UsageError where nothing is named or found.
+    Films in `output` are left out: they are results; None: those are on no disk of this machine. What a list or the
+    command line names one by one need not be there: it becomes a film that fails. Raises: UsageError where nothing is
+    named or found.
     """
     if not given:
         raise UsageError("no films: give a folder, a glob, or a list of films in a .txt file")
-    results = os.path.abspath(output)
+    results = None if output is None else os.path.abspath(output)
     paths = {os.path.abspath(path) for word in given for path in _paths_of(word)}
-    outside = sorted(path for path in paths if not _is_inside(path, results))
+    outside = sorted(path for path in paths if results is None or not _is_inside(path, results))
     if not outside:
         raise UsageError(f"no films in {', '.join(map(shown_name, given))}; looked for {' '.join(VIDEO_SUFFIXES)}")
     return [Film(Path(path), folder_name(path)) for path in outside]

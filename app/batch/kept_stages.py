@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any, cast
@@ -50,9 +51,10 @@ class _CurrentSource:
 class KeptStages:
     """Gives `build_run` its stages. All films must have the same configuration, apart from source and output."""
 
-    def __init__(self, threads: int | None = None) -> None:
-        """threads: as in `open_stages`."""
+    def __init__(self, threads: int | None = None, on_open: Callable[[], None] | None = None) -> None:
+        """threads: as in `open_stages`. on_open: called once, when the networks are open."""
         self._threads = threads
+        self._on_open = on_open
         self._closing = ExitStack()
         self._kept: OpenedStages | None = None
         self._source: _CurrentSource | None = None
@@ -67,6 +69,8 @@ class KeptStages:
                 self._kept = open_stages(config, current, self._closing, threads=self._threads)
             except UsageError as error:
                 raise StagesError(str(error)) from error
+            if self._on_open is not None:
+                self._on_open()
         self._source.now = source
         kept = self._kept
         stages, estimator, body = kept.stages, kept.estimator, kept.body

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from bodycast.app.batch.films import Film
+from bodycast.app.batch.remote import DONE_FILE as DONE_FILE
+from bodycast.app.batch.remote import FAILED_FILE as FAILED_FILE
+from bodycast.app.batch.remote import ResultPath, put, remove, size_of
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError, cannot_write
-from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import FILES, MOTION_FILE, OVERLAY_FILE
 from bodycast.app.pipeline.run_report import jsonable
 
-DONE_FILE = "done.json"
-FAILED_FILE = "failed.json"
 SCHEMA_VERSION = 1
 
 
@@ -65,33 +65,33 @@ class Failed:
     schema_version: int = SCHEMA_VERSION
 
 
-def settings_hash(config: RunConfig) -> str:
-    """What decides the results apart from the film: 16 hex digits of the configuration without source and output."""
+def settings_hash(config: RunConfig, split_s: float | None = None) -> str:
+    """What decides the results apart from the film: 16 hex digits of the configuration without source and output, and
+    of where films are split."""
     results = replace(config.results, output=None, overwrite=False, window=False)
     plain = jsonable(replace(config, source="", results=results, debug=False))
+    plain = plain if split_s is None else {**plain, "split_s": split_s}
     return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()[:16]
 
 
-def write_done(folder: Path, done: Done) -> None:
-    """Note the results' hashes, then put the mark there. Raises: RunError where the disk does not take it."""
-    names = [name for name in (MOTION_FILE, OVERLAY_FILE) if (folder / name).is_file()]
+def write_done(folder: Path, done: Done, names: Sequence[str] = (MOTION_FILE, OVERLAY_FILE)) -> None:
+    """Note the results' hashes, then put the mark there. names: of the results, where they are there.
+
+    Raises: RunError where the disk does not take it.
+    """
     try:
-        files = {name: _result_file(folder / name) for name in names}
+        files = {name: _result_file(folder / name) for name in names if (folder / name).is_file()}
     except OSError as error:
         raise cannot_write(folder / DONE_FILE, error) from error
     _write(folder / DONE_FILE, replace(done, files=files))
 
 
-def write_failed(folder: Path, failed: Failed) -> None:
+def write_failed(folder: ResultPath, failed: Failed) -> None:
     """Put the mark there. Raises: RunError where the disk does not take it."""
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise cannot_write(folder, error) from error
     _write(folder / FAILED_FILE, failed)
 
 
-def read_done(folder: Path) -> Done | None:
+def read_done(folder: ResultPath) -> Done | None:
     """The mark, if there is one and the results that it names have their sizes."""
 
     def made(content: dict[str, Any]) -> Done:
@@ -102,23 +102,23 @@ def read_done(folder: Path) -> Done | None:
     done = _read(folder / DONE_FILE, made)
     if done is None:
         return None
-    whole = all(_size(folder / name) == entry.size_bytes for name, entry in done.files.items())
+    whole = all(size_of(folder / name) == entry.size_bytes for name, entry in done.files.items())
     return done if whole else None
 
 
-def read_failed(folder: Path) -> Failed | None:
+def read_failed(folder: ResultPath) -> Failed | None:
     """The mark, if there is one."""
     return _read(folder / FAILED_FILE, lambda content: Failed(**content))
 
 
-def remove_marks(folder: Path) -> None:
+def remove_marks(folder: ResultPath) -> None:
     """Before a film is begun: what is there from now on is half-finished."""
     for name in (DONE_FILE, FAILED_FILE):
-        (folder / name).unlink(missing_ok=True)
+        remove(folder / name)
 
 
 def films_to_do(
-    films: Sequence[Film], output: Path, settings: str, *, resume: bool, retry_failed: bool, overwrite: bool
+    films: Sequence[Film], output: ResultPath, settings: str, *, resume: bool, retry_failed: bool, overwrite: bool
 ) -> list[Film]:
     """Those without a mark, with `retry_failed` those that failed too, with `overwrite` all; touches nothing.
 
@@ -138,7 +138,7 @@ def films_to_do(
     return [film for film in films if not _is_settled(film, output, settings, retry_failed)]
 
 
-def _is_settled(film: Film, output: Path, settings: str, retry_failed: bool) -> bool:
+def _is_settled(film: Film, output: ResultPath, settings: str, retry_failed: bool) -> bool:
     done = read_done(output / film.folder)
     if done is None:
         failed = read_failed(output / film.folder)
@@ -154,20 +154,20 @@ def _is_settled(film: Film, output: Path, settings: str, retry_failed: bool) -> 
 Mark = TypeVar("Mark", Done, Failed)
 
 
-def _read(path: Path, made: Callable[[dict[str, Any]], Mark]) -> Mark | None:
+def _read(path: ResultPath, made: Callable[[dict[str, Any]], Mark]) -> Mark | None:
     """A file that is no mark (of a later version, or edited) counts as none: the film is done again."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(path.read_bytes())
         return made(cast("dict[str, Any]", content)) if content["schema_version"] == SCHEMA_VERSION else None
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
-def _write(path: Path, mark: Done | Failed) -> None:
+def _write(path: ResultPath, mark: Done | Failed) -> None:
     # Names that are no text (surrogates) are escaped by JSON.
     document = json.dumps(asdict(mark), indent=2) + "\n"
     try:
-        write_whole(path, lambda stream: stream.write(document.encode()))
+        put(path, document.encode())
     except OSError as error:
         raise cannot_write(path, error) from error
 
@@ -176,10 +176,3 @@ def _result_file(path: Path) -> ResultFile:
     with path.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return ResultFile(path.stat().st_size, digest)
-
-
-def _size(path: Path) -> int | None:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return None

@@ -43,8 +43,13 @@ class BatchProgress:
 
     def advanced(self, film: Film, message: Advanced) -> None:
         """A film in flight is so far."""
-        if message.of:
+        if message.of and film.folder in self._weights:  # fragments tell when they have ended
             self._shares[film.folder] = min(1.0, message.frames / message.of)
+
+    def part_ended(self, film: Film, share: float) -> None:
+        """Of a film that is split, so much is done."""
+        self._shares[film.folder] = share
+        self.tick()
 
     def tick(self) -> None:
         """Called far more often than it speaks."""

@@ -7,13 +7,12 @@ import html
 import io
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import quote
 
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.marks import read_done, read_failed
+from bodycast.app.batch.remote import ResultPath, put
 from bodycast.app.errors import cannot_write
-from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import REPORT_PAGE
 from bodycast.plain_text import shown_name
 
@@ -42,12 +41,12 @@ class Row:
         return ["" if value is None else str(value) for value in values]
 
 
-def rows_of(films: Sequence[Film], output: Path) -> list[Row]:
+def rows_of(films: Sequence[Film], output: ResultPath) -> list[Row]:
     """What the marks in `output` say of the films."""
     return [_row(film, output / film.folder) for film in films]
 
 
-def _row(film: Film, folder: Path) -> Row:
+def _row(film: Film, folder: ResultPath) -> Row:
     name = shown_name(str(film.path))
     done = read_done(folder)
     if done is not None:
@@ -60,7 +59,7 @@ def _row(film: Film, folder: Path) -> Row:
     return Row(name, film.folder, "open")
 
 
-def write_summary(rows: Sequence[Row], output: Path) -> None:
+def write_summary(rows: Sequence[Row], output: ResultPath) -> None:
     """Replace both files. Raises: RunError where the disk does not take them."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
@@ -70,9 +69,9 @@ def write_summary(rows: Sequence[Row], output: Path) -> None:
     _write(output / HTML_FILE, _page(rows))
 
 
-def _write(path: Path, text: str) -> None:
+def _write(path: ResultPath, text: str) -> None:
     try:
-        write_whole(path, lambda stream: stream.write(text.encode(errors="backslashreplace")))
+        put(path, text.encode(errors="backslashreplace"))
     except OSError as error:
         raise cannot_write(path, error) from error
 

@@ -7,8 +7,9 @@ tried once more at the end, since a process may be killed for no fault of its fi
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from multiprocessing.connection import Connection, wait
 from multiprocessing.context import SpawnProcess
 from typing import Any
 
+from bodycast.app.batch.batch_engines import BatchEngines
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.messages import Advanced, Fatal, Finished, Message
 from bodycast.app.errors import UsageError
@@ -30,6 +32,7 @@ JOIN_S = 10.0
 class _Worker:
     process: SpawnProcess
     connection: Connection
+    gpu: str = ""
     film: Film | None = None
 
 
@@ -41,18 +44,23 @@ class Supervisor:
         work: Callable[..., None],
         arguments: Sequence[Any],
         workers: int,
-        on_end: Callable[[Film, str], None],
+        on_end: Callable[[Film, Finished], Sequence[Film]],
         on_advance: Callable[[Film, Advanced], None] | None = None,
         on_tick: Callable[[], None] | None = None,
+        gpus: Sequence[str] = (),
+        engines: BatchEngines | None = None,
     ) -> None:
         """work: a function of a module, called in each process with its connection and `arguments`. on_end: told of
-        every film that has ended, with its error, "" where it is done. on_advance: told how far a film is. on_tick:
-        called at least every POLL_S."""
+        every film that has ended, and how; gives films that are to be done now. on_advance:
+        told how far a film is. on_tick: called at least every POLL_S. gpus: numbers of the GPUs; each worker sees one
+        of them alone. engines: what the first worker chooses and the others are given."""
         self._work, self._arguments, self._count = work, tuple(arguments), workers
         self._on_end, self._on_advance, self._on_tick = on_end, on_advance, on_tick
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
         self._waiting: deque[Film] = deque()
+        self._gpus = tuple(gpus)
+        self._engines = engines or BatchEngines(None)
         self._deaths: dict[str, int] = {}
         self._opened = False
 
@@ -93,12 +101,19 @@ class Supervisor:
 
     def _start(self) -> _Worker:
         ours, theirs = self._context.Pipe()
-        process = self._context.Process(target=self._work, args=(theirs, *self._arguments), daemon=True)
+        gpu = self._free_gpu()
+        arguments = (gpu, self._work, theirs, *self._arguments, self._engines.chosen)
+        process = self._context.Process(target=_work_on_gpu, args=arguments, daemon=True)
         process.start()
         theirs.close()  # so that reading ends when the process does
-        worker = _Worker(process, ours)
+        worker = _Worker(process, ours, gpu)
         self._workers.append(worker)
         return worker
+
+    def _free_gpu(self) -> str:
+        """The one that the fewest workers have; "" without GPUs."""
+        taken = Counter(worker.gpu for worker in self._workers)
+        return min(self._gpus, key=lambda gpu: taken[gpu], default="")
 
     def _hand_over(self, worker: _Worker) -> None:
         worker.film = self._waiting.popleft()
@@ -124,11 +139,12 @@ class Supervisor:
             if message.retires:
                 self._part_with(worker)
             if film is not None:
-                self._on_end(film, message.error)
+                self._waiting.extendleft(reversed(self._on_end(film, message)))
         elif isinstance(message, Advanced):
             if film is not None and self._on_advance is not None:
                 self._on_advance(film, message)
         else:
+            self._engines.choose(message.engines)
             self._opened = True
 
     def _bury(self, worker: _Worker) -> None:
@@ -141,7 +157,8 @@ class Supervisor:
         if deaths < TRIES:
             self._waiting.append(film)
         else:
-            self._on_end(film, f"its worker died {deaths} times, last {_cause(worker.process.exitcode)}")
+            error = f"its worker died {deaths} times, last {_cause(worker.process.exitcode)}"
+            self._waiting.extendleft(reversed(self._on_end(film, Finished(error))))
 
     def _part_with(self, worker: _Worker) -> None:
         self._workers.remove(worker)
@@ -157,6 +174,13 @@ class Supervisor:
             worker.connection.close()
         for worker in self._workers:
             worker.process.join(JOIN_S)
+
+
+def _work_on_gpu(gpu: str, work: Callable[..., None], *arguments: Any) -> None:
+    """In the process: the variable is read when CUDA is first asked, which is when the networks are opened."""
+    if gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = gpu
+    work(*arguments)
 
 
 def _cause(exit_code: int | None) -> str:

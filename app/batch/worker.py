@@ -7,40 +7,36 @@ import os
 import signal
 import threading
 import time
-import traceback
 from contextlib import suppress
-from dataclasses import replace
 from multiprocessing.connection import Connection
-from pathlib import Path
 
-from bodycast.app.batch.film_run import recover_film
 from bodycast.app.batch.films import Film
-from bodycast.app.batch.kept_stages import KeptStages, StagesError
-from bodycast.app.batch.messages import Advanced, Fatal, Finished, Message, Opened
+from bodycast.app.batch.kept_stages import KeptStages
+from bodycast.app.batch.messages import Advanced, Fatal, Opened
+from bodycast.app.batch.one_film import do_film
+from bodycast.app.batch.remote import ResultPath
 from bodycast.app.config import RunConfig
-from bodycast.app.errors import BodycastError, UsageError
 from bodycast.app.pipeline.summary import Progress
-from bodycast.plain_text import shown_name
+from bodycast.engines import choices
 
 TELL_S = 1.0
 """How often a worker says how far it is."""
 
 
-def work(connection: Connection, config: RunConfig, output: Path, threads: int | None) -> None:
+def work(
+    connection: Connection, config: RunConfig, output: ResultPath, threads: int | None, engines: dict[str, str]
+) -> None:
     """The process. config: of all films, without source and output folder. output: of the batch. threads: CPU threads
-    of the networks."""
+    of the networks. engines: what `--engine auto` means, by `bodycast.engines.choices.key`."""
     begin_worker()
-    kept = KeptStages(threads)
-    told_open = False
+    choices.told.update(engines)
+    kept = KeptStages(threads, on_open=lambda: connection.send(Opened(dict(choices.made))))
     try:
         while True:
             film: Film = connection.recv()
-            message = _do(connection, film, config, output, kept)
-            if not told_open and kept.packages:
-                told_open = True
-                connection.send(Opened())
+            message = do_film(film, config, output, kept, _Teller(connection))
             connection.send(message)
-            if isinstance(message, Fatal) or (isinstance(message, Finished) and message.retires):
+            if isinstance(message, Fatal) or message.retires:
                 return
     except (EOFError, OSError):  # there are no more films
         return
@@ -59,32 +55,6 @@ def _end_with_parent() -> None:
     if parent is not None:
         parent.join()
         os._exit(1)  # at once: the film in flight has no completion mark and is done again
-
-
-def _do(connection: Connection, film: Film, config: RunConfig, output: Path, kept: KeptStages) -> Message:
-    """One film; whatever goes wrong with it is told and not raised."""
-    results = replace(config.results, output=output / film.folder, overwrite=True, window=False)
-    try:
-        recover_film(
-            replace(config, source=str(film.path), results=results), film.size_bytes, kept, _Teller(connection)
-        )
-    except StagesError as error:
-        return Fatal(str(error))
-    except UsageError as error:  # the film could not be opened: nothing was run
-        return Finished(reason(error, film))
-    except BodycastError as error:
-        return Finished(reason(error, film), retires=True)
-    except Exception as error:
-        if config.debug:
-            traceback.print_exc()
-        return Finished(f"{type(error).__name__}: {reason(error, film)}", retires=True)
-    return Finished(retires=kept.worn)
-
-
-def reason(error: Exception, film: Film) -> str:
-    """On one line, without the film's name at its front: reasons are rows of tables."""
-    words = str(error).removeprefix(f"{shown_name(str(film.path))}: ")
-    return " ".join(words.split()) or "no reason given"
 
 
 class _Teller:

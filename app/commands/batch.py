@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
@@ -61,11 +60,20 @@ class BatchConfig:
     films: Annotated[tyro.conf.Positional[tuple[str, ...]], tyro.conf.arg(metavar="FOLDER|GLOB|LIST.txt")] = ()
     """A folder (with those below it), a glob in quotes, a .txt file with one film a line, or films."""
 
-    output: Annotated[Path | None, LEFT_OUT] = None
-    """Folder for the results; made if it is not there."""
+    output: Annotated[str | None, LEFT_OUT] = None
+    """Folder for the results, made if it is not there; or a place in a store that fsspec reaches, as s3://bucket/films."""
 
     workers: int = 1
     """Processes that each do one film at a time; they share the CPU's cores."""
+
+    gpus: Annotated[str | None, LEFT_OUT] = None
+    """Numbers of the GPUs, as 0,1: each worker has one of them. With --ray: films are given one each by Ray."""
+
+    ray: Annotated[str | None, LEFT_OUT] = None
+    """Do the films as tasks of Ray: its address, or auto: the cluster of this machine, else a Ray of its own."""
+
+    split_minutes: Annotated[float | None, LEFT_OUT] = None
+    """Split longer films into fragments of about so many minutes, at a shot cut where one is near, and join results."""
 
     resume: tyro.conf.FlagCreatePairsOff[bool] = False
     """Go on with an earlier batch: films that are done or have failed are left as they are."""
@@ -94,6 +102,12 @@ class BatchConfig:
 
     def __post_init__(self) -> None:
         require_range("workers", self.workers, 1, 256)
+        if self.split_minutes is not None:
+            require_range("split-minutes", self.split_minutes, 0.1, 1e4)
+        if any(not (number.isascii() and number.isdigit()) for number in self.gpu_numbers):
+            raise UsageError(f"--gpus {self.gpus}: expected numbers of GPUs, as 0,1")
+        if self.gpu_numbers and self.network.device == "cpu":
+            raise UsageError("--gpus and --device cpu contradict each other: give one of them")
         if self.results.overwrite and (self.resume or self.retry_failed):
             raise UsageError("--overwrite does all films anew, --resume and --retry-failed do not: give one of them")
 
@@ -101,6 +115,11 @@ class BatchConfig:
     def overwrite(self) -> bool:
         """--overwrite."""
         return self.results.overwrite
+
+    @property
+    def gpu_numbers(self) -> tuple[str, ...]:
+        """--gpus, one by one."""
+        return () if self.gpus is None else tuple(part.strip() for part in self.gpus.split(","))
 
     def run_config(self) -> RunConfig:
         """The configuration of every film, without its source and its folder. Raises: UsageError."""
@@ -110,7 +129,8 @@ class BatchConfig:
             preset=self.preset,
             max_frames=self.max_frames,
             debug=self.debug,
-            network=self.network,
+            # What was asked for is not replaced by the CPU in silence.
+            network=replace(self.network, device="cuda") if self.gpu_numbers else self.network,
             people=self.people,
             motion=self.motion,
             lens=self.lens,
@@ -135,9 +155,10 @@ def main(args: Sequence[str], prog: str) -> int:
     """`batch FILMS`; gives the exit code. Raises: BodycastError."""
     config = parse_batch(args, prog)
     from bodycast.app.batch.batch import run_batch
+    from bodycast.app.batch.remote import result_path
     from bodycast.app.commands.run import signals_stop_opening
 
     if config.output is None:
         raise UsageError("--output DIR is missing: where are the results to go?")
     with signals_stop_opening():
-        return run_batch(config, config.output)
+        return run_batch(config, result_path(config.output))

@@ -11,6 +11,15 @@ from bodycast.plain_text import shown_name
 
 
 @dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a film: `count` frames from frame `first` on, whose time stamp is `pts` in the track's ticks."""
+
+    first: int
+    count: int
+    pts: int
+
+
+@dataclass(frozen=True, slots=True)
 class SourceInfo:
     """`name` for people; `live`: newest frame wins, else every frame counts; `fps` nominal, None if unknown;
     `frame_count` None if unknown; `image_wh` of the first frame;

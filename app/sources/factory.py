@@ -12,6 +12,7 @@ import tyro
 
 from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
+from bodycast.app.sources.base import Segment
 from bodycast.app.sources.turning import Turn
 from bodycast.plain_text import shortened, shown_name
 
@@ -53,16 +54,16 @@ class SourceOptions:
     """Seconds without a picture after which a network stream counts as lost."""
 
 
-def open_source(spec: str, options: SourceOptions | None = None) -> ThreadedSource:
+def open_source(spec: str, options: SourceOptions | None = None, segment: Segment | None = None) -> ThreadedSource:
     """Open SOURCE: a camera index ("0", "/dev/video0"), a video file, an image or a folder of images, a URL, "-" for
-    standard input, "demo".
+    standard input, "demo". segment: only this stretch of a video file.
 
     Raises: UsageError, one line, where there is no such thing or it cannot be read.
     """
     chosen = options or SourceOptions()
     if not spec.strip():
         raise UsageError(f"SOURCE is empty; it is {FORMS}")
-    source = _open(spec, chosen)
+    source = _open(spec, chosen) if segment is None else _open_segment(Path(spec), chosen, segment)
     if chosen.rotate or chosen.flip:
         source.turn(Turn(chosen.rotate or 0, chosen.flip))
     return source
@@ -81,6 +82,12 @@ def _open(spec: str, options: SourceOptions) -> ThreadedSource:
     if "://" in spec and not os.path.exists(spec):  # which, unlike Path.exists, raises nothing
         return _open_url(spec, options)
     return _open_path(Path(spec), options)
+
+
+def _open_segment(path: Path, options: SourceOptions, segment: Segment) -> ThreadedSource:
+    from bodycast.app.sources.video_file import open_video_file
+
+    return open_video_file(path, as_stored=options.rotate is not None, segment=segment)
 
 
 def _camera_index(spec: str) -> int | None:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass, replace
-from itertools import chain
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from bodycast.app.errors import UsageError
 from bodycast.app.records import Frame
-from bodycast.app.sources.base import SourceInfo
+from bodycast.app.sources.base import Segment, SourceInfo
 from bodycast.app.sources.frame_rate import stated_rate
 from bodycast.app.sources.lens_metadata import film_lens
 from bodycast.app.sources.picture_tracks import limit_size, picture_track
@@ -76,14 +76,17 @@ class _Film:
     stream: VideoStream
     view: PlayerView
     count: int | None
+    first: int = 0
 
 
-def open_video_file(path: str | Path, name: str | None = None, *, as_stored: bool = False) -> ThreadedSource:
+def open_video_file(
+    path: str | Path, name: str | None = None, *, as_stored: bool = False, segment: Segment | None = None
+) -> ThreadedSource:
     """Every frame of a video file (or of a film at an http URL, or of a pipe), decoded in a thread of its own.
 
     Frames keep the size that they have in the file, also where it changes on the way. A film that breaks off gives
     what can be read, then a line in `warnings`. path: "-" is standard input. as_stored: what the file says of turns
-    and mirroring is ignored.
+    and mirroring is ignored. segment: only this stretch, whose frames keep their numbers and times.
 
     Raises: UsageError, one line, where the file is empty, no video, or holds no picture that can be decoded.
     """
@@ -101,13 +104,19 @@ def open_video_file(path: str | Path, name: str | None = None, *, as_stored: boo
             width, height = stream.codec_context.width, stream.codec_context.height
             tracks = len(container.streams.video)
             log.warn(f"{name}: {tracks} picture tracks; track {stream.index}, {width}x{height}, is used")
+        if segment is not None:
+            container.seek(segment.pts, stream=stream)
         decoded = deinterlaced(_decode(container, stream, log), stream)
+        if segment is not None:
+            decoded = _within(decoded, segment)
         first = next(decoded, None)
         if first is None:
             reason = f" ({log.warnings[-1]})" if log.warnings else ""
             raise UsageError(f"{shown}: the video holds no picture that can be read{reason}; give another file")
         fps = _nominal_fps(container, stream)
         film = _Film(container, stream, PlayerView(stream, as_stored=as_stored), _frame_count(container, stream, fps))
+        if segment is not None:
+            film = replace(film, count=segment.count, first=segment.first)
         height, width = film.view.bgr(first).shape[:2]
     except av.error.FFmpegError as error:
         container.close()
@@ -204,12 +213,12 @@ def _frames(
 
     start = cast("int | None", film.container.start_time)  # the stubs leave out that it may be unknown
     clock = PresentationClock(None if start is None else start / 1e6, 1.0 / (info.fps or FALLBACK_FPS), log)
-    index, time_s = -1, 0.0
+    index, time_s = film.first - 1, 0.0
     sizes = {info.image_wh}
     try:
-        for index, picture in enumerate(pictures):
+        for index, picture in enumerate(pictures, film.first):
             before_s, time_s = time_s, clock.stamp(picture.time)
-            if time_s - before_s > max(PAUSE_S, 3 / (info.fps or FALLBACK_FPS)):
+            if index > film.first and time_s - before_s > max(PAUSE_S, 3 / (info.fps or FALLBACK_FPS)):
                 log.warn(f"the film pauses for {time_s - before_s:.1f} s before frame {index}; poses are held there")
             try:
                 frame = Frame(film.view.bgr(picture), index, time_s)
@@ -222,10 +231,33 @@ def _frames(
                 sizes.add(frame.image_wh)
                 log.warn(f"the picture size changes to {frame.image_wh[0]}x{frame.image_wh[1]} at frame {index}")
             yield frame
-        if film.stream.frames and film.count and index + 1 < 0.98 * film.count - 1:
+        whole = not film.first and film.count is not None and film.stream.frames
+        if whole and film.count and index + 1 < 0.98 * film.count - 1:
             log.warn(f"the file announces {film.count} frames, {index + 1} could be read: it may be cut off")
     finally:
         film.container.close()
+
+
+def _within(pictures: Iterator[VideoFrame], segment: Segment) -> Iterator[VideoFrame]:
+    """From the segment's first picture on: a film can be entered at key frames only."""
+    early = (picture for picture in pictures if picture.pts is None or picture.pts >= segment.pts)
+    return islice(early, segment.count)
+
+
+def picture_times(path: Path) -> list[int]:
+    """Time stamps of all pictures that a player shows, in ticks of the picture track, ascending; nothing is decoded.
+    Empty where the film does not give each picture its own. Raises: UsageError."""
+    import av.error
+
+    with _open_container(path) as container:
+        try:
+            stream = picture_track(container, shown_name(path))
+            packets = [packet for packet in container.demux(stream) if packet.size and not packet.is_discard]
+        except av.error.FFmpegError as error:
+            raise UsageError(f"{shown_name(path)}: not a video that can be read ({error.strerror})") from error
+    times = [packet.pts for packet in packets]
+    known = sorted(pts for pts in times if pts is not None)
+    return known if len(set(known)) == len(times) else []
 
 
 def _nominal_fps(container: InputContainer, stream: VideoStream) -> float | None:

@@ -11,19 +11,29 @@ from pathlib import Path
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.marks import Done, remove_marks, settings_hash, write_done
 from bodycast.app.batch.messages import Advanced, Fatal, Finished, Message, Opened
+from bodycast.app.batch.remote import RemotePath, ResultPath, local_folder
 from bodycast.app.batch.worker import begin_worker
 from bodycast.app.config import RunConfig
 
 
-def work(connection: Connection, config: RunConfig, output: Path, threads: int | None) -> None:
+def work(
+    connection: Connection, config: RunConfig, output: ResultPath, threads: int | None, engines: dict[str, str]
+) -> None:
     """As `bodycast.app.batch.worker.work`."""
     begin_worker()
-    (output / f"worker-{os.getpid()}").write_text("")
-    connection.send(Opened())
+    place = output
+    output = Path(str(output).removeprefix("file://"))
+    (output / f"worker-{os.getpid()}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
+    (output / f"engines-{os.getpid()}").write_text(engines.get("graph cpu", "none"))
+    connection.send(Opened(engines or {"graph cpu": f"engine of {os.getpid()}"}))
     try:
         while True:
             film: Film = connection.recv()
-            message = do(film, config, output, threads)
+            if isinstance(place, RemotePath):
+                with local_folder(place / film.folder) as folder:
+                    message = do(film, config, folder.parent, threads, folder)
+            else:
+                message = do(film, config, output, threads, output / film.folder)
             connection.send(Advanced(1, 2))
             connection.send(message)
             if isinstance(message, Finished) and message.retires:
@@ -32,9 +42,9 @@ def work(connection: Connection, config: RunConfig, output: Path, threads: int |
         return
 
 
-def do(film: Film, config: RunConfig, output: Path, threads: int | None) -> Message:
+def do(film: Film, config: RunConfig, output: Path, threads: int | None, folder: Path) -> Message:
     """What the film's name says."""
-    folder, stem = output / film.folder, film.path.stem
+    stem = film.path.stem
     folder.mkdir(parents=True, exist_ok=True)
     remove_marks(folder)
     (folder / "motion.npz").write_bytes(b"half")

@@ -35,7 +35,7 @@ class Batch:
         self.films.mkdir()
         for name in names:
             (self.films / f"{name}.mp4").write_bytes(name.encode())
-        self.config = BatchConfig(films=(str(self.films),), output=self.output)
+        self.config = BatchConfig(films=(str(self.films),), output=str(self.output))
 
     def run(self, **changes: object) -> int:
         return run_batch(replace(self.config, **changes), self.output, work)  # type: ignore[arg-type]
@@ -101,6 +101,29 @@ def test_a_worker_that_retires_is_followed_by_another(tmp_path: Path) -> None:
     batch = Batch(tmp_path, "a", "retires", "z")
     assert batch.run() == 0
     assert batch.workers() == 2
+
+
+def test_later_workers_and_resume_run_on_the_engines_of_the_first(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, "a", "once", "z")
+    assert batch.run() == 0
+    given = [path.read_text() for path in batch.output.glob("engines-*")]
+    assert len(given) == 2 and "none" in given
+    (batch.folder("z") / DONE_FILE).unlink()
+    assert batch.run(resume=True) == 0
+    given = [path.read_text() for path in batch.output.glob("engines-*")]
+    assert len(given) == 3 and len(set(given)) == 2, "the first measures, and nobody else"
+
+
+def test_each_worker_sees_one_gpu_and_so_does_the_one_that_follows_it(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, "a", "b", "deadly", "z")
+    assert batch.run(workers=2, gpus="3,5") == 1
+    seen = sorted(path.read_text() for path in batch.output.glob("worker-*"))
+    assert set(seen) == {"3", "5"} and len(seen) >= 3
+    with pytest.raises(UsageError, match="--gpus"):
+        BatchConfig(gpus="first")
+    with pytest.raises(UsageError, match="--device cpu"):
+        BatchConfig(gpus="0", network=NetworkConfig(device="cpu"))
+    assert BatchConfig(gpus="0").run_config().network.device == "cuda", "nothing falls back to the CPU in silence"
 
 
 def test_settings_that_fit_no_film_end_the_batch_at_once(tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from bodycast.app.batch.film_run import recover_film
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.kept_stages import KeptStages, StagesError
 from bodycast.app.batch.marks import DONE_FILE, Done, read_done
-from bodycast.app.batch.worker import reason
+from bodycast.app.batch.one_film import reason
 from bodycast.app.config import NetworkConfig, ResultsConfig, RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE
@@ -23,6 +23,7 @@ from bodycast.app.pipeline.stages import Stages
 from bodycast.app.presets import preset_defaults
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.factory import DEMO_CLIP
+from bodycast.engines import choices
 from tests.sources.clips import encode
 
 FRAMES = 6
@@ -51,7 +52,10 @@ def digest(folder: Path) -> str:
 
 
 @pytest.mark.parametrize("smoother", ["one-euro", "diffusion"])
-def test_films_after_another_equal_films_alone(clips: list[Path], tmp_path: Path, smoother: str) -> None:
+def test_films_after_another_equal_films_alone(
+    clips: list[Path], tmp_path: Path, smoother: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(choices, "told", choices.made)  # as workers of one batch: no second measurement
     kept = KeptStages(threads=1)
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(b"no film" * 100)
@@ -104,7 +108,12 @@ def test_between_films_people_and_meshes_are_forgotten_and_nothing_is_closed(mon
         def close(self) -> None:
             told.append(f"{self.name} closed")
 
+    class World:
+        def fresh_lens_watch(self, live: bool) -> None:
+            return None
+
     class Opened:
+        world = World()
         body = Stage("body")
         estimator = Stage("estimator")
         stages = Stages(
@@ -127,7 +136,7 @@ def test_between_films_people_and_meshes_are_forgotten_and_nothing_is_closed(mon
         return opened
 
     monkeypatch.setattr("bodycast.app.batch.kept_stages.open_stages", open_stages)
-    monkeypatch.setattr("bodycast.app.batch.kept_stages.LiveWorld", lambda body, options: Stage("world"))
+    monkeypatch.setattr("bodycast.app.batch.kept_stages.LiveWorld", lambda body, options, lens: Stage("world"))
 
     class Source:
         info = SourceInfo("film", live=False, fps=30.0, frame_count=6, image_wh=(64, 48))
