@@ -104,8 +104,10 @@ class PolicyOptions:
 
     slow: results below this share of the target are too few; fits: a frame that takes up to this share of the period is
     quick enough. worth: the least saving of a step. in_a_row: windows that must miss the goals. settle_s: from a change
-    to the next trade. calm_s: room for so long before something is given back, up to most_calm_s where that was in
-    vain within vain_s. room: share of the allowed latency that giving back must stay within.
+    to the next trade where the goals are missed severely (`severe` of what is too few, twice the latency), and until
+    costs are believed. calm_s: from a change to the next trade otherwise; and room for so long before something is
+    given back, up to most_calm_s where that was in vain within vain_s. room: share of the allowed latency that giving
+    back must stay within. recent: weight of the last window in the mean that says whether there is room.
     """
 
     slow: float = 0.8
@@ -117,7 +119,8 @@ class PolicyOptions:
     settle_s: float = 2.0
     calm_s: float = 10.0
     most_calm_s: float = 320.0
-    vain_s: float = 30.0
+    vain_s: float = 60.0
+    recent: float = 0.1
     room: float = 0.7
 
 
@@ -136,7 +139,8 @@ class Policy:
         self._missed = 0
         self._calm_since_s = float("-inf")
         self._changed_s = float("-inf")
-        self._given_s: dict[int, float] = {}
+        self._given_s = float("-inf")
+        self._needed_room: float | None = None
         self._wait_s = self._options.calm_s
 
     @property
@@ -174,12 +178,10 @@ class Policy:
         self._missed += 1
         severe = measured.fps < options.severe * options.slow * self._goals.target_fps
         severe = severe or measured.latency_s > 2 * self._goals.max_latency_s
-        settled_s = options.settle_s
-        if not severe and self._given_s and self._changed_s == max(self._given_s.values()):
-            settled_s = options.calm_s  # what was given back is not taken again at once
+        settled_s = options.settle_s if severe else options.calm_s
         if self._missed < options.in_a_row or now_s - self._changed_s < settled_s:
             return []
-        moves = self._trade(measured, needed_s if severe else 0.0, reason)
+        moves = self._trade(measured, needed_s, reason)
         if moves:
             self._missed = 0
         return moves
@@ -223,8 +225,6 @@ class Policy:
             left[_stage(step.trade)] *= 1 - share
             saved_s += share * paid_s
             self._taken.add(index)
-            if index in self._given_s and measured.time_s - self._given_s.pop(index) < self._options.vain_s:
-                self._wait_s = min(2 * self._wait_s, self._options.most_calm_s)
             moves.append(Move(step, True, reason))
             self._learning = (index, measured.cost(step.trade)) if len(moves) == 1 else None
             self._saved[index] = share
@@ -232,6 +232,10 @@ class Policy:
                 break
         if moves:
             self._changed_s = measured.time_s
+            self._needed_room = None
+            if measured.time_s - self._given_s < self._options.vain_s:
+                self._wait_s = min(2 * self._wait_s, self._options.most_calm_s)
+            self._given_s = float("-inf")
         return moves
 
     def _without_needless(self, moves: list[Move], measured: Measured, needed_s: float) -> list[Move]:
@@ -269,24 +273,29 @@ class Policy:
     def _give_back(self, measured: Measured) -> list[Move]:
         """The step that was taken last in order, if there has been room for it."""
         options, now_s = self._options, measured.time_s
-        calm_s = now_s - max(self._calm_since_s, self._changed_s)
-        if not self._taken or calm_s < self._wait_s:
+        if not self._taken:
             return []
-        if calm_s >= 2 * options.vain_s + self._wait_s:
-            self._wait_s = options.calm_s
         index = max(self._taken)
         trade = self._steps[index].trade
         if _stage(trade) is Trade.CROPS and measured.looked < 0.5:
             return []  # nobody is there: what they would cost is not known
         added_s = self._price(index, measured)
-        longest_s = options.fits * self._goals.period_s
         drawn_s = measured.draw_s + (added_s if trade is Trade.OVERLAY else 0.0)
-        if max(measured.frame_s + added_s, drawn_s) > longest_s:
-            return []
-        if measured.latency_s + added_s > options.room * self._goals.max_latency_s:
+        share = max(
+            max(measured.frame_s + added_s, drawn_s) / (options.fits * self._goals.period_s),
+            (measured.latency_s + added_s) / (options.room * self._goals.max_latency_s),
+        )
+        # One lucky window is no room: the mean of the last ones decides.
+        recent = options.recent
+        self._needed_room = share if self._needed_room is None else recent * share + (1 - recent) * self._needed_room
+        calm_s = now_s - max(self._calm_since_s, self._changed_s)
+        if calm_s < self._wait_s or max(share, self._needed_room) > 1:
             return []
         self._taken.discard(index)
-        self._given_s[index] = self._changed_s = now_s
+        if options.vain_s < now_s - self._given_s < options.most_calm_s:  # the one before was not in vain
+            self._wait_s = max(self._wait_s / 2, options.calm_s)
+        self._given_s = self._changed_s = now_s
+        self._needed_room = None
         self._learning = None
         return [Move(self._steps[index], False, f"room: a frame takes {measured.frame_s * 1e3:.0f} ms")]
 
