@@ -144,9 +144,10 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     try:
         governor = None if built.governor is None else built.governor()
         built.report.finish(summary, stage_ms, tuple(warnings), exit_code, world, governor)
-    except RunError:
-        _raise_failure(summary)
-        raise
+    except RunError as error:
+        elsewhere = built.report.write_elsewhere()
+        _raise_failure(summary, elsewhere)
+        raise RunError(f"{error}{elsewhere}") from error
     if built.report.folder is not None:
         warnings = (*warnings, *write_pages(built.report.folder, built.body))
     known = world if summary.people else None
@@ -166,13 +167,14 @@ def _without_dead_window(config: RunConfig) -> RunConfig:
     return replace(config, results=replace(config.results, window=False))
 
 
-def _raise_failure(summary: RunSummary) -> None:
-    """Raise the run's first error, if there was one; whatever it was, it is the run's fault and exits with 1."""
+def _raise_failure(summary: RunSummary, more: str = "") -> None:
+    """Raise the run's first error, if there was one, with `more` to say; whatever it was, it is the run's fault and
+    exits with 1."""
     if summary.failure is None:
         return
     error = summary.failure.error
     if isinstance(error, BodycastError):
-        raise RunError(str(error)) from error
+        raise RunError(f"{error}{more}") from error
     raise error
 
 

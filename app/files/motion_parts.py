@@ -8,6 +8,7 @@ A frame counts once its rows are there. `bodycast recover` makes motion.npz of w
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -76,6 +77,8 @@ class PartsWriter:
         content = {"format": FORMAT, "row_bytes": ROW.itemsize, "smoothed_bytes": SMOOTHED.itemsize, **asdict(head)}
         (folder / HEAD).write_text(json.dumps(content))
         names = (FRAMES, ROWS) if head.finish is None else (FRAMES, ROWS, SMOOTHED_ROWS)
+        self._head = folder / HEAD
+        self._inode = self._head.stat().st_ino
         self._files: dict[str, BinaryIO] = {name: open(folder / name, "wb") for name in names}  # noqa: SIM115
         self._end_row = 0
         self._next_flush_s = self._next_sync_s = time.monotonic()
@@ -93,7 +96,10 @@ class PartsWriter:
             self.flush(sync=now_s >= self._next_sync_s)
 
     def flush(self, *, sync: bool) -> None:
-        """Hand everything to the system, and with `sync` to the disk; rows before the frames that count them."""
+        """Hand everything to the system, and with `sync` to the disk; rows before the frames that count them.
+
+        Raises OSError, also where the folder was removed or renamed: open files would take hours more.
+        """
         now_s = time.monotonic()
         self._next_flush_s = now_s + FLUSH_S
         for name in (ROWS, SMOOTHED_ROWS, FRAMES):
@@ -103,6 +109,8 @@ class PartsWriter:
                     os.fsync(self._files[name].fileno())
         if sync:
             self._next_sync_s = now_s + SYNC_S
+            if self._head.stat().st_ino != self._inode:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._head))
 
     def close(self) -> None:
         """May be called twice."""

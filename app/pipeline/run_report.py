@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
 import platform
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -14,7 +16,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bodycast.app.errors import cannot_write
+from bodycast.app.errors import RunError, cannot_write
 from bodycast.app.files.folder_lock import FolderLock
 from bodycast.app.files.output_file import write_whole
 from bodycast.app.files.output_folder import REPORT_FILE
@@ -145,6 +147,20 @@ class ReportFile:
             hanging_threads=summary.hanging,
         )
         self._write_last()
+
+    def write_elsewhere(self) -> str:
+        """Keep the report in the folder of temporary files, where the run's own cannot be written; says where it is.
+        Where that is not possible either, it is printed to stderr."""
+        if self.folder is None:
+            return ""
+        try:
+            handle, name = tempfile.mkstemp(prefix="bodycast-", suffix=f"-{REPORT_FILE}")
+            os.close(handle)
+            self._report.write(Path(name))
+        except (OSError, RunError):
+            print(json.dumps(dataclasses.asdict(self._report), default=str), file=sys.stderr)
+            return ""
+        return f"; {REPORT_FILE} is kept as {name}"
 
     def abort(self, reason: str, exit_code: int) -> None:
         """The run ended without a summary, as when it could not be started; says so if a report had been begun."""

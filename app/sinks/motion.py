@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 from typing import Any
 
-from bodycast.app.errors import cannot_write
+from bodycast.app.errors import RunError, cannot_write
 from bodycast.app.files.motion_file import MotionMeta
 from bodycast.app.files.motion_parts import PARTS_FOLDER, PartsHead, PartsWriter
 from bodycast.app.files.output_file import check_target
@@ -44,6 +45,7 @@ class MotionSink:
         self._world: WorldReport | None = None
         self._parts: PartsWriter | None = None
         self._closed = False
+        self._gone = False
 
     @property
     def name(self) -> str:
@@ -66,7 +68,7 @@ class MotionSink:
         try:
             self._open().append(frame_record(result), rows, smoothed)
         except OSError as error:
-            raise cannot_write(self._folder, error, "what came before is kept: bodycast recover") from error
+            raise self._failure(self._folder, error, "what came before is kept: bodycast recover") from error
 
     def close(self) -> None:
         """Write everything. May be called twice. Raises RunError where the disk does not take it; the parts stay, for
@@ -74,13 +76,23 @@ class MotionSink:
         if self._closed:
             return
         self._closed = True
+        if self._gone:
+            if self._parts is not None:
+                self._parts.close()
+            return
         try:
             parts = self._open()
             parts.flush(sync=True)
             parts.close()
             self._world = finish_motion(self._folder, self._path, self._finish)
         except OSError as error:
-            raise cannot_write(self._path, error, "what was recorded is kept: bodycast recover") from error
+            raise self._failure(self._path, error, "what was recorded is kept: bodycast recover") from error
+
+    def _failure(self, path: Path, error: OSError, kept: str) -> RunError:
+        self._gone = error.errno == errno.ENOENT
+        if self._gone:
+            kept = "if it was renamed, bodycast recover finishes it there"
+        return cannot_write(path, error, kept)
 
     def _open(self) -> PartsWriter:
         """Raises OSError."""

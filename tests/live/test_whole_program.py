@@ -74,6 +74,12 @@ def run(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command(*arguments), cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
 
 
+def run_command(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """One of the other commands."""
+    words = [sys.executable, "-m", "bodycast", *map(str, arguments)]
+    return subprocess.run(words, cwd=REPOSITORY, capture_output=True, text=True, timeout=120)
+
+
 def film_frames(path: Path) -> int:
     capture = cv2.VideoCapture(str(path))
     count = 0
@@ -157,6 +163,54 @@ def test_a_signal_ends_the_run_with_finished_files(
     assert film_frames(out / "overlay.mp4") == given
     assert read_motion(out / "motion.npz").meta.frame_count == given
     assert str(out / "overlay.mp4") in out_text
+
+
+def test_an_output_folder_that_is_renamed_ends_the_run_and_keeps_what_there_is(
+    tmp_path: Path, package: Path, detector: Path, figure: np.ndarray
+) -> None:
+    source, out, moved = folder_of(tmp_path / "pictures", figure, 3000), tmp_path / "out", tmp_path / "moved"
+    process = start(source, "--model", package, "--output", out, "--renderer", "cpu", "--detector", detector)
+    deadline_s = time.monotonic() + 60
+    grows = (out / "motion.parts" / "rows", out / "overlay.mp4")
+    while not all(path.exists() and path.stat().st_size > 3000 for path in grows):
+        assert process.poll() is None and time.monotonic() < deadline_s
+        time.sleep(0.02)
+    out.rename(moved)
+    _, err_text = process.communicate(timeout=60)
+    assert process.returncode == 1
+    said = [line for line in err_text.splitlines() if line.startswith("run_webcam.py:")]
+    assert len(said) == 1 and "removed or renamed" in said[0] and "Traceback" not in err_text
+    kept = Path(said[0].rpartition(" kept as ")[2])
+    report = json.loads(kept.read_text())
+    kept.unlink()
+    assert report["exit_code"] == 1 and report["frames"]["given"] < 3000
+    assert not out.exists()
+    assert run_command("recover", moved).returncode == 0
+    assert 0 < read_motion(moved / "motion.npz").meta.frame_count <= report["frames"]["given"]
+    assert film_frames(moved / "overlay.mp4") > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="limits of processes are POSIX")
+def test_a_limit_of_file_sizes_ends_the_run_in_one_line(
+    tmp_path: Path, package: Path, detector: Path, figure: np.ndarray
+) -> None:
+    import resource
+
+    noise = figure // 2 + np.random.default_rng(0).integers(0, 120, figure.shape, np.uint8)
+    source, out = folder_of(tmp_path / "pictures", noise, 300), tmp_path / "out"
+    done = subprocess.run(
+        command(source, "--model", package, "--output", out, "--renderer", "cpu", "--detector", detector),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000)),
+        cwd=REPOSITORY,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    said = [line for line in done.stderr.splitlines() if line.startswith("run_webcam.py:")]
+    assert done.returncode == 1 and len(said) == 1 and "ulimit -f" in said[0], done.stderr
+    assert json.loads((out / "run.json").read_text())["exit_code"] == 1
+    assert film_frames(out / "overlay.mp4") > 0 and read_motion(out / "motion.npz").meta.frame_count > 0
 
 
 def test_nothing_is_overwritten_unasked(tmp_path: Path, package: Path, detector: Path, figure: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import pytest
 
 from bodycast.app.commands.recover import main
 from bodycast.app.errors import RunError, UsageError
+from bodycast.app.files import motion_parts
 from bodycast.app.files.motion_file import TABLE, read_motion
 from bodycast.app.files.motion_parts import FRAME, read_parts
 from bodycast.app.sinks.motion import MotionSink
@@ -197,6 +199,26 @@ def test_a_full_disk_at_the_end_keeps_the_parts(tmp_path: Path) -> None:
     sink.close()
     assert main([str(tmp_path)], "bodycast recover") == 0
     assert len(read_motion(sink.path)) == 200
+
+
+@pytest.mark.parametrize("gone", ["removed", "replaced"])
+def test_a_folder_that_goes_away_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gone: str) -> None:
+    monkeypatch.setattr(motion_parts, "SYNC_S", 0.0)
+    monkeypatch.setattr(motion_parts, "FLUSH_S", 0.0)
+    folder = tmp_path / "out"
+    folder.mkdir()
+    sink = MotionSink(folder / "motion.npz", META)
+    sink.write(result_of(0, people=(1,)))
+    if gone == "removed":
+        shutil.rmtree(folder)
+    else:
+        folder.rename(tmp_path / "moved")
+        (folder / "motion.parts").mkdir(parents=True)
+        (folder / "motion.parts" / "head.json").write_text("{}")
+    with pytest.raises(RunError, match="removed or renamed"):
+        sink.write(result_of(1, people=(1,)))
+    sink.close()
+    assert not (folder / "motion.npz").exists()
 
 
 def test_it_replaces_nothing_unasked(tmp_path: Path) -> None:
