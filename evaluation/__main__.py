@@ -33,6 +33,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "exports": ("evaluation.exports", "every kind of network through export: parity in each precision, TensorRT plans"),
     "show": ("evaluation.show", "pictures of what is inside: features, sampling points, merged tokens, mesh layers"),
     "soak": ("evaluation.soak", "long runs of the program with flat memory, and runs that are killed and recovered"),
+    "batch": ("evaluation.batch_holds", "many clips: killed and resumed batches, memory, what a batch saves"),
     "live-load": ("evaluation.live_load", "a live run on a synthetic camera while other programs take the CPU"),
     "models": ("evaluation.models", "parameters and cost of every network, beside the papers' figures"),
 }

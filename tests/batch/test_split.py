@@ -49,14 +49,14 @@ def test_a_segment_gives_the_films_own_frames_numbers_and_times(tmp_path: Path) 
 def test_films_are_split_at_a_cut_where_one_is_near_and_overlap_elsewhere(tmp_path: Path) -> None:
     noise = np.random.default_rng(0)
     shots = [noise.integers(0, 255, (48, 64, 3), dtype=np.uint8) for _ in range(2)]
-    film = encode(tmp_path / "film.mp4", [shots[0]] * 115 + [shots[1]] * 135)
+    film = encode(tmp_path / "film.mp4", [shots[0]] * 115 + [shots[1]] * 185)
     found = split.fragments_of(Film(film, "film", split_s=4.0), SourceOptions(), None)
     assert [one.folder for one in found] == [f"film/fragments/000{number}" for number in range(3)]
     stretches = [one.fragment for one in found]
     assert [(f.first, f.begin, f.end, f.last) for f in stretches if f is not None] == [
         (0, 0, 115, 115),  # a cut 15 frames after the planned border
-        (115, 115, 215, 250),
-        (153, 215, 250, 250),
+        (115, 115, 215, 277),
+        (153, 215, 300, 300),
     ]  # fmt: skip
     assert split.fragments_of(Film(film, "film", split_s=8.0), SourceOptions(), None) == ()
     assert split.fragments_of(Film(film, "film", split_s=None), SourceOptions(), None) == ()
@@ -99,8 +99,14 @@ def test_two_people_over_two_borders_are_those_of_one_run(tmp_path: Path, monkey
     assert len(whole.person_ids) == 2, "otherwise this proves little"
     assert np.array_equal(whole.frame, joined.frame) and np.array_equal(whole.person_id, joined.person_id)
     assert np.array_equal(whole.time_s, joined.time_s) and whole.meta == joined.meta
-    away_m = np.linalg.norm(whole.joints_3d - joined.joints_3d, axis=-1)
-    assert float(np.median(away_m)) < 0.03 and float(np.percentile(away_m, 95)) < 0.15
+    # Where people stand is worked out from the whole film in both cases, from poses that differ a little.
+    root_m = [motion.joints_3d - motion.joints_3d[:, :1] for motion in (whole, joined)]
+    away_m = np.linalg.norm(root_m[0] - root_m[1], axis=-1)
+    away_px = np.linalg.norm(whole.joints_2d - joined.joints_2d, axis=-1)
+    place_m = np.linalg.norm(whole.joints_3d - joined.joints_3d, axis=-1)
+    print(np.percentile(away_m, (50, 95)), np.percentile(away_px, (50, 95)), np.percentile(place_m, (50, 95)))
+    assert float(np.median(away_m)) < 0.02 and float(np.percentile(away_m, 95)) < 0.1
+    assert float(np.median(away_px)) < 1.0 and float(np.median(place_m)) < 0.1
     times = [overlay_times(output / name / "overlay.mp4") for name in ("whole", "split")]
     assert times[0] == times[1] and len(times[0]) == 130
     assert not (output / "split" / "fragments").exists()

@@ -1,0 +1,189 @@
+"""`python -m evaluation batch`: a batch that is killed and resumed equals one that is not, its memory stays flat, and
+what it saves against runs of their own.
+
+    python -m evaluation batch --work out/batch-holds --rounds 3 -- --preset lite --renderer none
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+
+from bodycast.app.batch.films import folder_name
+from bodycast.app.batch.marks import DONE_FILE
+from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE
+from bodycast.app.sources.factory import DEMO_CLIP
+
+COMMAND = (sys.executable, "-c", "import sys; from bodycast.app.commands.main import main; sys.exit(main())")
+FRAMES, SIZE_WH = 20, (320, 180)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Exit code 1 where a result differs."""
+    parser = argparse.ArgumentParser(prog="python -m evaluation batch", description=__doc__)
+    parser.add_argument("--clips", type=int, default=200)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--sample", type=int, default=20, help="clips that are also done by single runs; 0: none")
+    parser.add_argument("--rounds", type=int, default=1, help="of the sample: batch and single runs, interleaved")
+    parser.add_argument("--work", type=Path, required=True, help="folder for clips and results")
+    parser.add_argument("flags", nargs="*", help="of `bodycast batch` and `bodycast run`, after --")
+    args = parser.parse_args(argv)
+    clips = make_clips(args.work / "clips", args.clips)
+    equal = True
+    if args.workers:
+        undisturbed, killed = args.work / "undisturbed", args.work / "killed"
+        shutil.rmtree(undisturbed, ignore_errors=True)
+        shutil.rmtree(killed, ignore_errors=True)
+        flags = ("--workers", str(args.workers), *args.flags)
+        memory = _run_watched(_batch(clips, undisturbed, *flags))
+        _say_memory(memory)
+        _kill_and_resume(clips, killed, flags)
+        equal = digests(undisturbed) == digests(killed) and len(digests(killed)) >= args.clips
+        print(f"results of the killed and resumed batch {'equal' if equal else 'DIFFER FROM'} the undisturbed ones")
+    if args.sample:
+        _compare(clips, args.sample, args.rounds, args.work, tuple(args.flags))
+    return 0 if equal else 1
+
+
+def make_clips(folder: Path, count: int) -> Path:
+    """Clips of FRAMES frames of the demo, small, every second one mirrored; made once."""
+    import av
+    import cv2
+
+    folder.mkdir(parents=True, exist_ok=True)
+    with av.open(str(DEMO_CLIP)) as film:
+        pictures = [
+            cv2.resize(frame.to_ndarray(format="bgr24"), SIZE_WH, interpolation=cv2.INTER_AREA)
+            for frame in film.decode(video=0)
+        ]
+    for number in range(count):
+        path = folder / f"clip{number:03d}.mp4"
+        if path.is_file():
+            continue
+        begin = 7 * number % (len(pictures) - FRAMES)
+        with av.open(str(path), "w") as out:
+            stream = out.add_stream("libx264", rate=25)
+            stream.width, stream.height = SIZE_WH
+            stream.pix_fmt = "yuv420p"
+            stream.codec_context.time_base = Fraction(1, 25)
+            for index, picture in enumerate(pictures[begin : begin + FRAMES]):
+                shown = picture[:, ::-1] if number % 2 else picture
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(shown), format="bgr24")
+                frame.pts, frame.time_base = index, Fraction(1, 25)
+                out.mux(stream.encode(frame))
+            out.mux(stream.encode(None))
+    return folder
+
+
+def digests(output: Path) -> dict[str, str]:
+    """SHA-256 of every result."""
+    files = [path for name in (MOTION_FILE, OVERLAY_FILE) for path in output.glob(f"*/{name}")]
+    return {str(path.relative_to(output)): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+
+def _batch(clips: Path, output: Path, *flags: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen([*COMMAND, "batch", str(clips), "--output", str(output), *flags], stdout=subprocess.DEVNULL)
+
+
+def _children(process: int) -> list[int]:
+    found: list[int] = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            state, command = (folder / "stat").read_text(), (folder / "cmdline").read_bytes()
+        except OSError:
+            continue
+        if int(state.rpartition(")")[2].split()[1]) == process and b"spawn_main" in command:
+            found.append(int(folder.name))
+    return found
+
+
+def _run_watched(process: subprocess.Popen[bytes]) -> dict[int, list[float]]:
+    """Resident MB of each worker, every second."""
+    memory: dict[int, list[float]] = {}
+    while process.poll() is None:
+        for child in _children(process.pid):
+            try:
+                pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
+            except OSError:
+                continue
+            memory.setdefault(child, []).append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
+        time.sleep(1)
+    if process.returncode:
+        raise SystemExit(f"the batch ended with exit code {process.returncode}")
+    return memory
+
+
+def _say_memory(memory: dict[int, list[float]]) -> None:
+    for process, values in memory.items():
+        quarters = [max(part) for part in np.array_split(np.array(values), 4) if len(part)]
+        print(f"worker {process}: most memory in each quarter of its time, MB: {[round(value) for value in quarters]}")
+
+
+def _kill_and_resume(clips: Path, output: Path, flags: tuple[str, ...]) -> None:
+    count = len(list(clips.glob("*.mp4")))
+    process = _batch(clips, output, *flags)
+    _wait_for(process, output, count // 4)
+    victim = _children(process.pid)[0]
+    os.kill(victim, signal.SIGKILL)
+    print(f"killed worker {victim} after {_done(output)} films")
+    _wait_for(process, output, count // 2)
+    process.kill()
+    process.wait()
+    print(f"killed the batch after {_done(output)} films")
+    resumed = _batch(clips, output, "--resume", *flags)
+    if resumed.wait():
+        raise SystemExit(f"the resumed batch ended with exit code {resumed.returncode}")
+
+
+def _done(output: Path) -> int:
+    return len(list(output.glob(f"*/{DONE_FILE}")))
+
+
+def _wait_for(process: subprocess.Popen[bytes], output: Path, count: int) -> None:
+    while _done(output) < count:
+        if process.poll() is not None:
+            raise SystemExit("the batch ended before it could be killed")
+        time.sleep(0.1)
+
+
+def _compare(clips: Path, sample: int, rounds: int, work: Path, flags: tuple[str, ...]) -> None:
+    """CPU and wall seconds of one worker against runs of their own, in turns."""
+    films = sorted(clips.glob("*.mp4"))[:sample]
+    listed = work / "sample.txt"
+    listed.write_text("\n".join(str(film.resolve()) for film in films))
+    ratios: list[float] = []
+    for number in range(rounds):
+        single = np.zeros(2)
+        batch = _seconds(("batch", str(listed), "--output", str(work / "sample"), "--overwrite", *flags))
+        for film in films:
+            place = work / "single" / folder_name(str(film))
+            arguments = ("run", str(film), "--output", str(place), "--overwrite", "--no-window", *flags)
+            single += _seconds(arguments)
+        batch = (batch + _seconds(("batch", str(listed), "--output", str(work / "sample"), "--overwrite", *flags))) / 2
+        ratios.append(float(single[0] / batch[0]))
+        said = [f"{name} {cpu_s:.1f} CPU s, {wall_s:.1f} s" for name, (cpu_s, wall_s) in
+                (("batch", batch), ("single runs", single))]  # fmt: skip
+        clock = float(single[1] / batch[1])
+        print(f"round {number + 1}: {'; '.join(said)}; ratio {ratios[-1]:.2f} by CPU, {clock:.2f} by the clock")
+    print(f"ratio by CPU time, median of {rounds}: {np.median(ratios):.2f}")
+
+
+def _seconds(arguments: tuple[str, ...]) -> np.ndarray:
+    """(2,) CPU seconds of the process and of its own, and wall seconds."""
+    before, began_s = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run([*COMMAND, *arguments], check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu_s = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    return np.array([cpu_s, time.perf_counter() - began_s])
