@@ -57,6 +57,9 @@ class NetworkConfig:
     """Where it runs: cpu, cuda (the first GPU), cuda:1 (the second) and so on; auto: the first GPU where it works, else
     the CPU."""
 
+    gpu_crops: bool = True
+    """On a GPU: cut the crops there, from one upload of the frame; --no-gpu-crops cuts them on the CPU."""
+
     flip_test: bool = False
     """Flip test-time augmentation: each crop's mirror image is estimated too, at about twice the networks' time."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -92,30 +93,61 @@ class Tracks:
         return Tracks(np.zeros(0, np.int32), np.zeros((0, 4), np.float32), np.zeros(0, np.float64))
 
 
+class StoredElsewhere(Protocol):
+    """Crops (N,h,w,3) uint8 RGB that are not in ordinary memory (engines/cuda/crops.py)."""
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(N, h, w, 3)."""
+        ...
+
+    def host(self) -> U8:
+        """The crops in ordinary memory."""
+        ...
+
+
+def in_memory(stored: U8 | StoredElsewhere) -> U8:
+    """Crops as an array; those on a GPU are fetched, once."""
+    return stored if isinstance(stored, np.ndarray) else stored.host()
+
+
 @dataclass(frozen=True, slots=True)
 class CropBatch:
-    """One crop per track. `pixels` (N,h,w,3) uint8 RGB at the network's input size (256x192 or 192x144);
-    `transforms`: N source-image <-> crop maps; `id` (N,) int32. `also`: crops of the same people for another
-    network. `masks` (N,h,w) uint8, 255 on the person, for networks that take masks."""
+    """One crop per track. `stored` (N,h,w,3) uint8 RGB at the network's input size (256x192 or 192x144), an array or
+    crops on a GPU; `transforms`: N source-image <-> crop maps; `id` (N,) int32. `also`: crops of the same people for
+    another network. `masks` (N,h,w) uint8, 255 on the person, for networks that take masks."""
 
-    pixels: U8
+    stored: U8 | StoredElsewhere
     transforms: tuple[CropTransform, ...]
     id: I32
     also: CropBatch | None = None
     masks: U8 | None = None
 
     def __post_init__(self) -> None:
-        check_array("CropBatch.pixels", self.pixels, (len(self.id), None, None, 3), np.uint8)
+        if isinstance(self.stored, np.ndarray):
+            check_array("CropBatch.pixels", self.stored, (len(self.id), None, None, 3), np.uint8)
+        elif self.stored.shape[0] != len(self.id):
+            raise ValueError(f"CropBatch: expected {len(self.id)} crops, got {self.stored.shape[0]}")
         check_array("CropBatch.id", self.id, (None,), np.int32)
         if len(self.transforms) != len(self.id):
             raise ValueError(f"CropBatch: expected {len(self.id)} transforms, got {len(self.transforms)}")
         if self.also is not None and len(self.also) != len(self):
             raise ValueError(f"CropBatch: expected {len(self)} crops for the other network, got {len(self.also)}")
         if self.masks is not None:
-            check_array("CropBatch.masks", self.masks, self.pixels.shape[:3], np.uint8)
+            check_array("CropBatch.masks", self.masks, self.stored.shape[:3], np.uint8)
 
     def __len__(self) -> int:
         return len(self.id)
+
+    @property
+    def pixels(self) -> U8:
+        """The crops as an array; those on a GPU are fetched, once."""
+        return in_memory(self.stored)
+
+    @property
+    def hw(self) -> tuple[int, int]:
+        """Height and width of a crop; fetches nothing."""
+        return self.stored.shape[1], self.stored.shape[2]
 
     @staticmethod
     def joined(parts: Sequence[CropBatch], id: I32) -> CropBatch:

@@ -7,7 +7,7 @@ that of Polygraphy's BaseRunner (NVIDIA): public methods check, private ones com
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self, cast, final
@@ -86,6 +86,7 @@ class Engine(ABC):
         self.notes: tuple[str, ...] = ()
         """What runs otherwise than usual on this device, and why; part of `describe`."""
         self._is_open = False
+        self._before_close: list[Callable[[], None]] = []
 
     @property
     def cuda(self) -> CudaDevice | None:
@@ -162,7 +163,17 @@ class Engine(ABC):
         """Release the graph. May be called twice."""
         if self._is_open:
             self._is_open = False
-            self._close()
+            calls, self._before_close = self._before_close, []
+            try:
+                for call in calls:
+                    call()
+            finally:
+                self._close()
+
+    @final
+    def before_close(self, call: Callable[[], None]) -> None:
+        """Call this when it is closed, while its device is still open."""
+        self._before_close.append(call)
 
     @final
     def __enter__(self) -> Self:

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
 
-from bodycast.app.errors import UsageError
+from bodycast.app.errors import RunError, UsageError
 from bodycast.app.model_packages import find_package
+from bodycast.app.records import Frame
 from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import ModelPackage
 from bodycast.engines.registry import open_engine
+from bodycast.hmr.geometry.crop import CropTransform
+
+if TYPE_CHECKING:
+    from bodycast.app.estimation.gpu_crops import GpuCrops, Part
+    from bodycast.engines.cuda.crops import CropsOnGpu
 
 
 class CropNetwork:
@@ -37,6 +45,9 @@ class CropNetwork:
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._flip_test = flip_test
+        self._gpu_crops: WeakKeyDictionary[Engine, GpuCrops | str] = WeakKeyDictionary()
+        self.cuts_on_gpu = True
+        """Whether the crops are cut on the GPU where the network runs on one. May be changed between two frames."""
 
     @property
     def flip_test(self) -> bool:
@@ -84,8 +95,46 @@ class CropNetwork:
 
     def describe(self) -> str:
         """One line for people."""
-        return self._engine.describe() + (", flip test" if self._flip_test else "")
+        return self._engine.describe() + self._where_cut() + (", flip test" if self._flip_test else "")
 
     def close(self) -> None:
         """Release the engine. May be called twice."""
         self._engine.close()
+
+    def _cut_on_gpu(
+        self,
+        frame: Frame,
+        transforms: Sequence[CropTransform],
+        parts: Sequence[Part] | None = None,
+        mirror: bool = False,
+    ) -> CropsOnGpu | None:
+        """Crops on the device of the engine in use; None where they are cut on the CPU. Raises: RunError."""
+        cutting = self._cutting()
+        if cutting is None or isinstance(cutting, str):
+            return None
+        try:
+            return cutting.cut(frame, transforms, self._input_hw, parts, mirror)
+        except EngineError as error:
+            raise RunError(f"{self._engine.label}: {error}") from error
+
+    def _cutting(self) -> GpuCrops | str | None:
+        """What cuts on the GPU of the engine in use; why nothing does; None where it has no GPU or is not to."""
+        if self._engine.cuda is None or not self.cuts_on_gpu:
+            return None
+        if self._engine not in self._gpu_crops:
+            from bodycast.app.estimation.gpu_crops import GpuCrops
+
+            try:
+                self._gpu_crops[self._engine] = GpuCrops(self._engine)
+            except EngineError as error:
+                self._gpu_crops[self._engine] = str(error)
+        return self._gpu_crops[self._engine]
+
+    def _where_cut(self) -> str:
+        """Where the crops are cut, of a network on a GPU."""
+        if self._engine.cuda is None:
+            return ""
+        cutting = self._cutting()
+        if cutting is None:
+            return ", crops cut on the CPU"
+        return f", crops cut on the CPU ({cutting})" if isinstance(cutting, str) else ", crops cut on the GPU"

@@ -22,11 +22,13 @@ from bodycast.app.estimation.person_masks import (
     mask_choice,
 )
 from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.engines.cuda.crops import CropsOnGpu
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.body.keypoint_refinement import SMPL_REFINEMENT, refine
 from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.crop import crop_transforms
 
 MIN_SCALE = 0.05
 """Smallest believable camera scale: a person of a twentieth of the crop's height, or behind the camera below zero."""
@@ -120,8 +122,8 @@ class Estimator(CropNetwork):
         """
         if len(crops) == 0:
             return BodyEstimates.empty(self.token_width)
-        if crops.pixels.shape[1:3] != self._input_hw:
-            raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
+        if crops.hw != self._input_hw:
+            raise ValueError(f"crops: expected {self._input_hw} pixels (h, w), got {crops.hw}")
         cameras = CropCameras.of(crops, intrinsics, image_wh)
         outputs = self.raw(crops, cameras.box_info())
         finite = self._finite.of(outputs, self.describe())
@@ -154,7 +156,13 @@ class Estimator(CropNetwork):
 
     def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
         """HMR2.0's crops of all tracks, at the network's size or another, with masks where the network takes some."""
-        crops = crop_people(frame, tracks, input_hw or self._input_hw)
+        wanted = input_hw or self._input_hw
+        crops = None
+        if self._cutting() is not None and wanted == self._input_hw:
+            transforms = crop_transforms(tracks.xyxy, wanted)
+            on_gpu = self._cut_on_gpu(frame, transforms)
+            crops = None if on_gpu is None else CropBatch(on_gpu, transforms, tracks.id)
+        crops = crops or crop_people(frame, tracks, wanted)
         return crops if self._masks is None else replace(crops, masks=self._masks.of(frame, tracks, crops))
 
     def remember(self, id: I32, vertices: F32, intrinsics: Intrinsics) -> None:
@@ -174,7 +182,11 @@ class Estimator(CropNetwork):
 
         Raises: RunError where the engine fails; UsageError where the network wants box_info and has none.
         """
-        inputs: dict[str, Tensor] = {"crops": crops.pixels}
+        stored, on_gpu = crops.stored, None
+        # The flip test mirrors crops on the CPU.
+        if isinstance(stored, CropsOnGpu) and stored.owner is self._engine.cuda and not self._flip_test:
+            on_gpu = stored.tensor
+        inputs: dict[str, Tensor] = {} if on_gpu is not None else {"crops": crops.pixels}
         if self._takes_box_info:
             if box_info is None:
                 raise UsageError(f"{self.package.folder}: a network that takes box_info cannot be fused with keypoints")
@@ -182,6 +194,8 @@ class Estimator(CropNetwork):
         if self._masks is not None:
             inputs["masks"] = central_parts(crops) if crops.masks is None else crops.masks
         try:
+            if on_gpu is not None:
+                return self._engine.run({"crops": on_gpu, **inputs})
             if not self._flip_test:
                 return self._engine.run(inputs)
             return mean_with_mirror(self._engine.run(with_mirror_images(inputs)))

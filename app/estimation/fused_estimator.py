@@ -14,6 +14,7 @@ from bodycast.app.estimation.finite_rows import FiniteRows
 from bodycast.app.estimation.keypoints import KeypointNetwork
 from bodycast.app.model_packages import find_package, first_package
 from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
+from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
 from bodycast.engines.registry import open_engine
@@ -74,6 +75,7 @@ class FusedEstimator:
 
     def use_keypoints(self, keypoints: KeypointNetwork) -> None:
         """Look with another keypoint network from the next frame on; the one before stays open."""
+        keypoints.cuts_on_gpu = self._keypoints.cuts_on_gpu
         self._keypoints = keypoints
 
     @property
@@ -100,6 +102,22 @@ class FusedEstimator:
         for network in (self._keypoints, self._hmr):
             if network is not None:
                 network.flip_test = on
+
+    @property
+    def engine(self) -> Engine:
+        """The keypoint network's engine."""
+        return self._keypoints.engine
+
+    @property
+    def cuts_on_gpu(self) -> bool:
+        """Whether crops are cut on the GPU where the networks run on one. May be changed between two frames."""
+        return self._keypoints.cuts_on_gpu
+
+    @cuts_on_gpu.setter
+    def cuts_on_gpu(self, on: bool) -> None:
+        for network in (self._keypoints, self._hmr):
+            if network is not None:
+                network.cuts_on_gpu = on
 
     @property
     def input_hw(self) -> tuple[int, int]:
@@ -163,9 +181,9 @@ class FusedEstimator:
         """
         if len(crops) == 0:
             return BodyEstimates.empty()
-        if crops.pixels.shape[1:3] != self.input_hw:
-            raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.pixels.shape[1:3]}")
-        seen = self._keypoints.look(crops.pixels)
+        if crops.hw != self.input_hw:
+            raise ValueError(f"crops: expected {self.input_hw} pixels (h, w), got {crops.hw}")
+        seen = self._keypoints.look(crops.stored)
         cameras = CropCameras.of(crops, intrinsics, image_wh)
         outputs = self._fuse(seen, cameras.box_info(), crops)
         finite = self._finite.of({**outputs, "keypoints": seen}, self.describe())

@@ -10,7 +10,9 @@ import numpy as np
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.estimation.crop_network import CropNetwork
 from bodycast.app.estimation.cropper import sample_window
-from bodycast.app.records import F32, U8, CropBatch, Frame, Tracks
+from bodycast.app.records import F32, U8, CropBatch, Frame, StoredElsewhere, Tracks, in_memory
+from bodycast.engines.base import EngineInput
+from bodycast.engines.cuda.crops import CropsOnGpu
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage
 from bodycast.hmr.body.surface_joints import COCO_MIRROR
@@ -63,28 +65,42 @@ class KeypointNetwork(CropNetwork):
     def crop(self, frame: Frame, tracks: Tracks) -> CropBatch:
         """Padded crops (N, h, w, 3) uint8 RGB of all tracks, black where others may stand."""
         transforms = padded_transforms(tracks.xyxy, self._input_hw)
+        if self._cutting() is not None:
+            parts = [seen_part(transform, box) for transform, box in zip(transforms, tracks.xyxy, strict=True)]
+            on_gpu = self._cut_on_gpu(frame, transforms, parts, mirror=self._flip_test)
+            if on_gpu is not None:
+                return CropBatch(on_gpu, transforms, tracks.id)
         pixels = np.empty((len(tracks), *self._input_hw, 3), np.uint8)
         for row, transform in enumerate(transforms):
             cv2.cvtColor(sample_window(frame.image, transform), cv2.COLOR_BGR2RGB, dst=pixels[row])
             blackened(pixels[row], seen_part(transform, tracks.xyxy[row]))
         return CropBatch(pixels, transforms, tracks.id)
 
-    def look(self, pixels: U8) -> F32:
+    def look(self, pixels: U8 | StoredElsewhere) -> F32:
         """COCO's 17 keypoints (N,17,3) in crops (N, h, w, 3) uint8 RGB: x, y in crop heights from the crop's centre,
         confidence 0..1. Raises: RunError where the engine fails."""
-        both = np.concatenate([pixels, pixels[:, :, ::-1]]) if self._flip_test else pixels
-        found = self._run(both)
-        at = found[: len(pixels)]
+        count = pixels.shape[0]
+        found = self._run(self._given(pixels))
+        at = found[:count]
         if self._flip_test:
             # Column u of w becomes w - 1 - u: a crop's centre lies half a pixel beside the middle of its columns.
-            back = found[len(pixels) :, COCO_MIRROR] * np.array([-1, 1, 1], np.float32)
+            back = found[count:, COCO_MIRROR] * np.array([-1, 1, 1], np.float32)
             back[..., 0] -= 1 / self._input_hw[0]
             at = _mean_keypoints(at, back)
         unsure = np.flatnonzero(surest(at) < UNSURE)
         if self._look_turned and len(unsure):
             at = at.copy()
-            at[unsure] = self._turned(pixels[unsure], at[unsure])
+            at[unsure] = self._turned(in_memory(pixels)[unsure], at[unsure])
         return at
+
+    def _given(self, pixels: U8 | StoredElsewhere) -> EngineInput:
+        """What the engine gets: the crops, and for the flip test their mirror images behind them."""
+        if isinstance(pixels, CropsOnGpu) and pixels.owner is self._engine.cuda:
+            tensor = pixels.both if self._flip_test else pixels.tensor
+            if tensor is not None:
+                return tensor
+        here = in_memory(pixels)
+        return np.concatenate([here, here[:, :, ::-1]]) if self._flip_test else here
 
     def _turned(self, pixels: U8, at: F32) -> F32:
         """The surest of `at` (N,17,3) and what is seen in the crops turned upside down, and of square crops sideways:
@@ -97,9 +113,9 @@ class KeypointNetwork(CropNetwork):
         best = np.argmax([surest(look) + (SURER if number == 0 else 0) for number, look in enumerate(looks)], axis=0)
         return np.stack(looks)[best, np.arange(len(at))]
 
-    def _run(self, pixels: U8) -> F32:
+    def _run(self, pixels: EngineInput) -> F32:
         try:
-            outputs = self._engine.run({"crops": np.ascontiguousarray(pixels)})
+            outputs = self._engine.run({"crops": pixels})
         except EngineError as error:
             raise RunError(str(error)) from error
         return outputs["keypoints"][:, self._rows].astype(np.float32)

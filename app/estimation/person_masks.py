@@ -51,7 +51,7 @@ class NoMasks:
     def of(self, frame: Frame, tracks: Tracks, crops: CropBatch) -> U8:
         """Zeros."""
         del frame, tracks
-        return np.zeros(crops.pixels.shape[:3], np.uint8)
+        return np.zeros(crops.stored.shape[:3], np.uint8)
 
     def remember(self, id: I32, vertices: F32, intrinsics: Intrinsics) -> None:
         """Nothing is needed."""
@@ -74,7 +74,7 @@ class SilhouetteMasks:
     def of(self, frame: Frame, tracks: Tracks, crops: CropBatch) -> U8:
         """See `PersonMasks`."""
         del frame
-        masks = np.empty(crops.pixels.shape[:3], np.uint8)
+        masks = np.empty(crops.stored.shape[:3], np.uint8)
         for row, (track, transform) in enumerate(zip(tracks.id.tolist(), crops.transforms, strict=True)):
             seen = self._seen.get(track)
             masks[row] = central_part(transform, tracks.xyxy[row]) if seen is None else silhouette(transform, *seen)
@@ -149,7 +149,7 @@ def moved_mask(mask: F32, made_in: CropTransform, wanted: CropTransform) -> U8:
 
 def central_parts(crops: CropBatch) -> U8:
     """Masks (N,h,w) for crops that came without their boxes: as if each box filled its crop."""
-    masks = np.empty(crops.pixels.shape[:3], np.uint8)
+    masks = np.empty(crops.stored.shape[:3], np.uint8)
     for row, transform in enumerate(crops.transforms):
         height, width = transform.crop_hw
         box = transform.to_image(np.array([[0.0, 0.0], [width, height]])).reshape(4)

@@ -41,7 +41,7 @@ class SegmenterMasks(CropNetwork):
 
     def of(self, frame: Frame, tracks: Tracks, crops: CropBatch) -> U8:
         """See `PersonMasks`. Raises: RunError where the engine fails."""
-        masks = np.zeros(crops.pixels.shape[:3], np.uint8)
+        masks = np.zeros(crops.stored.shape[:3], np.uint8)
         if len(tracks):
             own = crop_people(frame, tracks, self._input_hw)
             for row, mask in enumerate(self.look(own.pixels)):

@@ -166,6 +166,7 @@ def open_stages(
     """
     from bodycast.app.detectors import open_detector
     from bodycast.app.estimation.fov import open_lens_watch
+    from bodycast.app.estimation.gpu_body import posing_of
     from bodycast.app.smoothers import open_smoother
     from bodycast.app.tracking import open_tracker
 
@@ -174,7 +175,9 @@ def open_stages(
         raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
     estimator = open_estimator(config, threads)
     opened.callback(estimator.close)
+    estimator.cuts_on_gpu = config.network.gpu_crops
     body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
+    posing, skinned_on_cpu = posing_of(body, estimator.engine, opened)
     lag_s = motion.lag if lag_s is None else lag_s
     tokens = estimator.package.info.name, estimator.token_width
     smoother = open_smoother(motion.chosen_smoother, lag_s, motion.offline, tokens)
@@ -183,7 +186,7 @@ def open_stages(
     detector = open_detector(config.people.detector, device=config.network.device, threads=threads)
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
-    passed_over = unreadable_packages()
+    passed_over = (*unreadable_packages(), *skinned_on_cpu)
     live = source.info.live
     watch = open_lens_watch(config.lens.fov_network, live, config.network.device, threads, opened)
     world = LiveWorld(body, world_options(config, source.info), watch)
@@ -193,7 +196,7 @@ def open_stages(
         tracker=open_tracker(config.people.max_people),
         crop=estimator.crop,
         estimator=PoseOnly(estimator) if notes else estimator,
-        body=body,
+        body=posing,
         smoother=smoother,
         world=world,
         warnings=lambda: (*notes, *passed_over, *estimator.warnings, *source.warnings, *world.warnings),
@@ -203,12 +206,14 @@ def open_stages(
 
 
 def _parts_report(source: SourceInfo, opened: OpenedStages) -> PartsReport:
+    from bodycast.app.estimation.gpu_body import skinned_where
+
     estimator, body = opened.estimator, opened.body
     detector, smoother = opened.stages.detector, opened.stages.smoother
     return PartsReport(
         package=estimator.package.info.name,
         package_sha256=estimator.package.sha256,
-        engine=estimator.describe(),
+        engine=estimator.describe() + skinned_where(opened.stages.body),
         body=body.name,
         detector=detector.describe(),
         smoother=smoother.name,

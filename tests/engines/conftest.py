@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from bodycast.engines import devices
+from bodycast.engines import choices, devices, registry
 from bodycast.engines.cuda import device as cuda_device
 from bodycast.engines.cuda import onnx_session
 from bodycast.engines.devices import CudaGpu
@@ -22,7 +22,9 @@ def driver(monkeypatch: pytest.MonkeyPatch) -> FakeDriver:
     monkeypatch.setitem(sys.modules, "cuda.bindings.driver", made)  # type: ignore[arg-type]
     monkeypatch.setattr(devices, "cuda_devices", lambda: (len(GPUS), f"{len(GPUS)} CUDA devices"))
     monkeypatch.setattr(devices, "cuda_gpus", lambda: GPUS)
-    monkeypatch.setattr(cuda_device, "cuda_gpus", lambda: GPUS)
+    monkeypatch.setattr(registry, "cuda_devices", devices.cuda_devices)
+    for module in (cuda_device, choices):
+        monkeypatch.setattr(module, "cuda_gpus", devices.cuda_gpus)
     return made
 
 
