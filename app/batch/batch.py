@@ -11,10 +11,10 @@ from typing import Protocol
 
 from bodycast.app.batch.batch_engines import BatchEngines
 from bodycast.app.batch.ends import Ends
-from bodycast.app.batch.films import Film, find_films, parse_shard, shard_of
+from bodycast.app.batch.films import FRAGMENTS, Film, find_films, parse_shard, shard_of
 from bodycast.app.batch.marks import films_to_do, remove_marks, settings_hash
 from bodycast.app.batch.progress import BatchProgress
-from bodycast.app.batch.remote import RemotePath, ResultPath, check_output
+from bodycast.app.batch.remote import RemotePath, ResultPath, check_output, remove_tree
 from bodycast.app.batch.summary import CSV_FILE, HTML_FILE, Row, rows_of, write_summary
 from bodycast.app.batch.supervisor import Supervisor
 from bodycast.app.batch.worker import work
@@ -77,6 +77,8 @@ def run_batch(options: BatchOptions, output: ResultPath, worker: Callable[..., N
     try:
         for film in todo:
             remove_marks(output / film.folder)
+            if options.overwrite and split_s is not None:  # else fragments that are done would be taken
+                remove_tree(output / film.folder / FRAGMENTS)
         _announce(len(films), len(ours), len(todo), options)
         _do(todo, config, output, settings, options, worker)
     finally:
