@@ -242,9 +242,14 @@ class Policy:
         """What is left of the steps of a start where a later one, as that to a quicker network, is enough without an
         earlier one."""
         kept = list(moves)
-        for move in moves:
+        order = list(Trade)
+        # By trade in order, within a trade the last step first: one that builds on another does not stay alone.
+        for move in sorted(reversed(moves), key=lambda one: order.index(one.step.trade)):
             others = [other for other in kept if other is not move]
-            if others and self._expected_s(others, measured) >= needed_s:
+            later = any(
+                one.step.trade is move.step.trade and self.rank(one.step) > self.rank(move.step) for one in kept
+            )
+            if others and not later and self._expected_s(others, measured) >= needed_s:
                 kept = others
                 self._taken.discard(self._steps.index(move.step))
         return kept

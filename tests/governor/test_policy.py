@@ -145,5 +145,10 @@ def test_the_start_takes_what_the_measurement_says_and_no_more() -> None:
     worse = [move.step.trade for move in Policy(GOALS, ladder(ALL)).start(Machine(person_s=0.2).window(0.0, ()))]
     assert {Trade.REFINEMENT, Trade.KEYPOINTS, Trade.ENGINE} <= set(worse) and in_order(worse)
     assert Policy(GOALS, ladder(ALL)).start(quick.window(0.0, ())) == []
+    for person_s in (0.03, 0.04, 0.06, 0.1, 0.2):
+        policy = Policy(GOALS, ladder(ALL))
+        policy.start(Machine(person_s=person_s, detector_s=0.1).window(0.0, ()))
+        befores = {step.before: step.after for step in policy.taken if step.trade is Trade.DETECTOR}
+        assert "0.5 s" not in befores or "0.5 s" in befores.values(), "no step without the one that it builds on"
     easy = Policy(Goals(10.0, 0.25), ladder(ALL))
     assert easy.start(slow.window(0.0, ())) == []
