@@ -78,7 +78,7 @@ class KeptStages:
         # Ids begin anew in every film: nobody's mesh is remembered as another one's person mask.
         nobody = np.zeros(0, np.int32), np.zeros((0, 1, 3), np.float32)
         stages.remember(*nobody, Intrinsics.default(source.info.image_wh))
-        world = LiveWorld(body, world_options(config, source.info), kept.world.fresh_lens_watch(source.info.live))
+        world = LiveWorld(body, world_options(config, source.info), kept.world.fresh_lens_watch(source.info))
         fresh = replace(
             stages,
             source=source,

@@ -12,6 +12,7 @@ import numpy as np
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.estimation.crop_network import CropNetwork
 from bodycast.app.records import U8
+from bodycast.app.sources.base import SourceInfo
 from bodycast.app.world.lens_watch import LensWatch
 from bodycast.engines.errors import EngineError
 from bodycast.engines.package import BATCH, ModelPackage
@@ -77,7 +78,7 @@ def _check(package: ModelPackage) -> tuple[int, int]:
 
 
 def open_lens_watch(
-    package: str | None, live: bool, device: str, threads: int | None, opened: ExitStack
+    package: str | None, source: SourceInfo, device: str, threads: int | None, opened: ExitStack
 ) -> LensWatch | None:
     """What looks at pictures for the lens, closed by `opened`; None where there is no network.
 
@@ -86,8 +87,8 @@ def open_lens_watch(
     if package is None:
         return None
     # Beside a live pipeline, one thread: it has seconds for a picture.
-    network = FovNetwork(package, device=device, threads=1 if live else threads)
+    network = FovNetwork(package, device=device, threads=1 if source.live else threads)
     opened.callback(network.close)
-    watch = LensWatch(network, live)
+    watch = LensWatch(network, source.live, source.stills)
     opened.callback(watch.close)
     return watch

@@ -187,8 +187,7 @@ def open_stages(
     opened.callback(detector.close)
     notes = pose_only_note(estimator.body_name, body.name)
     passed_over = (*unreadable_packages(), *skinned_on_cpu)
-    live = source.info.live
-    watch = open_lens_watch(config.lens.fov_network, live, config.network.device, threads, opened)
+    watch = open_lens_watch(config.lens.fov_network, source.info, config.network.device, threads, opened)
     world = LiveWorld(body, world_options(config, source.info), watch)
     stages = Stages(
         source=source,

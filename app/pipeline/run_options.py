@@ -44,6 +44,7 @@ def world_options(config: RunConfig, source: SourceInfo) -> WorldOptions:
         hold_feet=config.motion.foot_lock,
         lens_from=lens_from,
         live=source.live,
+        stills=source.stills,
     )
 
 

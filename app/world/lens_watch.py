@@ -33,23 +33,24 @@ class LensWatch:
     """Looks at frames when it is time. At once for films, so that a film always gets the same answers; beside the
     pipeline for live sources, one frame at a time. Use it from one thread."""
 
-    def __init__(self, network: SeesLens, live: bool) -> None:
+    def __init__(self, network: SeesLens, live: bool, stills: bool = False) -> None:
+        """stills: each frame has a lens of its own; `reset` comes before each."""
         self._network = network
-        self._live = live
+        self._live, self._one_lens = live, not (live or stills)
         self._next_s = -math.inf
         self._said: deque[float] = deque(maxlen=KEPT)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
-    def fresh(self, live: bool) -> LensWatch:
-        """The same network on another film."""
-        return LensWatch(self._network, live)
+    def fresh(self, live: bool, stills: bool = False) -> LensWatch:
+        """The same network on another source."""
+        return LensWatch(self._network, live, stills)
 
     def reset(self) -> None:
-        """A cut: the next picture is looked at; of a live source, what earlier ones said is of another camera. A film
-        has one lens in its results."""
+        """A cut: the next picture is looked at, and what earlier ones said is of another camera. But a film has one
+        lens in its results."""
         self._next_s = -math.inf
-        if self._live:
+        if not self._one_lens:
             self._join()
             self._said.clear()
 

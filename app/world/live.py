@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
+from bodycast.app.sources.base import SourceInfo
 from bodycast.app.world.camera_motion import CameraMotion
 from bodycast.app.world.contacts import Signals, contact_network
 from bodycast.app.world.held_feet import held_soles
@@ -57,9 +58,9 @@ class LiveWorld:
         """One line each: what is not known of the world."""
         return tuple(self._warnings)
 
-    def fresh_lens_watch(self, live: bool) -> LensWatch | None:
+    def fresh_lens_watch(self, source: SourceInfo) -> LensWatch | None:
         """Its network, for the world of another source."""
-        return None if self._lens_watch is None else self._lens_watch.fresh(live)
+        return None if self._lens_watch is None else self._lens_watch.fresh(source.live, source.stills)
 
     @property
     def seen_lens(self) -> SeenLens | None:
@@ -106,6 +107,8 @@ class LiveWorld:
         if self._lens_watch is not None and not self._options.lens_from:
             self._lens_watch.offer(frame, intrinsics)
             self._live_lens.seen = self._lens_watch.seen
+            if self._options.stills:
+                self._live_lens.settle()
         estimates, intrinsics, ratio = self._under_lens(estimates, intrinsics, frame.time_s)
         self._lens, self._image_wh = intrinsics, frame.image_wh
         turn = self._camera.update(frame.image, frame.time_s, xyxy, intrinsics)
@@ -122,7 +125,7 @@ class LiveWorld:
         self, estimates: BodyEstimates, intrinsics: Intrinsics, time_s: float
     ) -> tuple[BodyEstimates, Intrinsics, float]:
         """The same picture under the lens that walks and pictures say, and its focal length over the assumed one."""
-        if self._options.lens_from or not self._options.live:
+        if self._options.lens_from or not (self._options.live or self._options.stills):
             return estimates, intrinsics, 1.0
         rest = self._skeleton.rest(estimates.betas)
         root = (estimates.transl_m + rest[:, 0]).astype(np.float32)

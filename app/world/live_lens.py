@@ -42,6 +42,10 @@ class LiveLens:
         """Focal length in use over the assumed one."""
         return float(np.exp(self._log_ratio))
 
+    def settle(self) -> None:
+        """Be at the estimate now: of a picture alone, nothing could jump."""
+        self._log_ratio = self.estimate.log_ratio
+
     @property
     def estimate(self) -> LensEstimate:
         """What all walks so far say, and the pictures, weighed against the usual lens."""

@@ -14,6 +14,7 @@ class WorldOptions:
     """`floor`: whether one is looked for. `known`: of the camera. `person_height_m`: of everybody. `hold_feet`: feet
     that touch something stay where they do. `lens_from`: who said the focal length; empty: nobody, so that it is
     estimated. `live`: nothing is worked out once more at the end, so the lens is estimated while people are followed.
+    `stills`: each frame is a scene and a lens of its own.
     """
 
     floor: bool = True
@@ -22,6 +23,7 @@ class WorldOptions:
     hold_feet: bool = True
     lens_from: str = ""
     live: bool = False
+    stills: bool = False
 
     @property
     def size_spread(self) -> float:

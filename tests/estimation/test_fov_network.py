@@ -9,6 +9,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
@@ -39,6 +40,7 @@ WH = (320, 180)
 SAID_RAD = 0.5
 """Vertical field of view that the toy networks say of every picture."""
 PICTURE = np.zeros((WH[1], WH[0], 3), np.uint8)
+FILM = Path(__file__).parents[2] / "assets" / "demo" / "outdoors.mp4"
 FOCAL_PX = WH[1] / 2 / math.tan(SAID_RAD / 2)
 
 
@@ -167,6 +169,36 @@ def test_a_camera_is_looked_at_beside_the_pipeline() -> None:
     assert watch.seen == SeenLens(pytest.approx(math.log(1.5)), SPREAD, 1)
     watch.reset()
     assert watch.seen is None
+
+
+def test_pictures_of_their_own_have_each_their_lens() -> None:
+    lens = usual_lens(WH)
+    network = Says([2 * lens.focal_px, 3 * lens.focal_px])
+    watch = LensWatch(network, live=False, stills=True)
+    found: list[float] = []
+    for row in range(2):
+        watch.reset()
+        watch.offer(frame_at(row / 10), lens)
+        live = LiveLens()
+        live.seen = watch.seen
+        live.settle()
+        found.append(live.ratio)
+    assert 1.5 < found[0] < 2 and 2 < found[1] < 3
+
+
+def test_a_photograph_is_put_under_what_it_shows(package: Path, tmp_path: Path) -> None:
+    picture = cv2.VideoCapture(str(FILM)).read()[1]
+    cv2.imwrite(str(tmp_path / "photo.png"), picture)
+    out = tmp_path / "out"
+    options = ["--renderer", "none", "--no-window", "--preset", "lite", "--output", str(out)]
+    assert program.main(["run", str(tmp_path / "photo.png"), *options, "--fov-network", str(package)]) == 0
+    height, width = picture.shape[:2]
+    usual_px = usual_lens((width, height)).focal_px
+    shown = math.log(height / 2 / math.tan(SAID_RAD / 2) / usual_px)
+    wanted_px = usual_px * weighed([], SeenLens(shown, SPREAD, 1)).ratio
+    world = json.loads((out / "run.json").read_text())["world"]
+    assert world["focal_px"] == pytest.approx(wanted_px, rel=1e-3) and wanted_px > 1.1 * usual_px
+    assert world["focal_from"] == "the usual lens, and 1 picture"
 
 
 def test_what_the_network_raises_ends_the_run() -> None:
