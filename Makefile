@@ -12,9 +12,12 @@ PIP := -m pip --disable-pip-version-check install --quiet
 LIVE := requirements/live.txt
 PARTS := base cpu openvino export
 ALL := requirements.txt requirements/train.txt requirements/dev.txt
+# A lock file, requirements/ci.lock: exactly its versions, each file by its hash. Empty: what the requirements allow.
+LOCK ?=
+FROM := $(if $(LOCK),--require-hashes -r $(LOCK),$(addprefix -r ,$(ALL)))
 SOURCES := bodycast app engines hmr export training evaluation scripts examples tests run_webcam.py
 
-.PHONY: help demo docs types fuzz test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
+.PHONY: help demo docs types fuzz lock soak test test-lab test-wheel test-slow lint format bench doctor clean distclean python libraries
 
 help:
 	@echo "make demo       run the embedded demo clip and write $(DEMO_OUTPUT)"
@@ -23,6 +26,8 @@ help:
 	@echo "make test-wheel build the wheel and try it in an empty environment"
 	@echo "make test-slow  the tests that take minutes"
 	@echo "make fuzz       ten minutes of damaged files for every reader"
+	@echo "make soak       an endless film through the program: is memory flat?"
+	@echo "make lock       write requirements/ci.lock anew, CI's versions and hashes"
 	@echo "make lint       ruff and pyright"
 	@echo "make docs       build the documentation into site/"
 	@echo "make bench      time the stages on this machine"
@@ -55,6 +60,14 @@ test-slow: $(VENV)/.installed | libraries
 FUZZ_S ?= 600
 fuzz: $(VENV)/.installed
 	$(BIN)/python -m evaluation.fuzz --seconds $(FUZZ_S)
+
+# SOAK: how long.
+SOAK ?= --frames 100000
+soak: $(VENV)/.installed
+	$(BIN)/python -m evaluation soak $(SOAK)
+
+lock: $(VENV)/.installed
+	$(BIN)/python scripts/lock.py
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check $(SOURCES)
@@ -101,7 +114,7 @@ $(DEMO_VENV)/.installed: $(LIVE) $(PARTS:%=requirements/%.txt) | python
 	$(DEMO_BIN)/python $(PIP) -r $(LIVE)
 	@touch $@
 
-$(VENV)/.installed: $(ALL) $(PARTS:%=requirements/%.txt) | python
+$(VENV)/.installed: $(ALL) $(PARTS:%=requirements/%.txt) $(LOCK) | python
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python $(PIP) $(addprefix -r ,$(ALL))
+	$(BIN)/python $(PIP) $(FROM)
 	@touch $@
