@@ -99,7 +99,11 @@ def build_run(
         senders = open_senders(config.send, opened_stages.body, source.info, opened)
         world = world_options(config, source.info)
         finish = partial(
-            place_motion, body=opened_stages.body, options=world, seen_lens=lambda: opened_stages.world.seen_lens
+            place_motion,
+            body=opened_stages.body,
+            options=world,
+            seen_lens=lambda: opened_stages.world.seen_lens,
+            vertical=opened_stages.world.vertical,
         )
         sinks = SinkMaker(report, config, source, parts, finish, world, senders)
         stages = replace(

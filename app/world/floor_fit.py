@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F64
+from bodycast.app.world.verticals import Vertical
 from bodycast.hmr.geometry.ground import Floor, up_of
 
 SIZE_SPREAD = 0.05
@@ -75,10 +76,12 @@ class FloorFit:
 
 @dataclass(frozen=True)
 class FloorKnown:
-    """What the user says: `camera_height_m` above the floor, and whether the camera is `level`."""
+    """What the user says: `camera_height_m` above the floor, and whether the camera is `level`. `vertical`: what the
+    picture's upright edges say, unless it is."""
 
     camera_height_m: float | None = None
     level: bool = False
+    vertical: Vertical | None = None
 
 
 def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown(), least_weight: float = LEAST_WEIGHT) -> FloorFit:
@@ -140,7 +143,12 @@ class _Solver:
 
     def _first_angles(self) -> tuple[float, float]:
         total = self.samples.upright.sum(axis=0)
-        if self.known.level or not np.any(total):
+        if self.known.level:
+            return 0.0, 0.0
+        if self.known.vertical is not None:
+            pitch, roll = self.known.vertical.angles_rad
+            return float(pitch), float(roll)
+        if not np.any(total):
             return 0.0, 0.0
         weight = self.samples.upright_weight.sum()
         floor = Floor(total / np.linalg.norm(total), 1.0)
@@ -195,8 +203,12 @@ class _Solver:
             seen = Floor(total / np.linalg.norm(total), 1.0)
             precision[:2] += weight / UPRIGHT_RAD**2
             off[:2] += weight / UPRIGHT_RAD**2 * (np.array([seen.pitch_rad, seen.roll_rad]) - theta[:2])
+        edges: F64 = np.zeros((2, 2))
         if self.known.level:
             precision[:2], off[:2] = 1e8, -1e8 * theta[:2]
+        elif self.known.vertical is not None:
+            edges = self.known.vertical.precision
+            off[:2] += edges @ (self.known.vertical.angles_rad - theta[:2])
         heights = slice(2, 2 + self.heights)
         precision[heights] = HEIGHT_SPREAD**-2
         off[heights] = (np.log(USUAL_HEIGHT_M) - theta[heights]) * precision[heights]
@@ -206,7 +218,9 @@ class _Solver:
         sizes = slice(2 + self.heights, len(theta))
         precision[sizes] = self.samples.size_spread**-2
         off[sizes] = -theta[sizes] * precision[sizes]
-        return np.diag(precision), off
+        normal = np.diag(precision)
+        normal[:2, :2] += edges
+        return normal, off
 
     def disagreement(self) -> F64:
         """(K,) how far each person's feet are off their plane, their own size left out, as log of a distance."""

@@ -23,6 +23,7 @@ from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.shapes import body_height_m, with_height
 from bodycast.app.world.standing import lowest
+from bodycast.app.world.verticals import Vertical, Verticals
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER
@@ -50,6 +51,7 @@ class LiveWorld:
         self._warnings: list[str] = []
         self._live_lens = LiveLens()
         self._lens_watch = lens_watch
+        self._verticals = Verticals()
         self._lens: Intrinsics | None = None
         self._image_wh = (1, 1)
 
@@ -66,6 +68,10 @@ class LiveWorld:
     def seen_lens(self) -> SeenLens | None:
         """What the pictures show of the lens."""
         return None if self._lens_watch is None else self._lens_watch.seen
+
+    def vertical(self, focal_px: float) -> Vertical | None:
+        """What the pictures' upright edges say under a focal length."""
+        return self._verticals.vertical(focal_px)
 
     @property
     def camera_moves(self) -> bool:
@@ -94,6 +100,7 @@ class LiveWorld:
         """A cut: another camera. Bodies stay with their ids."""
         self._floor.reset()
         self._camera.reset()
+        self._verticals.reset()
         self._live_lens.reset()
         if self._lens_watch is not None:
             self._lens_watch.reset()
@@ -115,8 +122,10 @@ class LiveWorld:
         lost = not np.isfinite(turn).all()
         if lost and NO_WORLD not in self._warnings:
             self._warnings.append(NO_WORLD)
+        if self._options.floor and not lost and not self._options.known.level:
+            self._verticals.update(frame.image, frame.time_s, xyxy, turn, intrinsics)
         if not len(estimates):
-            self._floor.update({}, frame.time_s)
+            self._floor.update({}, frame.time_s, None)
             return estimates, replace(self._world(np.zeros((0, 4), np.float32), turn), focal_ratio=ratio)
         placed, contacts = self._place(frame, estimates, intrinsics, np.eye(3) if lost else turn, lost)
         return placed, replace(self._world(contacts, turn), focal_ratio=ratio)
@@ -221,7 +230,12 @@ class LiveWorld:
         vectors, straight = upright_directions(series)
         for row, person in enumerate(people):
             person.samples.add(series.soles_m[row], contacts[row], vectors[row], bool(straight[row]), time_s)
-        self._floor.update({person: kept.samples for person, kept in self._people.items()}, time_s)
+        self._floor.update(
+            {person: kept.samples for person, kept in self._people.items()}, time_s, self._seen_vertical()
+        )
+
+    def _seen_vertical(self) -> Vertical | None:
+        return None if self._lens is None else self.vertical(self._lens.focal_px)
 
     def _world(self, contacts: F32, turn: F64) -> FrameWorld:
         floor = self._floor.floor

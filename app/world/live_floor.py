@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -12,6 +13,7 @@ from bodycast.app.world.floor_fit import FloorFit, FloorSamples, fit_floor
 from bodycast.app.world.live_person import SAMPLE_EVERY_S, FootSamples
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.standing import CORRELATED_S, Planes
+from bodycast.app.world.verticals import Vertical
 from bodycast.hmr.geometry.ground import Floor
 
 FIT_EVERY_S = 0.5
@@ -51,16 +53,17 @@ class LiveFloor:
         """Height above the floor of what each person stands on, m, by id."""
         return dict(self._levels)
 
-    def update(self, people: Mapping[int, FootSamples], time_s: float) -> None:
-        """Fit where that is due, and follow."""
+    def update(self, people: Mapping[int, FootSamples], time_s: float, vertical: Vertical | None) -> None:
+        """Fit where that is due, and follow. vertical: what the picture's upright edges say."""
         if self._options.floor and time_s >= self._next_fit_s:
             chosen = {person: samples for person, samples in people.items() if samples.rays}
             if chosen:
                 self._next_fit_s = time_s + (FIT_EVERY_S if self._fits < SELDOM_AFTER else SELDOM_S)
                 self._fits += 1
                 self._fitted = list(chosen)
+                known = replace(self._options.known, vertical=vertical)
                 # The first foot that is seen to stand says a floor, which is put right as more is seen.
-                self._fit = fit_floor(self._samples(chosen), self._options.known, least_weight=0.0)
+                self._fit = fit_floor(self._samples(chosen), known, least_weight=0.0)
         self._follow(time_s)
 
     def planes_of(self, person: int) -> Planes:

@@ -25,6 +25,7 @@ from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen
 from bodycast.app.world.placing import place_person
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.shapes import body_height_m, clip_shape, with_height
+from bodycast.app.world.verticals import Vertical
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.ground import LEVEL
@@ -49,9 +50,11 @@ def place_motion(
     body: BodyModel,
     options: WorldOptions,
     seen_lens: Callable[[], SeenLens | None] = lambda: None,
+    vertical: Callable[[float], Vertical | None] = lambda focal_px: None,
 ) -> tuple[Motion, WorldReport]:
     """The motion with everybody where they stand, and what was found out. smoothed: (R,) records of dtype SMOOTHED,
-    rows of the motion. seen_lens: what the pictures have shown by now."""
+    rows of the motion. seen_lens, vertical: what the pictures have shown by now,
+    the latter under a focal length."""
     if not len(motion):
         return motion, WorldReport()
     skeleton = Skeleton.of(body)
@@ -69,7 +72,7 @@ def place_motion(
         [stretch.series for stretch in stretches],
         [stretch.person for stretch in stretches],
         [options.size_spread] * len(ids),
-        options.known,
+        replace(options.known, vertical=vertical(motion.focal_px)),
     )
     if not options.floor or not turned:
         none = replace(placement.fit, floor=None, log_size=np.zeros(len(ids)), level_m=np.zeros(len(ids)))

@@ -1,0 +1,164 @@
+"""The vertical as walls, doors and posts show it: where the picture's upright edges meet.
+
+Edges that are vertical in the world lie in planes through the camera that all hold the vertical direction (Barnard
+1983; Coughlan and Yuille 1999 for pictures of rooms and streets). Line segments come from OpenCV's detector (von Gioi
+et al. 2010). The direction that most upright edges agree on, by length, is found on a grid of pitch and roll and
+refined by weighted least squares. Edges in the middle of the picture agree with any pitch; so how sharply the agreement
+peaks says how much is known, and a picture whose edges agree on nothing says nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+from bodycast.app.records import F32, F64, U8
+from bodycast.hmr.geometry.camera import Intrinsics
+from bodycast.hmr.geometry.ground import Floor, up_of
+
+WIDTH_PX = 640
+"""Pictures are searched at this width."""
+LOOK_EVERY_S, LOOKS = 2.0, 4
+LEAST_LENGTH = 0.06
+"""Shortest edge, in picture heights."""
+LEANS_RAD = np.radians(35.0)
+"""Edges that lean more in the picture are not upright."""
+AGREES_RAD = np.radians(1.5)
+"""An edge agrees with a direction that its plane misses by less."""
+USUAL_ROLL_RAD = np.radians(4.0)
+"""Cameras are held about level."""
+MOST_PITCH_RAD, MOST_ROLL_RAD = np.radians(40.0), np.radians(12.0)
+LEAST_AGREEMENT, LEAST_PEAK, LEAST_SHARE = 0.8, 0.4, 0.5
+"""Length of edges that must agree, in picture heights a look, by how much more than on the usual other pitch, and as
+which share of all upright edges."""
+LEAST_SPREAD_RAD = 0.025
+"""Nobody builds straighter."""
+_GRID: tuple[F64, F64] = (
+    np.radians(np.arange(-40.0, 40.5, 1.0)),
+    np.radians(np.arange(-12.0, 12.5, 1.0)),
+)
+
+
+@dataclass(frozen=True)
+class Vertical:
+    """`up` (3,) unit vector, camera frame of the first frame; `precision` (2,2) of its pitch and roll, 1/rad^2."""
+
+    up: F64
+    precision: F64
+
+    @property
+    def angles_rad(self) -> F64:
+        """(2,) pitch and roll."""
+        floor = Floor(self.up, 1.0)
+        return np.array([floor.pitch_rad, floor.roll_rad])
+
+    @property
+    def pitch_spread(self) -> float:
+        """Standard deviation of the pitch, rad."""
+        return float(np.sqrt(np.linalg.inv(self.precision)[0, 0]))
+
+
+@dataclass(frozen=True)
+class _Look:
+    """`edges` (S,2,2) ends in px from the principal point; `length` (S,) in picture heights; `turn` (3,3) this camera
+    frame -> the first one's."""
+
+    edges: F64
+    length: F64
+    turn: F64
+
+
+class Verticals:
+    """Upright edges of a few pictures. Use it from one thread."""
+
+    def __init__(self) -> None:
+        self._looks: list[_Look] = []
+        self._next_s = -np.inf
+        self._known: tuple[int, float, Vertical | None] = (0, 0.0, None)
+
+    def reset(self) -> None:
+        """A cut: another camera."""
+        self._looks, self._next_s = [], -np.inf
+
+    def update(self, image: U8, time_s: float, xyxy: F32, turn: F64, intrinsics: Intrinsics) -> None:
+        """Look at a picture (h,w,3) BGR where one is due. xyxy: (N,4) px boxes of people, who are left out."""
+        if len(self._looks) >= LOOKS or time_s < self._next_s:
+            return
+        self._next_s = time_s + LOOK_EVERY_S
+        edges = upright_edges(image, xyxy)
+        if len(edges):
+            length = np.linalg.norm(edges[:, 1] - edges[:, 0], axis=1) / image.shape[0]
+            self._looks.append(_Look(edges - np.array([intrinsics.cx, intrinsics.cy]), length, turn))
+
+    def vertical(self, focal_px: float) -> Vertical | None:
+        """What the edges say under a focal length; None: nothing."""
+        looks, focal, known = self._known
+        if looks != len(self._looks) or focal != focal_px:
+            known = _agreed(self._looks, focal_px) if self._looks else None
+            self._known = len(self._looks), focal_px, known
+        return known
+
+
+def upright_edges(image: U8, xyxy: F32) -> F64:
+    """(S,2,2) ends, px, of the line segments of a picture (h,w,3) BGR that are upright and not on people."""
+    scale = min(WIDTH_PX / image.shape[1], 1.0)
+    grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
+    small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
+    found = cv2.createLineSegmentDetector().detect(small)[0]
+    if found is None:
+        return np.zeros((0, 2, 2))
+    edges = (found.reshape(-1, 2, 2).astype(np.float64) + 0.5) / scale - 0.5
+    way = edges[:, 1] - edges[:, 0]
+    upright = np.abs(np.arctan2(way[:, 0], np.abs(way[:, 1]))) < LEANS_RAD
+    long = np.linalg.norm(way, axis=1) > LEAST_LENGTH * image.shape[0]
+    middle = edges.mean(axis=1)
+    on_people = np.zeros(len(edges), np.bool_)
+    for x0, y0, x1, y1 in xyxy.astype(np.float64):
+        on_people |= (middle[:, 0] > x0) & (middle[:, 0] < x1) & (middle[:, 1] > y0) & (middle[:, 1] < y1)
+    return edges[upright & long & ~on_people]
+
+
+def _agreed(looks: list[_Look], focal_px: float) -> Vertical | None:
+    normals, length = _planes(looks, focal_px)
+    pitches, rolls = _GRID
+    grid = np.stack([[up_of(pitch, roll) for roll in rolls] for pitch in pitches])
+    agreement = _agreement(normals, length, grid.reshape(-1, 3)).reshape(grid.shape[:2]) / len(looks)
+    likely = np.exp(-0.5 * np.square(rolls / USUAL_ROLL_RAD))
+    best = np.unravel_index(int((agreement * likely).argmax()), agreement.shape)
+    usual = float(np.median(agreement[:, best[1]]))
+    needed = max(LEAST_AGREEMENT, usual + LEAST_PEAK, LEAST_SHARE * float(length.sum()) / len(looks))
+    if agreement[best] < needed:
+        return None
+    angles = np.array([pitches[best[0]], rolls[best[1]]])
+    information: F64 = np.eye(2)
+    for _ in range(5):
+        slopes = np.stack([(up_of(*(angles + step)) - up_of(*angles)) / 1e-5 for step in np.eye(2) * 1e-5])
+        off = normals @ up_of(*angles)
+        weight = length / (1 + np.square(off / AGREES_RAD)) ** 2
+        jacobian = normals @ slopes.T
+        information = jacobian.T @ (jacobian * weight[:, None]) + np.eye(2) * 1e-6
+        angles = angles - np.linalg.solve(information, jacobian.T @ (weight * off))
+    # Edges of one look err together with those of the next, and edges of one wall with each other.
+    precision = information / len(looks) / AGREES_RAD**2
+    precision = np.linalg.inv(np.linalg.inv(precision) + np.eye(2) * LEAST_SPREAD_RAD**2)
+    if abs(angles[0]) > MOST_PITCH_RAD or abs(angles[1]) > MOST_ROLL_RAD:
+        return None
+    return Vertical(up_of(*angles), precision)
+
+
+def _planes(looks: list[_Look], focal_px: float) -> tuple[F64, F64]:
+    """(S,3) unit normals of the planes through the camera and the edges, first camera frame, and (S,) lengths."""
+    found: list[F64] = []
+    for look in looks:
+        rays = np.concatenate([look.edges / focal_px, np.ones((*look.edges.shape[:2], 1))], axis=-1)
+        normal = np.cross(rays[:, 0], rays[:, 1])
+        found.append((normal / np.linalg.norm(normal, axis=1, keepdims=True)) @ look.turn.T)
+    return np.concatenate(found), np.concatenate([look.length for look in looks])
+
+
+def _agreement(normals: F64, length: F64, up: F64) -> F64:
+    """(G,) length of the edges that agree with each direction (G,3)."""
+    off = normals @ up.T
+    return length @ np.maximum(1 - np.square(off / AGREES_RAD), 0)
