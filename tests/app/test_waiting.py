@@ -50,3 +50,31 @@ def test_signals_act_while_a_source_that_says_nothing_is_opened(
     assert said in errors
     assert len(errors.strip().splitlines()) == 1
     assert not (repository / "never-made").exists()
+
+
+OPENS_SLOWLY = """
+import sys, time
+from bodycast.app.pipeline import build
+
+def opens(*args, **kwargs):
+    print("opening", flush=True)
+    time.sleep(60)
+
+build.open_stages = opens
+from bodycast.app.commands.main import main
+sys.exit(main(["run", "demo", "--no-window", "--output", sys.argv[1]]))
+"""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no SIGTERM to send")
+def test_sigterm_while_engines_open_is_one_line(repository: Path, tmp_path: Path) -> None:
+    command = [sys.executable, "-c", OPENS_SLOWLY, str(tmp_path / "out")]
+    run = subprocess.Popen(command, cwd=repository, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert run.stdout is not None and run.stdout.readline() == "opening\n"
+    run.send_signal(signal.SIGTERM)
+    began = time.monotonic()
+    _, errors = run.communicate(timeout=20)
+    assert time.monotonic() - began < 5
+    assert run.returncode == 143
+    assert errors.splitlines() == ["bodycast run: stopped by SIGTERM"]
+    assert not (tmp_path / "out").exists()
