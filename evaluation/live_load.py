@@ -177,6 +177,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--stress", type=int, nargs="+", default=[0, 1], help="processes that spin, for each round")
     parser.add_argument("--presets", nargs="+", default=["auto"], choices=["auto", *PRESETS])
     parser.add_argument("--max-people", type=int, default=10)
+    parser.add_argument("--target-fps", type=float, help="as in a run")
     parser.add_argument("--json", type=Path, help="write the rounds there")
     args = parser.parse_args(argv)
     images = pictures(args.film, args.frames)
@@ -188,7 +189,8 @@ def main(argv: Sequence[str]) -> int:
             for preset in args.presets:
                 config = preset_defaults(preset)
                 people = replace(config.people, max_people=args.max_people)
-                config = replace(config, people=people, results=replace(config.results, window=True))
+                live = replace(config.live, target_fps=args.target_fps)
+                config = replace(config, people=people, live=live, results=replace(config.results, window=True))
                 rounds.append(measure(config, images, args.fps, args.seconds, processes))
                 print(rounds[-1].line(), flush=True)
                 for change in rounds[-1].changes:

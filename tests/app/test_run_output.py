@@ -209,7 +209,8 @@ def test_the_first_error_is_told_though_the_report_fails_too(monkeypatch: pytest
     summary = replace(SUMMARY, failure=Failure("video", RunError("overlay.mp4: cannot be written")))
     report = SimpleNamespace(finish=full, abort=full, folder=None)
     stages = SimpleNamespace(warnings=lambda: ())
-    built = SimpleNamespace(stages=stages, options=None, parts=None, report=report, sends=(), world=lambda: None)
+    parts = {"options": None, "parts": None, "sends": (), "world": lambda: None, "governor": None}
+    built = SimpleNamespace(stages=stages, report=report, **parts)
     fake = SimpleNamespace(run=lambda _: summary, times=StageTimes(), request_stop=lambda _: None)
     monkeypatch.setattr(build, "build_run", lambda *_, **__: built)
     monkeypatch.setattr(pipeline, "Pipeline", lambda *_: fake)
