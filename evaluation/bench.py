@@ -53,6 +53,13 @@ def parser() -> argparse.ArgumentParser:
     )
     bench.add_argument("--batches", nargs="+", type=int, default=[1, 16], help="rows a call, with --gpu")
     bench.add_argument("--device", choices=("cpu", "cuda"), default="cuda", help="with --gpu; cpu tries the command")
+    bench.add_argument(
+        "--people",
+        nargs="*",
+        type=int,
+        default=[1, 2, 6, 10],
+        help="with --gpu: in whole frames; none: no frames",
+    )
     bench.add_argument("--json", type=Path, metavar="FILE", help="with --gpu: write all figures there")
     return bench
 
@@ -70,8 +77,9 @@ def gpu_main(options: argparse.Namespace) -> int:
     if problem:
         print(f"bench: {problem}", file=sys.stderr)
         return 2
-    names = options.names or list(bench_gpu.NETWORKS)
+    names = options.names or [name for name in bench_gpu.NETWORKS if name not in bench_gpu.TOYS]
     report = bench_gpu.run(names, options.batches, options.runs, options.device, options.json)
+    bench_gpu.add_frames(report, options.people, options.runs, options.device, options.json)
     print(bench_gpu.table(report))
     return 0 if report.times else 1
 

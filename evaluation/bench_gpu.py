@@ -1,9 +1,11 @@
 """`python -m evaluation bench --gpu`: everything that is to be known about an NVIDIA GPU, in one command.
 
-Every network with random weights, at every batch: torch eager, compiled and as a CUDA graph, in fp32 and fp16; its fp16
-package on ONNX Runtime and on the TensorRT packages that are installed, plans built on the spot. Beside each time: the
-floor (multiply-accumulates over the rate of a big matrix product here) and the difference from fp32 torch. At the end
-the merged networks against the plain ones. What does not run here is listed with the reason.
+Every network with random weights, at every batch: torch eager, compiled and as a CUDA graph, in fp32 and fp16; its fp32
+and fp16 packages on ONNX Runtime and on the TensorRT packages that are installed, plans built on the spot. Beside each
+time: the floor (multiply-accumulates over the rate of a big matrix product here), the difference from fp32 torch, and
+whether it is beyond the task's tolerance. Then the merged networks against the plain ones, from plain fp32 to merged
+fp16, and whole frames for several numbers of people (`bench_gpu_frames`). What does not run here is listed with the
+reason.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ from bodycast.export.exportable import Exportable, exportable
 from bodycast.export.network_package import Options, Words, checked_graph, export_package
 from bodycast.export.onnx_graph import run_torch
 from bodycast.export.parity_errors import TOLERANCES, compare
+from evaluation.bench_gpu_frames import FrameTime, frame_table, frame_times
 
 NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
     name: (name, {})
@@ -41,7 +44,14 @@ NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
     "hmr2-h": ("hmr2-h", {}),
     "hmr2-h-fast": ("hmr2-h-fast", {}),
 }
-MERGED = {"hmr2-s-fast": "hmr2-s", "hmr2-b-fast": "hmr2-b", "hmr2-h-fast": "hmr2-h"}
+_TOY = {
+    "image_hw": (32, 32),
+    "decoder": {"width": 32, "depth": 1, "heads": 2, "head_width": 8, "mlp_width": 16},
+}
+TOYS: dict[str, tuple[str, Mapping[str, Any]]] = {"toy": ("swin-t-s2", _TOY), "toy-again": ("swin-t-s2", _TOY)}
+"""For trying the command: the second stands where a merged network would, and is none."""
+NETWORKS |= TOYS
+MERGED = {"toy-again": "toy"} | {"hmr2-s-fast": "hmr2-s", "hmr2-b-fast": "hmr2-b", "hmr2-h-fast": "hmr2-h"}
 PACKAGE_ENGINES = ("onnxruntime", "tensorrt-rtx", "tensorrt")
 WARM_UP = 5
 RATE_SIDE = 8192
@@ -60,12 +70,16 @@ class GpuTime:
     floor_ms: float
     unit: str
     error: float
+    within: bool = True
+    """The tolerance of the task and the arithmetic (export/parity_errors.py)."""
 
 
 @dataclass
 class GpuReport:
     """What the command writes. rates: arithmetic -> multiply-accumulates a second. failed: what did not run, why.
-    speedups: merged network -> method and batch -> how many times as fast as the plain one."""
+    speedups: merged network -> method and batch -> how many times as fast as the plain one. ladder: merged network ->
+    batch -> milliseconds of the fastest way: plain fp32, plain fp16, merged fp16, and the first over the last. frames:
+    whole frames (`bench_gpu_frames.FrameTime`)."""
 
     device: str
     versions: dict[str, str]
@@ -73,6 +87,8 @@ class GpuReport:
     times: list[GpuTime] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     speedups: dict[str, dict[str, float]] = field(default_factory=dict)
+    ladder: dict[str, dict[str, dict[str, float]]] = field(default_factory=dict)
+    frames: list[FrameTime] = field(default_factory=list)
 
 
 Runner = Callable[[], Sequence[Tensor] | Tensors]
@@ -102,10 +118,21 @@ def run(
         finally:
             if device == "cuda":
                 torch.cuda.empty_cache()
-        report.speedups = speedups(report.times)
+        report.speedups, report.ladder = speedups(report.times), ladder(report.times)
         if out is not None:
             out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
     return report
+
+
+def add_frames(report: GpuReport, people: Sequence[int], repeats: int, device: str, out: Path | None = None) -> None:
+    """Whole frames beside the networks; the report is written again."""
+    try:
+        report.frames += frame_times(device, PACKAGE_ENGINES, people, repeats, report.failed) if people else []
+    # As above: the networks' figures are worth having all the same.
+    except Exception as error:
+        report.failed["whole frames"] = first_line(error)
+    if out is not None:
+        out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
 
 
 def measure_network(name: str, batches: Sequence[int], repeats: int, device: str, report: GpuReport) -> None:
@@ -121,18 +148,28 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
     item = exportable(registry.build(model, **arguments).eval())
     with TemporaryDirectory() as folder:
         words = Words(name=model, architecture=model, arguments=arguments, licence="none", training_data="none")
-        options = Options(precision="fp16", accept_error=True, engines=("onnxruntime",), timed_batches=())
-        package, _ = export_package(item, Path(folder) / "package", words, options, checked_graph(item))
+        graph = checked_graph(item)
+        packages: dict[str, ModelPackage] = {}
+        for precision in ("fp32", "fp16"):
+            options = Options(precision=precision, accept_error=True, engines=("onnxruntime",), timed_batches=())
+            try:
+                packages[precision], _ = export_package(item, Path(folder) / precision, words, options, graph)
+            # The exporter's and protobuf's errors share no base; the other precision and torch are still measured.
+            except Exception as error:
+                report.failed[f"{name}, {precision} package"] = first_line(error)
         for batch in batches:
             inputs = item.examples(batch)
             wanted = run_torch(item.module, inputs, item.output_names)
-            methods = {**torch_methods(item.module, inputs, device), **engine_methods(package, item, inputs, device)}
+            methods = torch_methods(item.module, inputs, device)
+            for package in packages.values():
+                methods |= engine_methods(package, item, inputs, device)
             for method, prepare in methods.items():
                 key = f"{name}, {method}, batch {batch}"
                 try:
                     with prepare() as runner:
                         times, answers = timed(runner, repeats, device)
-                        unit, distance = error_of(package.info.task, wanted, named(answers, item.output_names))
+                        precision = method.rpartition(" ")[2]
+                        unit, distance, within = error_of(item.task, wanted, named(answers, item.output_names))
                 # Compilers and engines of four makers, whose exceptions share no base below Exception.
                 except Exception as error:
                     report.failed[key] = first_line(error)
@@ -140,7 +177,7 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
                 finally:
                     if device == "cuda":
                         torch.cuda.empty_cache()
-                rate = report.rates["fp32" if method.endswith("fp32") else "fp16"]
+                rate = report.rates[precision]
                 report.times.append(
                     GpuTime(
                         name,
@@ -151,6 +188,7 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
                         1e3 * batch * macs / rate,
                         unit,
                         distance,
+                        within,
                     )
                 )
 
@@ -194,7 +232,7 @@ def torch_methods(module: nn.Module, inputs: Sequence[Tensor], device: str) -> M
 
 
 def engine_methods(package: ModelPackage, item: Exportable, inputs: Sequence[Tensor], device: str) -> Methods:
-    """Name -> what opens the fp16 package on an engine; TensorRT plans are built first, once a package."""
+    """Name -> what opens the package on an engine; TensorRT plans are built first, once a package."""
     arrays = {name: tensor.numpy() for name, tensor in zip(item.input_names, inputs, strict=True)}
 
     @contextmanager
@@ -205,7 +243,7 @@ def engine_methods(package: ModelPackage, item: Exportable, inputs: Sequence[Ten
             yield lambda: opened.run(arrays)
 
     able = [name for name in PACKAGE_ENGINES if device in ENGINES[name].devices and ENGINES[name].installed()]
-    return {f"{name} fp16": lambda name=name: engine(name) for name in able}
+    return {f"{name} {package.info.precision}": lambda name=name: engine(name) for name in able}
 
 
 def build_for_here(package: ModelPackage, engine: str) -> None:
@@ -249,10 +287,36 @@ def named(answers: Sequence[Tensor] | Tensors, names: Sequence[str]) -> Tensors:
     return {name: tensor.float().cpu().numpy() for name, tensor in zip(names, answers, strict=True)}
 
 
-def error_of(task: str, expected: Tensors, actual: Tensors) -> tuple[str, float]:
-    """The task's last measure with a tolerance, worst row."""
-    measure = list(TOLERANCES[task]["fp16"])[-1]
-    return measure, compare(task, expected, actual)[measure]
+def error_of(task: str, expected: Tensors, actual: Tensors) -> tuple[str, float, bool]:
+    """The task's last measure with a tolerance, worst row, and whether every measure is within its tolerance. fp32 on a
+    GPU multiplies in TF32, which is held to fp16's."""
+    errors = compare(task, expected, actual)
+    limits = TOLERANCES[task]["fp16"]
+    # Written so that a NaN is beyond.
+    within = all(errors[measure] <= limit for measure, limit in limits.items())
+    measure = list(limits)[-1]
+    return measure, errors[measure], within
+
+
+def ladder(times: Sequence[GpuTime]) -> dict[str, dict[str, dict[str, float]]]:
+    """FastHMR's speed-up step by step, all of this run: the fastest plain fp32, plain fp16 and merged fp16."""
+
+    def least(network: str, precision: str, batch: int) -> float | None:
+        found = [
+            row.least_ms
+            for row in times
+            if (row.network, row.batch) == (network, batch) and row.method.endswith(precision) and row.within
+        ]
+        return min(found, default=None)
+
+    steps: dict[str, dict[str, dict[str, float]]] = {}
+    for merged, plain in MERGED.items():
+        for batch in sorted({row.batch for row in times if row.network == merged}):
+            one, two, three = (least(plain, "fp32", batch), least(plain, "fp16", batch), least(merged, "fp16", batch))
+            if one is not None and two is not None and three is not None:
+                row = {"plain fp32 ms": one, "plain fp16 ms": two, "merged fp16 ms": three}
+                steps.setdefault(merged, {})[f"batch {batch}"] = {**row, "times as fast": round(one / three, 2)}
+    return steps
 
 
 def speedups(times: Sequence[GpuTime]) -> dict[str, dict[str, float]]:
@@ -278,11 +342,18 @@ def table(report: GpuReport) -> str:
     lines += ["| network | method | batch | least ms | median | floor | x floor | error |", "|" + "---|" * 8]
     lines += [
         f"| {row.network} | {row.method} | {row.batch} | {row.least_ms:.2f} | {row.median_ms:.2f} | "
-        f"{row.floor_ms:.2f} | {row.least_ms / row.floor_ms:.1f} | {row.error:.2g} {row.unit.rpartition('_')[2]} |"
+        f"{row.floor_ms:.2f} | {row.least_ms / row.floor_ms:.1f} | {row.error:.2g} {row.unit.rpartition('_')[2]}"
+        f"{'' if row.within else ', BEYOND its tolerance'} |"
         for row in report.times
     ]
     for network, by_method in report.speedups.items():
         lines += ["", f"{network} against {MERGED[network]}, times as fast:"]
         lines += [f"- {method}: {times}" for method, times in by_method.items()]
+    for network, by_batch in report.ladder.items():
+        lines += ["", f"{network}: plain fp32, plain fp16, merged fp16, each the fastest way within tolerance:"]
+        for batch, row in by_batch.items():
+            steps = ", ".join(f"{what} {value:.2f}" for what, value in row.items())
+            lines.append(f"- {batch}: {steps}")
+    lines += ["", *frame_table(report.frames)] if report.frames else []
     lines += [f"not run: {what}: {why}" for what, why in report.failed.items()]
     return "\n".join(lines)

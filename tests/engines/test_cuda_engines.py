@@ -9,11 +9,19 @@ import pytest
 
 pytest.importorskip("onnx", reason="tiny graphs are made with onnx (requirements/export.txt)")
 
+from bodycast.app.estimation.cropper import crop_people
+from bodycast.app.estimation.gpu_body import GpuBody
+from bodycast.app.estimation.gpu_crops import GpuCrops
+from bodycast.app.records import Frame
 from bodycast.engines.cuda import CudaDevice
 from bodycast.engines.devices import cuda_gpus
 from bodycast.engines.errors import EngineUnavailableError
 from bodycast.engines.package import ModelPackage
 from bodycast.engines.registry import ENGINES, check_golden, open_engine
+from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.geometry.crop import crop_transforms
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
+from tests.engines.test_gpu_graphs import BOXES, HW, picture, tracks_of
 from tests.tiny_packages import affine_program, hmr_package
 
 pytestmark = pytest.mark.gpu
@@ -65,6 +73,30 @@ def test_memory_does_not_grow_with_runs(tmp_path: Path, name: str) -> None:
             assert free[2] >= free[0]
     finally:
         driver.close()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_crops_cut_on_the_gpu_are_the_cpus(tmp_path: Path, name: str) -> None:
+    with opened(tmp_path / "p", name) as engine:
+        cutting = GpuCrops(engine)
+        for number in range(3):
+            frame = Frame(picture(number), number, 0.0)
+            tracks = tracks_of(*BOXES)
+            crops = cutting.cut(frame, crop_transforms(tracks.xyxy, HW), HW)
+            error = np.abs(crops.host().astype(int) - crop_people(frame, tracks, HW).pixels)
+            assert error.mean() < 0.7 and np.percentile(error, 97) <= 2
+            reds = engine.run({"crops": crops.tensor})["betas"][:, 0]
+            np.testing.assert_allclose(reds, crops.host()[..., 0].mean(axis=(1, 2)) / 255, atol=1e-3)
+
+
+def test_bodies_skinned_on_the_gpu_are_the_cpus() -> None:
+    body = BodyModel.load()
+    rng = np.random.default_rng(0)
+    pose = axis_angle_to_matrix(rng.normal(0, 0.4, (10, 24, 3))).astype(np.float32)
+    betas, transl = (rng.normal(size=(10, width)).astype(np.float32) for width in (10, 3))
+    gpu = GpuBody(body, 0)
+    np.testing.assert_allclose(gpu(pose, betas, transl).vertices, body(pose, betas, transl).vertices, atol=2e-5)
+    gpu.close()
 
 
 def test_a_torch_program_is_recorded(tmp_path: Path) -> None:

@@ -11,13 +11,46 @@ import pytest
 pytest.importorskip("torch", reason="needs requirements/export.txt")
 pytest.importorskip("onnxscript", reason="needs requirements/export.txt")
 
+from bodycast.app.presets import preset_defaults
 from bodycast.engines.devices import cuda_devices
-from evaluation import bench, bench_gpu
+from evaluation import bench, bench_gpu, bench_gpu_frames
 from evaluation.bench_gpu import GpuReport, GpuTime, speedups, table
+from evaluation.bench_gpu_frames import FrameTime, frame_times
 
 DECODER = {"width": 32, "depth": 1, "heads": 2, "head_width": 8, "mlp_width": 16}
 TOY = {"image_hw": (32, 32), "decoder": DECODER}
 ROW = GpuTime("plain", "torch eager fp16", 1, 4.0, 4.5, 1.0, "pve_worst_mm", 0.01)
+
+
+def frames_then_fail(device: str, engines: object, people: list[int], repeats: int, failed: dict[str, str]) -> object:
+    assert (device, people, repeats) == ("cpu", [1, 2, 6, 10], 2)
+    failed["frames on tensorrt"] = "no plan"
+    return [FrameTime("onnxruntime", "gpu", 6, 4.0, 5.0, "on the GPU")]
+
+
+def test_what_is_beyond_its_tolerance_is_marked_and_not_counted() -> None:
+    times = [replace(ROW, method="torch eager fp32"), ROW, replace(ROW, network="merged", within=False)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(bench_gpu, "MERGED", {"merged": "plain"})
+        assert bench_gpu.ladder(times) == {}
+        times.append(replace(ROW, network="merged", least_ms=1.0))
+        assert bench_gpu.ladder(times)["merged"]["batch 1"]["times as fast"] == 4.0
+    assert "BEYOND its tolerance" in table(GpuReport("a card", {"torch": "2"}, {}, times))
+
+
+@pytest.mark.slow
+def test_whole_frames_on_the_cpu_and_a_broken_engine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bench_gpu_frames, "preset_defaults", lambda _: preset_defaults("lite"))
+    failed: dict[str, str] = {}
+    times = frame_times("cpu", ("onnxruntime", "tensorrt"), (1, 2), 2, failed)
+    assert [(row.engine, row.crops, row.people) for row in times] == [
+        ("onnxruntime", "cpu", 1),
+        ("onnxruntime", "cpu", 2),
+    ]
+    assert failed == {} and all(0 < row.least_ms <= row.median_ms and row.skinned == "on the CPU" for row in times)
+    monkeypatch.setattr(bench_gpu_frames, "open_estimator", lambda *_: 1 / 0)
+    assert frame_times("cpu", ("onnxruntime",), (1,), 2, failed) == []
+    assert failed == {"frames on onnxruntime, crops on the cpu, 1 people": "division by zero"}
 
 
 def test_the_command_at_toy_size_on_the_cpu(
@@ -26,18 +59,22 @@ def test_the_command_at_toy_size_on_the_cpu(
     monkeypatch.setattr(bench_gpu, "NETWORKS", {"toy": ("swin-t-s2", TOY), "broken": ("swin-t-s2", {"stages": 9})})
     monkeypatch.setattr(bench_gpu, "WARM_UP", 1)
     out = tmp_path / "gpu.json"
+    monkeypatch.setattr(bench_gpu, "MERGED", {"toy": "toy"})
+    monkeypatch.setattr(bench_gpu, "frame_times", frames_then_fail)
     command = ["toy", "broken", "--gpu", "--device", "cpu", "--runs", "2", "--batches", "1", "2", "--json", str(out)]
     assert bench.main(command) == 0
     report = json.loads(out.read_text())
     methods = {(row["method"], row["batch"]) for row in report["times"]}
-    expected = ("torch eager fp32", "torch eager fp16", "onnxruntime fp16")
+    expected = ("torch eager fp32", "torch eager fp16", "onnxruntime fp32", "onnxruntime fp16")
     assert methods == {(method, batch) for method in expected for batch in (1, 2)}
-    assert list(report["failed"]) == ["broken"]
+    assert list(report["failed"]) == ["broken", "frames on tensorrt"]
+    assert report["ladder"]["toy"]["batch 2"]["times as fast"] > 0 and all(row["within"] for row in report["times"])
     for row in report["times"]:
         assert 0 < row["least_ms"] <= row["median_ms"] and row["floor_ms"] > 0
         assert row["error"] < (1e-3 if row["method"].endswith("fp32") else 1.0), row
     assert max(row["error"] for row in report["times"]) > 0
     shown = capsys.readouterr().out
+    assert "| onnxruntime | gpu | 6 | 4.00 | 5.00 | 200.0 |" in shown and "plain fp32 ms" in shown
     assert "| toy | onnxruntime fp16 | 2 |" in shown and "not run: broken: " in shown
 
 
