@@ -7,8 +7,11 @@ import gc
 import numpy as np
 import pytest
 
+from bodycast.app.config import NetworkConfig
+from bodycast.app.errors import UsageError
 from bodycast.engines.cuda.device import CudaDevice
 from bodycast.engines.cuda.tensors import Buffers, DeviceTensor, TensorPlace
+from bodycast.engines.devices import gpu_ordinal
 from bodycast.engines.errors import CaptureError, EngineError, EngineUnavailableError
 from tests.engines.fake_driver import FakeDriver, Status
 
@@ -175,3 +178,17 @@ def test_rows_of_a_device_tensor_and_its_copy(device: CudaDevice) -> None:
     del buffers
     gc.collect()
     assert device.held_bytes == 48  # given back by `close`, not by chance
+
+
+@pytest.mark.parametrize(("device", "ordinal"), [("cpu", None), ("cuda", 0), ("cuda:0", 0), ("cuda:12", 12)])
+def test_a_device_by_its_number(device: str, ordinal: int | None) -> None:
+    assert gpu_ordinal(device) == ordinal
+    assert NetworkConfig(device=device).device == device
+
+
+@pytest.mark.parametrize("device", ["gpu", "cuda:", "cuda:-1", "cuda:one", "cuda:1 ", "CUDA", ""])
+def test_what_is_no_device(device: str) -> None:
+    with pytest.raises(EngineUnavailableError, match="no device"):
+        gpu_ordinal(device)
+    with pytest.raises(UsageError, match="expected auto, cpu, cuda, or a GPU by its number"):
+        NetworkConfig(device=device)
