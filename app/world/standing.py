@@ -22,7 +22,7 @@ SIZE_SPREAD = 0.08
 LEAST_SURE = 0.2
 CORRELATED_S = 0.5
 """Errors of sizes and poses of so near frames are the same error."""
-AWAY_M = (0.1, 0.2)
+AWAY_M = (0.05, 0.15)
 """A sole that is seen so far from where it stands, across the line of sight, is held less, and no longer."""
 MOVES_M_S = (0.45, 1.0)
 """Speed across the line of sight from which a sole is held less, and no longer."""
