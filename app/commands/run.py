@@ -29,6 +29,7 @@ from bodycast.plain_text import message_line, shown_name
 
 if TYPE_CHECKING:
     from bodycast.app.pipeline.pipeline import Pipeline, RunSummary
+    from bodycast.app.pipeline.run_report import ReportFile
 
 UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
 """What the system says of a name that no file can have, wherever it is first looked at."""
@@ -120,6 +121,7 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
         return 0
     from bodycast.app.commands.progress import announce, print_results, progress_bar
     from bodycast.app.pipeline.build import build_run
+    from bodycast.app.pipeline.library_exit import before_a_library_exits
     from bodycast.app.pipeline.pipeline import Pipeline
     from bodycast.app.viewer.pages import write_pages
 
@@ -130,7 +132,11 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     announce(built.parts, built.stages.warnings(), config.results.window, built.sends)
     pipeline = Pipeline(built.stages, built.options)
     try:
-        with stop_signals(pipeline) as caught, progress_bar(visible=not config.results.window) as on_progress:
+        with (
+            stop_signals(pipeline) as caught,
+            progress_bar(visible=not config.results.window) as on_progress,
+            before_a_library_exits(lambda: _without_display(pipeline, built.report)),
+        ):
             summary = pipeline.run(on_progress)
     except KeyboardInterrupt:
         built.report.abort("stopped by a second signal", 128 + signal.SIGINT)
@@ -154,6 +160,15 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     print_results(summary, stage_ms, warnings, built.report.folder, known, governor)
     _raise_failure(summary)
     return exit_code
+
+
+def _without_display(pipeline: Pipeline, report: ReportFile) -> None:
+    """The window's library ends the process: finish the files, and say why."""
+    error = RunError("the display went away, or another library ended the program; what came before is kept")
+    pipeline.lose_window(error, limit_s=10.0)
+    with suppress(RunError):
+        report.abort(f"error in window: {error}", 1)
+    print(f"bodycast run: {error}", file=sys.stderr)
 
 
 def _without_dead_window(config: RunConfig) -> RunConfig:

@@ -51,6 +51,7 @@ class Pipeline:
         self._when_full = WhenFull.DROP_OLDEST if self._live else WhenFull.WAIT
         self._to_draw: Handoff[FrameResult] = Handoff(1 if self._live else self._options.draw_queue, self._when_full)
         self._to_sinks: dict[str, Handoff[FrameResult]] = {}
+        self._workers: list[Worker] = []
         self._senders: list[Sender] = []
         self._before_drawing: list[Handoff[FrameResult]] = []
         self._takes: TakeSink | None = None
@@ -73,13 +74,22 @@ class Pipeline:
         handler may call it."""
         self._stop_reason = self._stop_reason or reason
 
+    def lose_window(self, error: RunError, limit_s: float) -> None:
+        """The thread that called `run` never comes back to it: let the others finish their files meanwhile."""
+        self._failures.report("window", error)
+        for queue in list(self._to_sinks.values()):
+            queue.end()
+        deadline_s = time.monotonic() + limit_s
+        for worker in self._workers:
+            worker.join(max(deadline_s - time.monotonic(), 0.1))
+
     def run(self, on_progress: Callable[[Progress], None] | None = None) -> RunSummary:
         """Run to the end of the source, to `request_stop`, or to the first error (see `RunSummary.failure`).
 
         Raises what making the renderer, the window or the sinks raises, before the first frame is taken.
         """
         began_s = time.perf_counter()
-        workers: list[Worker] = []
+        workers = self._workers
         display: Display | None = None
         try:
             self._renderer_name = self._start_drawing(workers)
