@@ -62,6 +62,10 @@ def rigid(rng: np.random.Generator, depth_m: float) -> np.ndarray:
     return T
 
 
+AS_COCO_18 = [15, 12, 17, 19, 21, 16, 18, 20, 2, 5, 8, 1, 4, 7, 15, 15, 15, 15]
+"""SMPL's joints in the places of 3DPW's 18 points; the head stands for nose, eyes and ears."""
+
+
 def write_3dpw(root: Path, smpl: Path, frames: int = 4, protocol: int = 2) -> dict[str, Any]:
     """One test sequence with two actors; the second frame of actor 1 has no valid camera, actor 0 too few points in
     frame 3. Joints and 2D points are those of the bodies in `smpl`."""
@@ -79,7 +83,7 @@ def write_3dpw(root: Path, smpl: Path, frames: int = 4, protocol: int = 2) -> di
         seen = np.einsum("fab,fjb->fja", T[:, :3, :3], joints) + T[:, None, :3, 3]
         px = seen[..., :2] / seen[..., 2:] * [K[0, 0], K[1, 1]] + K[:2, 2]
         world.append(joints.reshape(frames, 72))
-        points.append(np.concatenate([px[:, :18], np.full((frames, 18, 1), 0.7)], -1).transpose(0, 2, 1).copy())
+        points.append(np.concatenate([px[:, AS_COCO_18], np.full((frames, 18, 1), 0.7)], -1).transpose(0, 2, 1).copy())
     points[0][3, 2, 5:] = 0
     valid = [np.ones(frames, np.int64), np.array([1, 0, 1, 1][:frames])]
     content = {

@@ -13,6 +13,7 @@ from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import project_intrinsics
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.training.datasets.layouts import (
+    AS_COCO_18,
     error_of,
     write_3dpw,
     write_emdb,
@@ -44,7 +45,7 @@ def test_3dpw_in_the_cameras_frame(tmp_path: Path, smpl: Path, protocol: int) ->
         # Pose and translation taken to the camera give the joints that were taken there.
         np.testing.assert_allclose(posed.joints[0], sample.joints_3d.m, atol=1e-4)
         np.testing.assert_allclose(
-            project_intrinsics(sample.joints_3d.m, sample.camera)[:18], sample.keypoints.px, atol=0.01
+            project_intrinsics(sample.joints_3d.m, sample.camera)[AS_COCO_18], sample.keypoints.px, atol=0.01
         )
         assert sample.xyxy is not None and (sample.xyxy[:2] < sample.keypoints.px.min(0)).all()
     assert samples[0].picture.read().shape == (1920, 1080, 3)
