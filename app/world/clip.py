@@ -28,9 +28,19 @@ class ClipPlacement:
     fit: FloorFit
     contacts: list[F32]
 
+    @property
+    def ground(self) -> Plane | None:
+        """The floor."""
+        return ground_of(self.fit.floor)
+
     def planes_of(self, person: int) -> Planes:
         """What a person may stand on."""
         return planes_of(self.fit.floor, float(self.fit.level_m[person]))
+
+
+def ground_of(floor: Floor | None) -> Plane | None:
+    """The floor as a plane."""
+    return None if floor is None else Plane(floor.up, floor.height_m)
 
 
 def planes_of(floor: Floor | None, level_m: float) -> Planes:

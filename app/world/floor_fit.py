@@ -240,10 +240,13 @@ class _Solver:
     def fit(self) -> FloorFit:
         """What has been solved."""
         heights = np.exp(self.theta[2 : 2 + self.heights])
-        level = np.where(self.support > 0, heights[0] - heights[self.level], np.nan)
+        there = np.unique(self.level[self.support > 0])
+        # The floor is the lowest level that somebody stands on; a height that the user says is that of level 0.
+        ground = 0 if self.known.camera_height_m is not None else int(there[heights[there].argmax()])
+        level = np.where(self.support > 0, heights[ground] - heights[self.level], np.nan)
         covariance = np.linalg.inv(self.precision)
-        floor = Floor.of_angles(float(self.theta[0]), float(self.theta[1]), float(heights[0]))
+        floor = Floor.of_angles(float(self.theta[0]), float(self.theta[1]), float(heights[ground]))
+        spread = float(np.sqrt(covariance[2 + ground, 2 + ground]))
         return FloorFit(
-            floor, self.theta[2 + self.heights :].copy(), level,
-            float(np.sqrt(covariance[0, 0])), float(np.sqrt(covariance[2, 2])),
+            floor, self.theta[2 + self.heights :].copy(), level, float(np.sqrt(covariance[0, 0])), spread
         )  # fmt: skip

@@ -9,6 +9,7 @@ import numpy as np
 from bodycast.app.records import F32, F64, BodyEstimates, Frame, FrameWorld
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.world.camera_motion import CameraMotion
+from bodycast.app.world.clip import ground_of
 from bodycast.app.world.contacts import Signals, contact_network
 from bodycast.app.world.held_feet import held_soles
 from bodycast.app.world.lens import SeenLens, relens
@@ -187,7 +188,13 @@ class LiveWorld:
             )
             at, moved, correction, left = person.step(feet, planes, time_s, intrinsics.focal_px)
             soles_there = moved[None]
-            held = held_soles(soles_there, correction[None], left[None], lowest(planes), soles_there)
+            held = held_soles(
+                soles_there,
+                correction[None],
+                left[None],
+                lowest(planes, None if lost else ground_of(self._floor.floor)),
+                soles_there,
+            )
             root[row] = at @ turn
             places.append((held[0] @ still).astype(np.float32))
             precision.append(held[1])

@@ -180,7 +180,8 @@ def _written(
     for stretch, contact in zip(stretches, placement.contacts, strict=True):
         series, rows = _resized(stretch.series, betas[stretch.person], skeleton), stretch.rows
         held = contact if options.hold_feet else np.zeros_like(contact)
-        placed = place_person(series, held, placement.planes_of(stretch.person), skeleton, lens, stretch.turns)
+        planes = placement.planes_of(stretch.person)
+        placed = place_person(series, held, planes, placement.ground, skeleton, lens, stretch.turns)
         back = stretch.turns.swapaxes(1, 2)
         rest = skeleton.rest(placed.betas[None])[0]
         pose = placed.pose.copy()

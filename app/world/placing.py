@@ -30,9 +30,15 @@ ROWS_AT_A_TIME = 2000
 
 
 def place_person(
-    person: PersonSeries, contact: F32, planes: Planes, skeleton: Skeleton, intrinsics: Intrinsics, turns: F32
+    person: PersonSeries,
+    contact: F32,
+    planes: Planes,
+    ground: Plane | None,
+    skeleton: Skeleton,
+    intrinsics: Intrinsics,
+    turns: F32,
 ) -> PersonSeries:
-    """The person placed. contact: (F,4) probabilities. planes: what they may stand on.
+    """The person placed. contact: (F,4) probabilities. planes: what they may stand on. ground: nobody is under it.
     turns: (F,3,3) each frame's camera frame -> the first one's."""
     back = turns.swapaxes(1, 2)
     targets = repose_points((back[:, None] @ person.joints_m[..., None])[..., 0].astype(np.float32), intrinsics)
@@ -48,7 +54,15 @@ def place_person(
         known = sizes[0] + legs[0], sizes[1] + legs[1]
         root = smooth_root(person.time_s, person.root_m.astype(np.float64), *known)
         placed = _reposed(
-            placed, person.pose, root.astype(np.float32), stands, lowest(planes), targets, skeleton, intrinsics, turns
+            placed,
+            person.pose,
+            root.astype(np.float32),
+            stands,
+            lowest(planes, ground),
+            targets,
+            skeleton,
+            intrinsics,
+            turns,
         )
     return placed
 

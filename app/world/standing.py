@@ -59,9 +59,11 @@ Planes = tuple[Plane, ...]
 """What somebody may stand on: the level of their own first, then the floor. Empty: contacts hold without a plane."""
 
 
-def lowest(planes: Planes) -> Plane | None:
-    """The one that is farthest below the camera; nobody is under it."""
-    return max(planes, key=lambda plane: plane.height_m, default=None)
+def lowest(planes: Planes, ground: Plane | None) -> Plane | None:
+    """The one that is farthest below the camera; nobody is under it. ground: the floor, also of those who stand on
+    none, as in a jump from one level to another."""
+    every = planes if ground is None else (*planes, ground)
+    return max(every, key=lambda plane: plane.height_m, default=None)
 
 
 def chosen_plane(planes: Planes, soles_m: F64) -> Plane | None:
