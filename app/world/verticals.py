@@ -33,8 +33,8 @@ MOST_PITCH_RAD, MOST_ROLL_RAD = np.radians(40.0), np.radians(12.0)
 LEAST_AGREEMENT, LEAST_PEAK, LEAST_SHARE = 0.8, 0.4, 0.5
 """Length of edges that must agree, in picture heights a look, by how much more than on the usual other pitch, and as
 which share of all upright edges."""
-LEAST_SPREAD_RAD = 0.025
-"""Nobody builds straighter."""
+LEAST_EDGE_RAD, LEAST_SPREAD_RAD = np.radians(0.4), 0.012
+"""Of one edge, and of all: nobody builds straighter."""
 _GRID: tuple[F64, F64] = (
     np.radians(np.arange(-40.0, 40.5, 1.0)),
     np.radians(np.arange(-12.0, 12.5, 1.0)),
@@ -133,6 +133,7 @@ def _agreed(looks: list[_Look], focal_px: float) -> Vertical | None:
         return None
     angles = np.array([pitches[best[0]], rolls[best[1]]])
     information: F64 = np.eye(2)
+    off: F64 = np.zeros(len(normals))
     for _ in range(5):
         slopes = np.stack([(up_of(*(angles + step)) - up_of(*angles)) / 1e-5 for step in np.eye(2) * 1e-5])
         off = normals @ up_of(*angles)
@@ -141,7 +142,9 @@ def _agreed(looks: list[_Look], focal_px: float) -> Vertical | None:
         information = jacobian.T @ (jacobian * weight[:, None]) + np.eye(2) * 1e-6
         angles = angles - np.linalg.solve(information, jacobian.T @ (weight * off))
     # Edges of one look err together with those of the next, and edges of one wall with each other.
-    precision = information / len(looks) / AGREES_RAD**2
+    agree = np.abs(off) < AGREES_RAD
+    spread = float(np.sqrt((length[agree] * np.square(off[agree])).sum() / max(float(length[agree].sum()), 1e-9)))
+    precision = information / len(looks) / max(spread, LEAST_EDGE_RAD) ** 2
     precision = np.linalg.inv(np.linalg.inv(precision) + np.eye(2) * LEAST_SPREAD_RAD**2)
     if abs(angles[0]) > MOST_PITCH_RAD or abs(angles[1]) > MOST_ROLL_RAD:
         return None
