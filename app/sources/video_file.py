@@ -192,6 +192,9 @@ def _decode(container: InputContainer, stream: VideoStream, log: SourceLog) -> I
             packet = next(packets)
         except StopIteration:
             break
+        except IndexError:  # a packet of a track that began in the middle, which PyAV does not know
+            packets = container.demux(stream)
+            continue
         except av.error.FFmpegError as error:
             log.warn(f"the file breaks off or is damaged ({error.strerror}): what could be read was used")
             break
