@@ -128,23 +128,24 @@ def encode(
         # The mesh is not a child of the skeleton: a skin alone places its vertices.
         roots += [armature, asset.add("nodes", name=f"{name}_body", mesh=mesh, skin=skin)]
         add_animation(asset, person, nodes, start_s, samplers, channels)
+        _add_presence(asset, person, nodes[0], start_s, samplers, channels)
     asset.add("animations", name="motion", samplers=samplers, channels=channels)
     asset.add("scenes", nodes=roots)
     return asset.encode()
 
 
 def add_skeleton(asset: Asset, person: PersonMotion, joints_rest: Floats, names: Sequence[str]) -> list[int]:
-    """One node per joint, in SMPL's order; returns the nodes' indices."""
+    """A node for each name, of SMPL's joints in their order; joints_rest: their places. Returns the nodes' indices."""
     first = len(asset.lists.get("nodes", []))
-    for joint in range(NUM_JOINTS):
+    for joint in range(len(names)):
         parent = int(PARENTS[joint])
         offset = person.root_m[0] if joint == 0 else joints_rest[joint] - joints_rest[parent]
         node: Json = {"name": names[joint], "translation": offset.tolist()}
-        children = [first + child for child in range(NUM_JOINTS) if PARENTS[child] == joint]
+        children = [first + child for child in range(len(names)) if PARENTS[child] == joint]
         if children:
             node["children"] = children
         asset.add("nodes", **node)
-    return list(range(first, first + NUM_JOINTS))
+    return list(range(first, first + len(names)))
 
 
 def _add_floor(asset: Asset) -> int:
@@ -217,6 +218,7 @@ def _add_skin(asset: Asset, nodes: list[int], joints_rest: Floats) -> int:
 def add_animation(
     asset: Asset, person: PersonMotion, nodes: list[int], start_s: float, samplers: list[Json], channels: list[Json]
 ) -> None:
+    """The place of the first node and the rotations of all."""
     times = asset.add_array((person.time_s - start_s).astype(np.float32), bounds=True)
 
     def animate(node: int, path: str, values: NDArray[np.float32]) -> None:
@@ -224,7 +226,6 @@ def add_animation(
         channels.append({"sampler": len(samplers) - 1, "target": {"node": node, "path": path}})
 
     animate(nodes[0], "translation", person.root_m.astype(np.float32))
-    _add_presence(asset, person, nodes[0], start_s, samplers, channels)
     quaternions = continuous_quaternions(person.rotations)
     for joint, node in enumerate(nodes):
         animate(node, "rotation", np.ascontiguousarray(quaternions[:, joint]))

@@ -163,8 +163,9 @@ def test_meshes_are_a_file_a_frame(source: Path, tmp_path: Path, suffix: str) ->
     assert np.linalg.norm(points[:vertices] - head, axis=1).min() < 0.2
 
 
-def test_vrma_names_the_humanoid_and_moves_its_hips(source: Path, tmp_path: Path) -> None:
-    (path,) = export_motion(source, tmp_path / "out.vrma", person_id=1)
+@pytest.mark.parametrize("number", [1, 2])  # the second comes later, and VRM animations know no size
+def test_vrma_names_the_humanoid_and_moves_its_hips(source: Path, tmp_path: Path, number: int) -> None:
+    (path,) = export_motion(source, tmp_path / "out.vrma", person_id=number)
     content = path.read_bytes()
     length = struct.unpack("<I", content[12:16])[0]
     document = json.loads(content[20 : 20 + length])
@@ -176,6 +177,11 @@ def test_vrma_names_the_humanoid_and_moves_its_hips(source: Path, tmp_path: Path
         "translation",
     }
     assert "meshes" not in document
+    offset = {name: document["nodes"][bone["node"]]["translation"] for name, bone in bones.items()}
+    np.testing.assert_allclose(np.array(offset["leftLowerArm"])[1:], 0, atol=1e-6, err_msg="a T-pose")
+    np.testing.assert_allclose(np.array(offset["rightFoot"])[[0, 2]], 0, atol=1e-6, err_msg="a T-pose")
+    leg = sum(offset[name][1] for name in ("leftUpperLeg", "leftLowerLeg", "leftFoot", "leftToes"))
+    assert offset["hips"][1] + leg == pytest.approx(0.02, abs=0.01), "the soles are 2 cm below the toes' joints"
 
 
 def test_a_glb_has_one_armature_a_person_with_bare_bones(source: Path, tmp_path: Path) -> None:
