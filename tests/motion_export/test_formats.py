@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import struct
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +23,6 @@ from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.sinks.results import META, result_of
 
 FPS = 30.0
-BPY = os.environ.get("BODYCAST_BPY", "")
 
 
 @pytest.fixture()
@@ -217,27 +214,3 @@ def test_flags_that_do_not_apply_are_refused(source: Path, tmp_path: Path) -> No
         with pytest.raises(UsageError, match=said):
             export_motion(source, target, **keywords)  # type: ignore[arg-type]
         assert not target.exists()
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not BPY, reason="BODYCAST_BPY does not name a Python with bpy")
-def test_blender_makes_fbx_and_usd_and_reads_them_back(source: Path, tmp_path: Path) -> None:
-    for suffix in (".fbx", ".usdc"):
-        (path,) = export_motion(source, tmp_path / f"out{suffix}", blender=BPY)
-        script = tmp_path / "read.py"
-        operator = "import_scene.fbx" if suffix == ".fbx" else "wm.usd_import"
-        script.write_text(
-            "import bpy\nbpy.ops.wm.read_factory_settings(use_empty=True)\n"
-            f"bpy.ops.{operator}(filepath={str(path)!r})\n"
-            "bpy.context.scene.frame_set(int(min(a.frame_range[0] for a in bpy.data.actions)))\n"
-            "arms = [o for o in bpy.data.objects if o.type == 'ARMATURE']\n"
-            "bones = {b.name: tuple(a.matrix_world @ b.head) for a in arms[:1] for b in a.pose.bones}\n"
-            "import json; print('BONES', len(arms), json.dumps(bones))\n"
-        )
-        done = subprocess.run([BPY, str(script)], capture_output=True, text=True, check=True, env={})
-        line = next(line for line in done.stdout.splitlines() if line.startswith("BONES"))
-        _, count, text = line.split(" ", 2)
-        bones = json.loads(text)
-        assert (int(count), len(bones)) == (2, 24)
-        pelvis = person(source).joints_m()[0, 0] @ Z_UP.T
-        assert np.linalg.norm(np.array(bones["pelvis"]) - pelvis) < 5e-3

@@ -13,7 +13,7 @@ import numpy as np
 
 from bodycast.app.files.motion_file import ROW, Motion, MotionMeta, motion_from_rows, write_motion
 from bodycast.app.world.frame_world import world_rows
-from bodycast.hmr.body.body_model import BodyModel
+from bodycast.hmr.body.body_model import BodyModel, BodyOutput
 from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.ground import Floor
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
@@ -28,7 +28,7 @@ def body() -> BodyModel:
 
 
 def walk(people: int = 2, frames: int = 60, fps: float = FPS) -> Motion:
-    """People who swing their limbs, 4 to 6 m away; they face the camera, feet near the floor."""
+    """People who swing their limbs, 4 to 6 m away; they face the camera, a foot on the floor."""
     tables = [_walker(number, people, frames, fps) for number in range(people)]
     meta = MotionMeta("test", body().name, "none", 0.0, "walk <&>", frames)
     motion = motion_from_rows(np.concatenate(tables), FOCAL_PX, IMAGE_WH, fps, meta)
@@ -53,6 +53,9 @@ def _walker(number: int, people: int, frames: int, fps: float) -> np.ndarray:
     transl[:, 2] = 5 + np.sin(0.5 * phase)
     betas = np.zeros((frames, 10), np.float32)
     posed = body()(rotations, betas, transl)
+    up, height_m = FLOOR.plane[:3], FLOOR.plane[3]
+    down = ((posed.vertices @ up + height_m).min(axis=1)[:, None] * up).astype(np.float32)
+    transl, posed = transl - down, BodyOutput(posed.vertices - down[:, None], posed.joints - down[:, None])
     world = world_rows(FLOOR.camera_to_world(), posed.joints, rotations[:, 0], transl)
     rows["frame"], rows["time_s"], rows["person_id"], rows["score"] = np.arange(frames), time_s, number + 1, 0.9
     rows["bbox_xyxy"] = (10, 10, 200, 300)
