@@ -12,6 +12,7 @@ from bodycast.app.batch.fragment_run import recover_fragment
 from bodycast.app.batch.join import join_film
 from bodycast.app.batch.kept_stages import KeptStages, StagesError
 from bodycast.app.batch.marks import read_done, remove_marks, settings_hash
+from bodycast.app.batch.memory import give_back
 from bodycast.app.batch.messages import Fatal, Finished
 from bodycast.app.batch.remote import ResultPath, fetched, local_folder, remove_tree
 from bodycast.app.batch.split import fragments_of
@@ -44,6 +45,8 @@ def do_film(
         if config.debug:
             traceback.print_exc()
         return Finished(f"{type(error).__name__}: {reason(error, film)}", retires=True)
+    finally:
+        give_back()
     return Finished(retires=kept.worn)
 
 

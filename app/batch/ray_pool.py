@@ -13,6 +13,7 @@ from typing import Any
 from bodycast.app.batch.batch_engines import BatchEngines
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.kept_stages import KeptStages
+from bodycast.app.batch.memory import share_heaps
 from bodycast.app.batch.messages import Fatal, Finished, Opened
 from bodycast.app.batch.one_film import do_film
 from bodycast.app.batch.remote import REQUIREMENTS, ResultPath
@@ -136,6 +137,7 @@ _kept: dict[int, KeptStages] = {}
 
 
 def _task(film: Film, arguments: Arguments) -> Finished | Fatal:
+    share_heaps()
     config, output, threads, engines = arguments
     choices.told.update(engines)
     kept = _kept.setdefault(threads, KeptStages(threads))
@@ -150,6 +152,7 @@ def _open(arguments: Arguments) -> Opened | Fatal:
     from bodycast.app.detectors import open_detector
     from bodycast.app.pipeline.build import open_estimator
 
+    share_heaps()
     config, _, threads, engines = arguments
     choices.told.update(engines)
     try:

@@ -12,6 +12,7 @@ from multiprocessing.connection import Connection
 
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.kept_stages import KeptStages
+from bodycast.app.batch.memory import share_heaps
 from bodycast.app.batch.messages import Advanced, Fatal, Opened
 from bodycast.app.batch.one_film import do_film
 from bodycast.app.batch.remote import ResultPath
@@ -29,6 +30,7 @@ def work(
     """The process. config: of all films, without source and output folder. output: of the batch. threads: CPU threads
     of the networks. engines: what `--engine auto` means, by `bodycast.engines.choices.key`."""
     begin_worker()
+    share_heaps()
     choices.told.update(engines)
     kept = KeptStages(threads, on_open=lambda: connection.send(Opened(dict(choices.made))))
     try:

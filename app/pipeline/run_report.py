@@ -12,6 +12,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -195,7 +196,12 @@ def _finite(world: WorldReport | None) -> WorldReport | None:
 
 
 def versions() -> dict[str, str]:
-    """Versions of Python, the system and the libraries that are installed; imports none of them."""
+    """Versions of Python, the system and the libraries that are installed; imports none of them. Read once."""
+    return dict(_versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
     found = {"python": platform.python_version(), "system": f"{sys.platform} {platform.machine()}"}
     for library in LIBRARIES:
         try:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from bodycast.app.records import F32, I32, U8
 from bodycast.app.renderers.blending import blend
 from bodycast.app.renderers.shading import MeshShading, check_meshes
-from bodycast.app.renderers.topology import close_holes, is_closed, winds_outwards
+from bodycast.app.renderers.topology import closed_surface, winds_outwards
 from bodycast.app.renderers.viewport import NEAR_M, Viewport, check_picture, people_viewport
 from bodycast.hmr.geometry.camera import Intrinsics
 
@@ -34,8 +34,7 @@ class CpuRenderer:
     def __init__(self, faces: I32, name: str = "cpu", pixel_budget: int = PIXEL_BUDGET) -> None:
         """`faces` (F,3) int32, counter-clockwise seen from outside; `name` as the HUD shall show it."""
         self._shading = MeshShading(faces)
-        self._faces = close_holes(faces)
-        self._closed = is_closed(self._faces)
+        self._faces, self._closed = closed_surface(faces)
         self._outwards: bool | None = None
         self._name = name
         self._pixel_budget = pixel_budget

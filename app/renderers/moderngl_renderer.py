@@ -15,7 +15,7 @@ from bodycast.app.errors import RunError, require
 from bodycast.app.records import F32, I32, U8
 from bodycast.app.renderers.blending import blend
 from bodycast.app.renderers.shading import MeshShading, check_meshes
-from bodycast.app.renderers.topology import close_holes, is_closed, winds_outwards
+from bodycast.app.renderers.topology import closed_surface, winds_outwards
 from bodycast.app.renderers.viewport import FAR_M, NEAR_M, Viewport, check_picture, people_viewport
 from bodycast.hmr.geometry.camera import Intrinsics
 
@@ -86,8 +86,7 @@ class ModernglRenderer:
     def __init__(self, faces: I32) -> None:
         """`faces` (F,3) int32, counter-clockwise seen from outside."""
         self._shading = MeshShading(faces)
-        self._faces = close_holes(faces)
-        self._closed = is_closed(self._faces)
+        self._faces, self._closed = closed_surface(faces)
         self._hidden_side: str | None = None
         self._context: moderngl.Context | None = create_context()
         gl = self._context

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -43,6 +45,17 @@ def close_holes(faces: I32) -> I32:
                 fans.append((following, last, first))
             last = following
     return np.concatenate([faces, np.array(fans, np.int32).reshape(-1, 3)])
+
+
+def closed_surface(faces: I32) -> tuple[I32, bool]:
+    """`close_holes`, and whether the result `is_closed`. Remembered, since a batch makes a renderer for every film."""
+    return _closed_surface(np.ascontiguousarray(faces, np.int32).tobytes())
+
+
+@lru_cache(maxsize=2)
+def _closed_surface(faces: bytes) -> tuple[I32, bool]:
+    closed = close_holes(np.frombuffer(faces, np.int32).reshape(-1, 3))
+    return closed, is_closed(closed)
 
 
 def winds_outwards(vertices: F32, faces: I32) -> bool:

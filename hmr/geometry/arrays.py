@@ -18,7 +18,7 @@ BoolArray: TypeAlias = NDArray[np.bool_]
 def as_float(values: ArrayLike) -> FloatArray:
     """`values` as an array: float32 and float64 stay what they are, everything else becomes float64."""
     array = np.asarray(values)
-    if array.dtype.name in ("float32", "float64"):
+    if array.dtype.type in (np.float32, np.float64):
         return cast(FloatArray, array)
     return array.astype(np.float64)
 

@@ -1,0 +1,64 @@
+"""A worker's memory: threads that come and go with each film share heaps, and what is free is given back."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from bodycast.app.batch import memory
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+THREADS = 24
+PROGRAM = f"""
+import os, sys, threading
+from bodycast.app.batch import memory
+if sys.argv[1] == "shared":
+    memory.share_heaps()
+kept = threading.Barrier({THREADS})
+def work():
+    kept.wait()
+    blocks = [bytearray(60_000) for _ in range(50)]
+    blocks.clear()
+    kept.wait()  # so that each has a heap of its own, as long as it may
+for _ in range(3):
+    threads = [threading.Thread(target=work) for _ in range({THREADS})]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+maps = open("/proc/self/maps").read().splitlines()
+# glibc's further heaps begin at multiples of 64 MB.
+print(sum(int(line.split("-")[0], 16) % (1 << 26) == 0 and " rw-p " in line for line in maps))
+"""
+
+
+@pytest.mark.skipif(memory._glibc() is None or (os.cpu_count() or 1) < 2, reason="glibc's heaps")
+def test_threads_of_a_worker_share_heaps() -> None:
+    counts = [
+        int(
+            subprocess.run([sys.executable, "-c", PROGRAM, how], cwd=REPOSITORY, capture_output=True, check=True).stdout
+        )
+        for how in ("shared", "own")
+    ]
+    assert counts[0] < memory.ARENAS < counts[1]
+
+
+@pytest.mark.skipif(memory._glibc() is None, reason="glibc's heaps")
+def test_free_memory_is_given_back() -> None:
+    def resident_mb() -> float:
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+    blocks = [bytearray(50_000) for _ in range(2_000)]
+    held = bytearray(50_000)  # above them: a heap does not shrink by itself
+    before = resident_mb()
+    blocks.clear()
+    memory.give_back()
+    assert len(held) == 50_000 and resident_mb() < before - 50
+
+
+def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "_glibc", lambda: None)
+    memory.share_heaps()
+    memory.give_back()
