@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F64
-from bodycast.app.world.verticals import Vertical
 from bodycast.hmr.geometry.ground import Floor, up_of
 
 SIZE_SPREAD = 0.05
@@ -72,6 +71,25 @@ class FloorFit:
     level_m: F64
     pitch_spread: float = field(default=np.inf)
     height_spread: float = field(default=np.inf)
+
+
+@dataclass(frozen=True)
+class Vertical:
+    """`up` (3,) unit vector, camera frame of the first frame; `precision` (2,2) of its pitch and roll, 1/rad^2."""
+
+    up: F64
+    precision: F64
+
+    @property
+    def angles_rad(self) -> F64:
+        """(2,) pitch and roll."""
+        floor = Floor(self.up, 1.0)
+        return np.array([floor.pitch_rad, floor.roll_rad])
+
+    @property
+    def pitch_spread(self) -> float:
+        """Standard deviation of the pitch, rad."""
+        return float(np.sqrt(np.linalg.inv(self.precision)[0, 0]))
 
 
 @dataclass(frozen=True)

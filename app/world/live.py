@@ -11,6 +11,7 @@ from bodycast.app.sources.base import SourceInfo
 from bodycast.app.world.camera_motion import CameraMotion
 from bodycast.app.world.clip import ground_of
 from bodycast.app.world.contacts import Signals, contact_network
+from bodycast.app.world.floor_fit import Vertical
 from bodycast.app.world.held_feet import held_soles
 from bodycast.app.world.lens import SeenLens, relens
 from bodycast.app.world.lens_watch import LensWatch
@@ -24,7 +25,7 @@ from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.shapes import body_height_m, with_height
 from bodycast.app.world.standing import lowest
-from bodycast.app.world.verticals import Vertical, Verticals
+from bodycast.app.world.verticals import Verticals
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.keypoint_refinement import Held
 from bodycast.hmr.body.soles import SOLE_CARRIER

@@ -9,11 +9,10 @@ import numpy as np
 
 from bodycast.app.records import F64
 from bodycast.app.world.clip import planes_of
-from bodycast.app.world.floor_fit import FloorFit, FloorSamples, fit_floor
+from bodycast.app.world.floor_fit import FloorFit, FloorSamples, Vertical, fit_floor
 from bodycast.app.world.live_person import SAMPLE_EVERY_S, FootSamples
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.standing import CORRELATED_S, Planes
-from bodycast.app.world.verticals import Vertical
 from bodycast.hmr.geometry.ground import Floor
 
 FIT_EVERY_S = 0.5

@@ -18,6 +18,7 @@ from bodycast.app.files.motion_file import Motion
 from bodycast.app.files.motion_parts import SMOOTHED as SMOOTHED
 from bodycast.app.records import F32, F64
 from bodycast.app.world.clip import ClipPlacement, judge_clip
+from bodycast.app.world.floor_fit import Vertical
 from bodycast.app.world.frame_world import world_rows
 from bodycast.app.world.lens import LensEstimate, SeenLens, estimate_lens, relens
 from bodycast.app.world.options import WorldOptions
@@ -25,7 +26,6 @@ from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen
 from bodycast.app.world.placing import place_person
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.shapes import body_height_m, clip_shape, with_height
-from bodycast.app.world.verticals import Vertical
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.camera import Intrinsics
 from bodycast.hmr.geometry.ground import LEVEL

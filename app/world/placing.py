@@ -83,7 +83,7 @@ def _reposed(
     every = np.repeat(rest, len(person), axis=0)
     _, soles = skeleton.place(pose, every, root)
     _, free = skeleton.place(free_pose, every, root)
-    correction, left = released(person.time_s, soles, stands.places_m - soles, stands.hold)
+    correction, left = released(person.time_s, soles.astype(np.float64), stands.places_m - soles, stands.hold)
     for begin in range(0, len(person), ROWS_AT_A_TIME):
         rows = slice(begin, begin + ROWS_AT_A_TIME)
         count = len(pose[rows])

@@ -10,13 +10,16 @@ peaks says how much is known, and a picture whose edges agree on nothing says no
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from bodycast.app.records import F32, F64, U8
+from bodycast.app.world.floor_fit import Vertical
 from bodycast.hmr.geometry.camera import Intrinsics
-from bodycast.hmr.geometry.ground import Floor, up_of
+from bodycast.hmr.geometry.ground import up_of
 
 WIDTH_PX = 640
 """Pictures are searched at this width."""
@@ -35,29 +38,11 @@ LEAST_AGREEMENT, LEAST_PEAK, LEAST_SHARE = 0.8, 0.4, 0.5
 which share of all upright edges."""
 LEAST_EDGE_RAD, LEAST_SPREAD_RAD = np.radians(0.4), 0.012
 """Of one edge, and of all: nobody builds straighter."""
+_STEP = 1e-5
 _GRID: tuple[F64, F64] = (
     np.radians(np.arange(-40.0, 40.5, 1.0)),
     np.radians(np.arange(-12.0, 12.5, 1.0)),
 )
-
-
-@dataclass(frozen=True)
-class Vertical:
-    """`up` (3,) unit vector, camera frame of the first frame; `precision` (2,2) of its pitch and roll, 1/rad^2."""
-
-    up: F64
-    precision: F64
-
-    @property
-    def angles_rad(self) -> F64:
-        """(2,) pitch and roll."""
-        floor = Floor(self.up, 1.0)
-        return np.array([floor.pitch_rad, floor.roll_rad])
-
-    @property
-    def pitch_spread(self) -> float:
-        """Standard deviation of the pitch, rad."""
-        return float(np.sqrt(np.linalg.inv(self.precision)[0, 0]))
 
 
 @dataclass(frozen=True)
@@ -106,7 +91,7 @@ def upright_edges(image: U8, xyxy: F32) -> F64:
     scale = min(WIDTH_PX / image.shape[1], 1.0)
     grey = cv2.cvtColor(image, cv2.COLOR_BGR2GRAY)
     small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else grey
-    found = cv2.createLineSegmentDetector().detect(small)[0]
+    found = cast(NDArray[np.float32] | None, cv2.createLineSegmentDetector().detect(small)[0])
     if found is None:
         return np.zeros((0, 2, 2))
     edges = (found.reshape(-1, 2, 2).astype(np.float64) + 0.5) / scale - 0.5
@@ -123,32 +108,40 @@ def upright_edges(image: U8, xyxy: F32) -> F64:
 def _agreed(looks: list[_Look], focal_px: float) -> Vertical | None:
     normals, length = _planes(looks, focal_px)
     pitches, rolls = _GRID
-    grid = np.stack([[up_of(pitch, roll) for roll in rolls] for pitch in pitches])
+    grid = np.stack([[up_of(float(pitch), float(roll)) for roll in rolls] for pitch in pitches])
     agreement = _agreement(normals, length, grid.reshape(-1, 3)).reshape(grid.shape[:2]) / len(looks)
     likely = np.exp(-0.5 * np.square(rolls / USUAL_ROLL_RAD))
-    best = np.unravel_index(int((agreement * likely).argmax()), agreement.shape)
-    usual = float(np.median(agreement[:, best[1]]))
+    pitch, roll = divmod(int((agreement * likely).argmax()), len(rolls))
+    usual = float(np.median(agreement[:, roll]))
     needed = max(LEAST_AGREEMENT, usual + LEAST_PEAK, LEAST_SHARE * float(length.sum()) / len(looks))
-    if agreement[best] < needed:
+    if agreement[pitch, roll] < needed:
         return None
-    angles = np.array([pitches[best[0]], rolls[best[1]]])
+    angles, precision = _refined(normals, length, float(pitches[pitch]), float(rolls[roll]))
+    if abs(angles[0]) > MOST_PITCH_RAD or abs(angles[1]) > MOST_ROLL_RAD:
+        return None
+    # Edges of one look err together with those of the next, and edges of one wall with each other.
+    covariance: F64 = np.linalg.inv(precision / len(looks)) + np.eye(2) * LEAST_SPREAD_RAD**2
+    return Vertical(up_of(*angles), np.linalg.inv(covariance).astype(np.float64))
+
+
+def _refined(normals: F64, length: F64, pitch_rad: float, roll_rad: float) -> tuple[tuple[float, float], F64]:
+    """Pitch and roll, rad, from a first guess, and their precision (2,2) as if every edge erred by itself."""
     information: F64 = np.eye(2)
     off: F64 = np.zeros(len(normals))
     for _ in range(5):
-        slopes = np.stack([(up_of(*(angles + step)) - up_of(*angles)) / 1e-5 for step in np.eye(2) * 1e-5])
-        off = normals @ up_of(*angles)
+        up = up_of(pitch_rad, roll_rad)
+        slopes = np.stack([up_of(pitch_rad + _STEP, roll_rad) - up, up_of(pitch_rad, roll_rad + _STEP) - up]) / _STEP
+        off = (normals @ up).astype(np.float64)
         weight = length / (1 + np.square(off / AGREES_RAD)) ** 2
-        jacobian = normals @ slopes.T
-        information = jacobian.T @ (jacobian * weight[:, None]) + np.eye(2) * 1e-6
-        angles = angles - np.linalg.solve(information, jacobian.T @ (weight * off))
-    # Edges of one look err together with those of the next, and edges of one wall with each other.
+        jacobian: F64 = normals @ slopes.T
+        information = (jacobian.T @ (jacobian * weight[:, None]) + np.eye(2) * 1e-6).astype(np.float64)
+        wanted: F64 = (jacobian.T @ (weight * off)).astype(np.float64)
+        pitch_step, roll_step = np.linalg.solve(information, wanted).tolist()
+        pitch_rad, roll_rad = pitch_rad - pitch_step, roll_rad - roll_step
     agree = np.abs(off) < AGREES_RAD
     spread = float(np.sqrt((length[agree] * np.square(off[agree])).sum() / max(float(length[agree].sum()), 1e-9)))
-    precision = information / len(looks) / max(spread, LEAST_EDGE_RAD) ** 2
-    precision = np.linalg.inv(np.linalg.inv(precision) + np.eye(2) * LEAST_SPREAD_RAD**2)
-    if abs(angles[0]) > MOST_PITCH_RAD or abs(angles[1]) > MOST_ROLL_RAD:
-        return None
-    return Vertical(up_of(*angles), precision)
+    precision: F64 = information / max(spread, LEAST_EDGE_RAD) ** 2
+    return (pitch_rad, roll_rad), precision
 
 
 def _planes(looks: list[_Look], focal_px: float) -> tuple[F64, F64]:

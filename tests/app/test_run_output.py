@@ -207,7 +207,7 @@ def test_the_first_error_is_told_though_the_report_fails_too(monkeypatch: pytest
         raise RunError("run.json: cannot be written")
 
     summary = replace(SUMMARY, failure=Failure("video", RunError("overlay.mp4: cannot be written")))
-    report = SimpleNamespace(finish=full, abort=full, folder=None)
+    report = SimpleNamespace(finish=full, abort=full, folder=None, write_elsewhere=lambda: "")
     stages = SimpleNamespace(warnings=lambda: ())
     parts = {"options": None, "parts": None, "sends": (), "world": lambda: None, "governor": None}
     built = SimpleNamespace(stages=stages, report=report, **parts)
