@@ -123,6 +123,7 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     from bodycast.app.pipeline.build import build_run
     from bodycast.app.pipeline.library_exit import before_a_library_exits
     from bodycast.app.pipeline.pipeline import Pipeline
+    from bodycast.app.pipeline.take_results import finish_takes
     from bodycast.app.viewer.pages import write_pages
 
     with signals_stop_opening():
@@ -156,6 +157,7 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
         raise RunError(f"{error}{elsewhere}") from error
     if built.report.folder is not None:
         warnings = (*warnings, *write_pages(built.report.folder, built.body))
+    warnings = (*warnings, *finish_takes(built.takes(), built.report, built.body))
     known = world if summary.people else None
     print_results(summary, stage_ms, warnings, built.report.folder, known, governor)
     _raise_failure(summary)

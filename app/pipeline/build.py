@@ -19,7 +19,7 @@ from bodycast.app.governor.report import GovernorReport
 from bodycast.app.model_packages import unreadable_packages
 from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, world_options
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
-from bodycast.app.pipeline.sink_maker import SinkMaker
+from bodycast.app.pipeline.sink_maker import SinkMaker, Take
 from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
 from bodycast.app.pipeline.waiting import SOURCE_S, STAGES_S, waited
 from bodycast.app.presets import fixed, networks_of
@@ -55,6 +55,7 @@ class BuiltRun:
     body: BodyModel
     sends: tuple[str, ...] = ()
     governor: Callable[[], GovernorReport] | None = None
+    takes: Callable[[], Sequence[Take]] = tuple[Take]
 
 
 def build_run(
@@ -124,6 +125,7 @@ def build_run(
         opened_stages.body,
         tuple(sender.describe() for sender in senders),
         None if governor is None else governor.report,
+        lambda: sinks.takes,
     )
 
 

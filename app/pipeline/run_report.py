@@ -149,6 +149,19 @@ class ReportFile:
         )
         self._write_last()
 
+    def write_take(self, folder: Path, frames: int, seconds: float, people: int, world: WorldReport | None) -> None:
+        """A take's run.json, once the run's own is finished: the run's, with the take's frames, people and world.
+        Raises: RunError where the disk does not take it."""
+        own = replace(
+            self._report,
+            frames=FramesReport(frames, frames, {}),
+            seconds=round(seconds, 3),
+            people=people,
+            first_frame_utc=None,
+            world=_finite(world) or self._report.world,
+        )
+        own.write(folder / REPORT_FILE)
+
     def write_elsewhere(self) -> str:
         """Keep the report in the folder of temporary files, where the run's own cannot be written; says where it is.
         Where that is not possible either, it is printed to stderr."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,6 +23,14 @@ if TYPE_CHECKING:
     from bodycast.app.sinks.finish_motion import Finishes
     from bodycast.app.sinks.motion import MotionSink
     from bodycast.app.sources.threaded import ThreadedSource
+
+
+@dataclass(frozen=True, slots=True)
+class Take:
+    """One take's folder, and the sink that writes its motion."""
+
+    folder: Path
+    motion: MotionSink
 
 
 class SinkMaker:
@@ -50,6 +58,8 @@ class SinkMaker:
         self._senders = senders
         self._warnings: list[Sequence[str]] = []
         self._motion: MotionSink | None = None
+        self.takes: list[Take] = []
+        """Those that the user recorded, in order."""
 
     @property
     def world(self) -> WorldReport | None:
@@ -73,9 +83,14 @@ class SinkMaker:
             files, self._motion = self._make_files(folder)
             sinks += files
         if self._config.results.window:
-            takes = TakeSink(extras_folder(self._config) / "takes", lambda take: self._make_files(take)[0])
+            takes = TakeSink(extras_folder(self._config) / "takes", self._make_take)
             self._warnings.append(takes.warnings)
             sinks.append(takes)
+        return sinks
+
+    def _make_take(self, folder: Path) -> list[Sink]:
+        sinks, motion = self._make_files(folder)
+        self.takes.append(Take(folder, motion))
         return sinks
 
     def _make_files(self, folder: Path) -> tuple[list[Sink], MotionSink]:

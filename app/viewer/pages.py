@@ -15,6 +15,8 @@ from bodycast.app.viewer.report import report_page
 from bodycast.app.viewer.scene import Scene
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 
+LEFT_OUT = "left out by Ctrl-C"
+
 
 def write_pages(folder: Path, body: BodyModel) -> list[str]:
     """Make them from the run's other files, in bounded time. A page that cannot be made is a note, one line, and never
@@ -29,7 +31,7 @@ def write_pages(folder: Path, body: BodyModel) -> list[str]:
         else:
             _write(folder / REPLAY_PAGE, _replay(folder, scene, str(run["parts"]["source"]), body))
     except KeyboardInterrupt:
-        notes.append(f"{REPLAY_PAGE}, {REPORT_PAGE}: left out by Ctrl-C")
+        notes.append(f"{REPLAY_PAGE}, {REPORT_PAGE}: {LEFT_OUT}")
     except Exception as error:
         reason = error if isinstance(error, BodycastError | OSError) else f"{type(error).__name__}: {error}"
         notes.append(f"{REPLAY_PAGE}, {REPORT_PAGE}: not made ({reason}); the other results are whole")
