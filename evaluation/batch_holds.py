@@ -28,10 +28,15 @@ from bodycast.app.sources.factory import DEMO_CLIP
 
 COMMAND = (sys.executable, "-c", "import sys; from bodycast.app.commands.main import main; sys.exit(main())")
 FRAMES, SIZE_WH = 20, (320, 180)
+EARLY, LATE, MOST_GROWTH = (8, 16), 40, 0.05
+"""Films of one worker: its memory from the 40th on may be so much above that over the 8th to 16th."""
+
+Memory = dict[int, list[tuple[int, float]]]
+"""By worker: films of the batch that are done, resident MB."""
 
 
 def main(argv: Sequence[str]) -> int:
-    """Exit code 1 where a result differs."""
+    """Exit code 1 where a result differs, or memory grows."""
     parser = argparse.ArgumentParser(prog="python -m evaluation batch", description=__doc__)
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
@@ -41,20 +46,20 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("flags", nargs="*", help="of `bodycast batch` and `bodycast run`, after --")
     args = parser.parse_args(argv)
     clips = make_clips(args.work / "clips", args.clips)
-    equal = True
+    equal = flat = True
     if args.workers:
         undisturbed, killed = args.work / "undisturbed", args.work / "killed"
         shutil.rmtree(undisturbed, ignore_errors=True)
         shutil.rmtree(killed, ignore_errors=True)
         flags = ("--workers", str(args.workers), *args.flags)
-        memory = _run_watched(_batch(clips, undisturbed, *flags))
-        _say_memory(memory)
+        memory = _run_watched(_batch(clips, undisturbed, *flags), undisturbed)
+        flat = memory_is_flat(memory, args.workers)
         _kill_and_resume(clips, killed, flags)
         equal = digests(undisturbed) == digests(killed) and len(digests(killed)) >= args.clips
         print(f"results of the killed and resumed batch {'equal' if equal else 'DIFFER FROM'} the undisturbed ones")
     if args.sample:
         _compare(clips, args.sample, args.rounds, args.work, tuple(args.flags))
-    return 0 if equal else 1
+    return 0 if equal and flat else 1
 
 
 def make_clips(folder: Path, count: int) -> Path:
@@ -109,26 +114,41 @@ def _children(process: int) -> list[int]:
     return found
 
 
-def _run_watched(process: subprocess.Popen[bytes]) -> dict[int, list[float]]:
-    """Resident MB of each worker, every second."""
-    memory: dict[int, list[float]] = {}
+def _run_watched(process: subprocess.Popen[bytes], output: Path) -> Memory:
+    """Resident MB of each worker, every half second, with the films that were done then."""
+    memory: Memory = {}
     while process.poll() is None:
+        done = _done(output)
         for child in _children(process.pid):
             try:
                 pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
             except OSError:
                 continue
-            memory.setdefault(child, []).append(pages * os.sysconf("SC_PAGE_SIZE") / 1e6)
-        time.sleep(1)
+            memory.setdefault(child, []).append((done, pages * os.sysconf("SC_PAGE_SIZE") / 1e6))
+        time.sleep(0.5)
     if process.returncode:
         raise SystemExit(f"the batch ended with exit code {process.returncode}")
     return memory
 
 
-def _say_memory(memory: dict[int, list[float]]) -> None:
-    for process, values in memory.items():
-        quarters = [max(part) for part in np.array_split(np.array(values), 4) if len(part)]
-        print(f"worker {process}: most memory in each quarter of its time, MB: {[round(value) for value in quarters]}")
+def memory_is_flat(memory: Memory, workers: int) -> bool:
+    """Say each worker's memory and whether it grows, by its median over EARLY and over LATE films of its own. A batch
+    too short for that says only what it has."""
+    flat = True
+    for process, samples in memory.items():
+        films = np.array([done for done, _ in samples]) / workers
+        used = np.array([megabytes for _, megabytes in samples])
+        early = used[(films >= EARLY[0]) & (films < EARLY[1])]
+        late = used[films >= LATE]
+        said = f"worker {process}: most memory {used.max():.0f} MB"
+        if len(early) and len(late):
+            grown = float(np.median(late) / np.median(early) - 1)
+            flat = flat and grown <= MOST_GROWTH
+            said += f"; median {np.median(early):.0f} MB over films {EARLY[0]} to {EARLY[1]}"
+            said += f", {np.median(late):.0f} MB from film {LATE} on ({grown:+.1%})"
+            said += ": flat" if grown <= MOST_GROWTH else ": it GROWS"
+        print(said)
+    return flat
 
 
 def _kill_and_resume(clips: Path, output: Path, flags: tuple[str, ...]) -> None:

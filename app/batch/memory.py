@@ -7,13 +7,17 @@ heaps of their own (arenas), up to eight a core, and what a film has freed in on
 from __future__ import annotations
 
 import ctypes
+import gc
 import sys
+import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 _M_ARENA_MAX = -8
 """glibc's number for it (malloc.h)."""
 ARENAS = 2
+EVERY_S = 5.0
 
 
 def share_heaps() -> None:
@@ -23,8 +27,24 @@ def share_heaps() -> None:
         glibc.mallopt(_M_ARENA_MAX, ARENAS)
 
 
-def give_back() -> None:
-    """Give what is free to the system, a few milliseconds after a film. Nothing without glibc."""
+class GivesBack:
+    """Between films: lets go of those that have ended, whose decoders and threads are in cycles of references that
+    Python would collect much later, and gives what is free then to the system, with glibc."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s = 0.0
+
+    def __call__(self) -> None:
+        """It takes some 30 ms: nothing within `EVERY_S` of the last time, for batches of clips."""
+        if self._clock() < self._next_s:
+            return
+        _give_back()
+        self._next_s = self._clock() + EVERY_S
+
+
+def _give_back() -> None:
+    gc.collect()
     if (glibc := _glibc()) is not None:
         glibc.malloc_trim(0)
 
@@ -36,3 +56,7 @@ def _glibc() -> Any:
         return None
     library = ctypes.CDLL(None)
     return library if hasattr(library, "gnu_get_libc_version") and hasattr(library, "malloc_trim") else None
+
+
+give_back = GivesBack()
+"""Of this process."""

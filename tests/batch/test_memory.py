@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import weakref
 from pathlib import Path
 
 import pytest
@@ -54,11 +55,33 @@ def test_free_memory_is_given_back() -> None:
     held = bytearray(50_000)  # above them: a heap does not shrink by itself
     before = resident_mb()
     blocks.clear()
-    memory.give_back()
+    memory.GivesBack()()
     assert len(held) == 50_000 and resident_mb() < before - 50
+
+
+def test_a_film_in_a_cycle_of_references_is_let_go() -> None:
+    class Film:
+        pass
+
+    film = Film()
+    film.itself = film  # type: ignore[attr-defined]
+    known = weakref.ref(film)
+    del film
+    memory.GivesBack()()
+    assert known() is None
 
 
 def test_elsewhere_nothing_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_glibc", lambda: None)
     memory.share_heaps()
-    memory.give_back()
+    memory.GivesBack()()
+
+
+def test_it_is_not_done_after_every_short_film(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[float] = []
+    now = [10.0]
+    monkeypatch.setattr(memory, "_give_back", lambda: done.append(now[0]))
+    gives_back = memory.GivesBack(lambda: now[0])
+    for now[0] in (10.0, 11.0, 14.9, 15.0, 16.0, 40.0):
+        gives_back()
+    assert done == [10.0, 15.0, 40.0]
