@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--sample", type=int, default=20, help="clips that are also done by single runs; 0: none")
     parser.add_argument("--rounds", type=int, default=1, help="of the sample: batch and single runs, interleaved")
+    parser.add_argument("--sample-workers", type=int, default=1, help="of the batch; single runs go one after another")
     parser.add_argument("--work", type=Path, required=True, help="folder for clips and results")
     parser.add_argument("flags", nargs="*", help="of `bodycast batch` and `bodycast run`, after --")
     args = parser.parse_args(argv)
@@ -58,7 +59,7 @@ def main(argv: Sequence[str]) -> int:
         equal = digests(undisturbed) == digests(killed) and len(digests(killed)) >= args.clips
         print(f"results of the killed and resumed batch {'equal' if equal else 'DIFFER FROM'} the undisturbed ones")
     if args.sample:
-        _compare(clips, args.sample, args.rounds, args.work, tuple(args.flags))
+        _compare(clips, args.sample, args.rounds, args.work, tuple(args.flags), args.sample_workers)
     return 0 if equal and flat else 1
 
 
@@ -178,20 +179,21 @@ def _wait_for(process: subprocess.Popen[bytes], output: Path, count: int) -> Non
         time.sleep(0.1)
 
 
-def _compare(clips: Path, sample: int, rounds: int, work: Path, flags: tuple[str, ...]) -> None:
-    """CPU and wall seconds of one worker against runs of their own, in turns."""
+def _compare(clips: Path, sample: int, rounds: int, work: Path, flags: tuple[str, ...], workers: int) -> None:
+    """CPU and wall seconds of a batch, before and after, against runs of their own."""
     films = sorted(clips.glob("*.mp4"))[:sample]
     listed = work / "sample.txt"
     listed.write_text("\n".join(str(film.resolve()) for film in films))
     ratios: list[float] = []
+    together = ("batch", str(listed), "--output", str(work / "sample"), "--overwrite", "--workers", str(workers))
     for number in range(rounds):
         single = np.zeros(2)
-        batch = _seconds(("batch", str(listed), "--output", str(work / "sample"), "--overwrite", *flags))
+        batch = _seconds((*together, *flags))
         for film in films:
             place = work / "single" / folder_name(str(film))
             arguments = ("run", str(film), "--output", str(place), "--overwrite", "--no-window", *flags)
             single += _seconds(arguments)
-        batch = (batch + _seconds(("batch", str(listed), "--output", str(work / "sample"), "--overwrite", *flags))) / 2
+        batch = (batch + _seconds((*together, *flags))) / 2
         ratios.append(float(single[0] / batch[0]))
         said = [f"{name} {cpu_s:.1f} CPU s, {wall_s:.1f} s" for name, (cpu_s, wall_s) in
                 (("batch", batch), ("single runs", single))]  # fmt: skip
