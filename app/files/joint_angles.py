@@ -1,4 +1,4 @@
-"""Joint angles in degrees as biomechanics names them, a row per person and frame (.csv).
+"""Joint angles in degrees as biomechanics names them: a row per person and frame (.csv), and what the viewer plots.
 
 The names are those of OpenSim's full-body models, in the spirit of the ISB's recommendations (Wu et al., J. Biomech. 35
 and 38, 2002 and 2005): flexion, adduction and internal rotation are positive, also on the right. They are Cardan angles
@@ -12,15 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.files.person_motion import PersonMotion, forward_kinematics
-from bodycast.hmr.body.joints import Joint
+from bodycast.hmr.body.joints import PARENTS, Joint
 
 Floats = NDArray[np.float64]
 
 
 def angles_deg(person: PersonMotion) -> dict[str, Floats]:
     """Name -> (F,) degrees."""
-    rotations = person.rotations
-    _, turns = forward_kinematics(rotations, person.offsets_m, person.root_m)
+    _, turns = forward_kinematics(person.rotations, person.offsets_m, person.root_m)
+    return angles_from(turns)
+
+
+def angles_from(turns: Floats) -> dict[str, Floats]:
+    """Name -> (F,) degrees, of the joints' global rotations (F,24,3,3), y up. `trunk_lean`: of the chest's long axis
+    from the vertical, whichever way."""
+    # Relative to the parent; the root's is not used.
+    rotations = turns[:, PARENTS].swapaxes(2, 3) @ turns
     found: dict[str, Floats] = {}
     x, z, y = _cardan(turns[:, Joint.PELVIS])
     found |= {"pelvis_tilt": x, "pelvis_list": z, "pelvis_rotation": y}
@@ -29,6 +36,8 @@ def angles_deg(person: PersonMotion) -> dict[str, Floats]:
     found |= {"lumbar_flexion": x, "lumbar_bending": z, "lumbar_rotation": y}
     x, z, y = _cardan(chest.swapaxes(1, 2) @ head)
     found |= {"neck_flexion": x, "neck_bending": z, "neck_rotation": y}
+    up = chest[..., 1]
+    found["trunk_lean"] = np.rad2deg(np.arctan2(np.hypot(up[:, 0], up[:, 2]), up[:, 1]))
     for side, letter, sign in (("LEFT", "l", -1.0), ("RIGHT", "r", 1.0)):
         x, z, y = _cardan(rotations[:, Joint[f"{side}_HIP"]])
         found |= {f"hip_flexion_{letter}": -x, f"hip_adduction_{letter}": sign * z, f"hip_rotation_{letter}": sign * y}

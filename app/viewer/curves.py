@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from bodycast.app.files.joint_angles import angles_from
 from bodycast.app.files.person_motion import Floats
 from bodycast.app.viewer.scene import ScenePerson
 from bodycast.hmr.body.joints import Joint
@@ -38,41 +39,26 @@ def curves_from(time_s: Floats, places: Floats, turns: Floats, sole_offsets: NDA
     """All curves of one person: time_s (F,), places (F,24,3) and global rotations (F,24,3,3) of the joints, y up,
     floor at 0, and `sole_offsets` (4,3) (hmr/body/soles.py).
 
-    Angles are plain angles between two directions, in degrees:
-    knee, elbow: 0 is straight; hip: between the thigh and the pelvis's downward axis; shoulder: between the upper arm
-    and the trunk's downward axis; trunk: of pelvis to neck from the vertical. Foot height: of the lower of heel and toe
-    of the sole above the floor, m. Speed: of the pelvis along the floor, m/s.
+    Angles, in degrees, are those of `convert --format angles` (app/files/joint_angles.py). Foot height: of the lower of
+    heel and toe of the sole above the floor, m. Speed: of the pelvis along the floor, m/s.
     """
-    trunk_down = places[:, Joint.PELVIS] - places[:, Joint.NECK]
-    pelvis_down = -turns[:, Joint.PELVIS, :, 1]
     soles = sole_points(turns.astype(np.float32), places.astype(np.float32), sole_offsets)
+    angles = angles_from(turns)
     found: list[Curve] = []
 
-    def angle(group: str, name: str, one: Floats, other: Floats) -> None:
-        found.append(Curve(group, name, "°", _angle_deg(one, other)))
+    def angle(group: str, name: str, angle_name: str) -> None:
+        found.append(Curve(group, name, "°", angles[angle_name].astype(np.float32)))
 
-    def bone(joint: str, side: str, end: str) -> Floats:
-        return places[:, Joint[f"{side}_{end}"]] - places[:, Joint[f"{side}_{joint}"]]
-
-    for side in ("LEFT", "RIGHT"):
-        word = side.lower()
-        thigh = bone("HIP", side, "KNEE")
-        upper_arm = bone("SHOULDER", side, "ELBOW")
-        angle(GROUPS[0], f"{word} knee", thigh, bone("KNEE", side, "ANKLE"))
-        angle(GROUPS[0], f"{word} hip", thigh, pelvis_down)
-        angle(GROUPS[1], f"{word} elbow", upper_arm, bone("ELBOW", side, "WRIST"))
-        angle(GROUPS[1], f"{word} shoulder", upper_arm, trunk_down)
-        first = 0 if side == "LEFT" else 2
-        found.append(Curve(GROUPS[3], f"{word} foot", "m", soles[:, first : first + 2, 1].min(axis=1)))
-    angle(GROUPS[2], "trunk from vertical", -trunk_down, np.broadcast_to([0.0, 1.0, 0.0], trunk_down.shape))
+    for number, side in enumerate(("left", "right")):
+        angle(GROUPS[0], f"{side} knee", f"knee_flexion_{side[0]}")
+        angle(GROUPS[0], f"{side} hip", f"hip_flexion_{side[0]}")
+        angle(GROUPS[1], f"{side} elbow", f"elbow_flexion_{side[0]}")
+        angle(GROUPS[1], f"{side} shoulder", f"shoulder_elevation_{side[0]}")
+        foot = soles[:, 2 * number : 2 * number + 2, 1]
+        found.append(Curve(GROUPS[3], f"{side} foot", "m", foot.min(axis=1)))
+    angle(GROUPS[2], "trunk from vertical", "trunk_lean")
     found.append(Curve(GROUPS[4], "speed", "m/s", _speed(time_s, places[:, Joint.PELVIS])))
     return sorted(found, key=lambda curve: GROUPS.index(curve.group))
-
-
-def _angle_deg(one: Floats, other: Floats) -> NDArray[np.float32]:
-    """(F,3), (F,3) -> (F,). By atan2, which is exact near 0 and 180 degrees too."""
-    sine = np.linalg.norm(np.cross(one, other), axis=1)
-    return np.degrees(np.arctan2(sine, (one * other).sum(axis=1))).astype(np.float32)
 
 
 def _speed(time_s: Floats, places: Floats) -> NDArray[np.float32]:

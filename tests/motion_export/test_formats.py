@@ -110,6 +110,8 @@ def posed(joint: Joint, axis: int, degrees: float) -> PersonMotion:
         (Joint.LEFT_SHOULDER, 2, -60, "shoulder_elevation_l", 30),  # the arm goes down from the T-pose
         (Joint.RIGHT_SHOULDER, 2, 60, "shoulder_elevation_r", 30),
         (Joint.PELVIS, 0, 10, "pelvis_tilt", 10),
+        (Joint.SPINE2, 0, 20, "trunk_lean", 20),
+        (Joint.PELVIS, 2, -15, "trunk_lean", 15),
     ],
 )
 def test_joint_angles_have_the_signs_that_their_names_say(
