@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from bodycast.app.doctor.engines import check_gpu, check_openvino, check_tensorrt, check_torch
+from bodycast.app.doctor.extras import check_extras
 from bodycast.app.doctor.findings import ONE_NODE_GRAPH, Check, Finding
 from bodycast.app.doctor.findings import first_line as _first_line
 from bodycast.app.doctor.findings import installed_version as _version
@@ -245,6 +246,7 @@ CHECKS: tuple[Check, ...] = (
     check_models,
     check_detector,
     check_export,
+    check_extras,
     check_licences,
     check_disk,
 )

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import ClassVar
 
 import numpy as np
@@ -15,6 +16,7 @@ import pytest
 
 from bodycast.app.doctor import checks as doctor_checks
 from bodycast.app.doctor import engines as doctor_engines
+from bodycast.app.doctor import extras as doctor_extras
 from bodycast.app.doctor import packages as doctor_packages
 from bodycast.app.doctor import report as doctor
 from bodycast.app.doctor.checks import CHECKS, ONE_NODE_GRAPH, Finding, run_check, try_provider
@@ -32,6 +34,19 @@ def test_every_check_runs_here_and_every_problem_comes_with_its_mending() -> Non
         assert "the check itself failed" not in finding.detail, finding
         assert finding.detail and "\n" not in finding.detail
         assert bool(finding.mend) == (finding.state != "ok"), finding
+
+
+def test_extras_are_listed_with_versions_or_with_what_brings_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor_extras, "installed_version", lambda name: "" if name == "viser" else "9.1")
+    monkeypatch.setitem(sys.modules, "websockets", ModuleType("websockets"))
+    monkeypatch.setitem(sys.modules, "ezc3d", None)  # installed, and does not load
+    monkeypatch.setattr(doctor_extras.shutil, "which", lambda _: None)
+    found = {finding.name: finding for finding in run_check(doctor_extras.check_extras)}
+    assert set(found) == {"VMC, VRChat", "viewer", "WebSocket, OBS", "virtual camera", "C3D files", "Blender"}
+    assert found["viewer"].state == "note" and "view" in found["viewer"].mend
+    assert found["WebSocket, OBS"].state == "ok" and "websockets 9.1" in found["WebSocket, OBS"].detail
+    assert found["C3D files"].state == "problem" and "ezc3d 9.1" in found["C3D files"].detail
+    assert found["Blender"].state == "note" and "--blender" in found["Blender"].mend
 
 
 def test_the_one_node_graph_is_what_its_comment_says() -> None:
