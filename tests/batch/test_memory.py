@@ -11,12 +11,14 @@ from pathlib import Path
 import pytest
 
 from bodycast.app.batch import memory
+from evaluation.batch_holds import memory_is_flat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THREADS = 24
 PROGRAM = f"""
 import os, sys, threading
 from bodycast.app.batch import memory
+from evaluation.batch_holds import memory_is_flat
 if sys.argv[1] == "shared":
     memory.share_heaps()
 kept = threading.Barrier({THREADS})
@@ -85,3 +87,14 @@ def test_it_is_not_done_after_every_short_film(monkeypatch: pytest.MonkeyPatch) 
     for now[0] in (10.0, 11.0, 14.9, 15.0, 16.0, 40.0):
         gives_back()
     assert done == [10.0, 15.0, 40.0]
+
+
+def test_the_evaluation_tells_memory_that_grows(capsys: pytest.CaptureFixture[str]) -> None:
+    films = range(0, 200)
+    steady = [(done, 300.0 + 10 * (done % 3)) for done in films]
+    grows = [(done, 300.0 + done) for done in films]
+    assert memory_is_flat({1: steady}, workers=2)
+    assert not memory_is_flat({1: steady, 2: grows}, workers=2)
+    assert memory_is_flat({3: grows[:40]}, workers=2), "too short to say"
+    said = capsys.readouterr().out.splitlines()
+    assert said[0].endswith("(+0.0%): flat") and said[2].endswith("it GROWS") and "median" not in said[3]
