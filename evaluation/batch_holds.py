@@ -40,7 +40,10 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m evaluation batch", description=__doc__)
     parser.add_argument("--clips", type=int, default=200)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--sample", type=int, default=20, help="clips that are also done by single runs; 0: none")
+    parser.add_argument(
+        "--sample", type=int, default=20, help="clips whose batch is compared with single runs; 0: none"
+    )
+    parser.add_argument("--singles", type=int, help="of the sample's clips; where left out, all")
     parser.add_argument("--rounds", type=int, default=1, help="of the sample: batch and single runs, interleaved")
     parser.add_argument("--sample-workers", type=int, default=1, help="of the batch; single runs go one after another")
     parser.add_argument("--work", type=Path, required=True, help="folder for clips and results")
@@ -59,7 +62,7 @@ def main(argv: Sequence[str]) -> int:
         equal = digests(undisturbed) == digests(killed) and len(digests(killed)) >= args.clips
         print(f"results of the killed and resumed batch {'equal' if equal else 'DIFFER FROM'} the undisturbed ones")
     if args.sample:
-        _compare(clips, args.sample, args.rounds, args.work, tuple(args.flags), args.sample_workers)
+        _compare(clips, args)
     return 0 if equal and flat else 1
 
 
@@ -179,27 +182,34 @@ def _wait_for(process: subprocess.Popen[bytes], output: Path, count: int) -> Non
         time.sleep(0.1)
 
 
-def _compare(clips: Path, sample: int, rounds: int, work: Path, flags: tuple[str, ...], workers: int) -> None:
-    """CPU and wall seconds of a batch, before and after, against runs of their own."""
-    films = sorted(clips.glob("*.mp4"))[:sample]
-    listed = work / "sample.txt"
+def _compare(clips: Path, args: argparse.Namespace) -> None:
+    """CPU and wall seconds a clip, of a batch before and after runs of their own, and of those. What the batch takes to
+    start is among its seconds."""
+    films = sorted(clips.glob("*.mp4"))[: args.sample]
+    alone = films[:: max(1, len(films) // (args.singles or len(films)))][: args.singles]
+    listed = args.work / "sample.txt"
     listed.write_text("\n".join(str(film.resolve()) for film in films))
     ratios: list[float] = []
-    together = ("batch", str(listed), "--output", str(work / "sample"), "--overwrite", "--workers", str(workers))
-    for number in range(rounds):
+    together = ("batch", str(listed), "--output", str(args.work / "sample"), "--overwrite")
+    together += ("--workers", str(args.sample_workers), *args.flags)
+    for number in range(args.rounds):
+        batch = _seconds(together)
         single = np.zeros(2)
-        batch = _seconds((*together, *flags))
-        for film in films:
-            place = work / "single" / folder_name(str(film))
-            arguments = ("run", str(film), "--output", str(place), "--overwrite", "--no-window", *flags)
+        for film in alone:
+            place = args.work / "single" / folder_name(str(film))
+            arguments = ("run", str(film), "--output", str(place), "--overwrite", "--no-window", *args.flags)
             single += _seconds(arguments)
-        batch = (batch + _seconds((*together, *flags))) / 2
+        batch = (batch + _seconds(together)) / 2 / len(films)
+        single /= len(alone)
         ratios.append(float(single[0] / batch[0]))
-        said = [f"{name} {cpu_s:.1f} CPU s, {wall_s:.1f} s" for name, (cpu_s, wall_s) in
+        said = [f"{name} {cpu_s:.2f} CPU s, {wall_s:.2f} s a clip" for name, (cpu_s, wall_s) in
                 (("batch", batch), ("single runs", single))]  # fmt: skip
         clock = float(single[1] / batch[1])
-        print(f"round {number + 1}: {'; '.join(said)}; ratio {ratios[-1]:.2f} by CPU, {clock:.2f} by the clock")
-    print(f"ratio by CPU time, median of {rounds}: {np.median(ratios):.2f}")
+        print(
+            f"round {number + 1}: {'; '.join(said)}; ratio {ratios[-1]:.2f} by CPU, {clock:.2f} by the clock",
+            flush=True,
+        )
+    print(f"ratio by CPU time, median of {args.rounds}: {np.median(ratios):.2f}")
 
 
 def _seconds(arguments: tuple[str, ...]) -> np.ndarray:
