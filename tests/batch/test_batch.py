@@ -88,13 +88,23 @@ def test_a_killed_worker_costs_its_film_alone_and_that_is_done_again(tmp_path: P
     assert batch.results()[batch.folder("once").name].startswith(b"motion of ")
 
 
-def test_films_that_kill_their_worker_fail_with_the_cause(tmp_path: Path) -> None:
-    batch = Batch(tmp_path, "a", "deadly", "exits", "z")
-    assert batch.run(workers=2) == 1
+def test_films_that_kill_their_worker_fail_with_the_cause_and_workers_see_one_gpu_each(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, "a", "deadly", "exits", "z")  # four deaths, of four workers
+    assert batch.run(workers=2, gpus="3,5") == 1
     rows = batch.rows()
     assert [row["status"] for row in rows.values()] == ["done", "failed", "failed", "done"]
     assert rows["deadly"]["error"] == "its worker died 2 times, last by SIGKILL"
     assert rows["exits"]["error"] == "its worker died 2 times, last with exit code 3"
+    seen = [path.read_text() for path in batch.output.glob("worker-*")]
+    assert set(seen) == {"3", "5"} and len(seen) >= 4
+
+
+def test_gpus_are_numbers_and_nothing_falls_back_to_the_cpu() -> None:
+    with pytest.raises(UsageError, match="--gpus"):
+        BatchConfig(gpus="first")
+    with pytest.raises(UsageError, match="--device cpu"):
+        BatchConfig(gpus="0", network=NetworkConfig(device="cpu"))
+    assert BatchConfig(gpus="0").run_config().network.device == "cuda"
 
 
 def test_a_worker_that_retires_is_followed_by_another(tmp_path: Path) -> None:
@@ -112,18 +122,6 @@ def test_later_workers_and_resume_run_on_the_engines_of_the_first(tmp_path: Path
     assert batch.run(resume=True) == 0
     given = [path.read_text() for path in batch.output.glob("engines-*")]
     assert len(given) == 3 and len(set(given)) == 2, "the first measures, and nobody else"
-
-
-def test_each_worker_sees_one_gpu_and_so_does_the_one_that_follows_it(tmp_path: Path) -> None:
-    batch = Batch(tmp_path, "a", "b", "deadly", "z")
-    assert batch.run(workers=2, gpus="3,5") == 1
-    seen = sorted(path.read_text() for path in batch.output.glob("worker-*"))
-    assert set(seen) == {"3", "5"} and len(seen) >= 3
-    with pytest.raises(UsageError, match="--gpus"):
-        BatchConfig(gpus="first")
-    with pytest.raises(UsageError, match="--device cpu"):
-        BatchConfig(gpus="0", network=NetworkConfig(device="cpu"))
-    assert BatchConfig(gpus="0").run_config().network.device == "cuda", "nothing falls back to the CPU in silence"
 
 
 def test_settings_that_fit_no_film_end_the_batch_at_once(tmp_path: Path) -> None:
