@@ -78,7 +78,7 @@ lint: $(VENV)/.installed
 # Links in the shape of the installed package, for tools that read the code without running it.
 types:
 	@mkdir -p build/types/bodycast
-	@for part in app engines hmr export bodycast/__init__.py bodycast/npz.py bodycast/plain_text.py; do ln -sfn ../../../$$part build/types/bodycast/$${part##*/}; done
+	@for part in app engines hmr export bodycast/__init__.py bodycast/no_telemetry.py bodycast/npz.py bodycast/plain_text.py; do ln -sfn ../../../$$part build/types/bodycast/$${part##*/}; done
 
 docs: $(VENV)/.installed types
 	$(BIN)/python $(PIP) -r requirements/docs.txt

@@ -1,5 +1,5 @@
 """The live program: sources, detectors, trackers, estimator, smoothers, renderers, sinks, pipeline, command line."""
 
-from bodycast.engines.no_telemetry import switch_off
+from bodycast.no_telemetry import switch_off
 
 switch_off()

@@ -78,17 +78,16 @@ def why_not_there(error: BaseException) -> str:
     if is_out_of_memory(error):
         return too_little_memory(memory_limit())
     name = str(getattr(error, "name", None) or "").split(".")
-    if isinstance(error, ModuleNotFoundError) and name[0]:
-        unreadable = _unreadable(name)
-        if unreadable is not None:
-            return f"{unreadable}: this user may not read it; its owner can allow it: chmod -R a+rX {unreadable}"
-        if name[0] != "bodycast":
-            from bodycast.engines.optional import install_command
+    unreadable = _unreadable(name) if isinstance(error, ImportError) and name[0] else None
+    if unreadable is not None:
+        return f"{unreadable}: this user may not read it; its owner can allow it: chmod -R a+rX {unreadable}"
+    if isinstance(error, ModuleNotFoundError) and name[0] not in ("", "bodycast"):
+        from bodycast.engines.optional import install_command
 
-            where = f"{sys.executable} ({sys.version.split()[0]})"
-            return f"the package {name[0]!r} is not there for {where}: use the environment's Python, or " + (
-                install_command("live.txt")
-            )
+        where = f"{sys.executable} ({sys.version.split()[0]})"
+        return f"the package {name[0]!r} is not there for {where}: use the environment's Python, or " + (
+            install_command("live.txt")
+        )
     return f"{type(error).__name__}: {error} (--debug shows where)".replace("\n", " ")
 
 

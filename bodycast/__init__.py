@@ -10,11 +10,11 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-_ROOT = Path(__file__).resolve().parent.parent
-if (_ROOT / "run_webcam.py").is_file() and (_ROOT / "engines" / "__init__.py").is_file():
-    __path__.append(str(_ROOT))
+from bodycast.no_telemetry import switch_off
 
-from bodycast.engines.no_telemetry import switch_off  # noqa: E402  (found through the line above)
+_ROOT = Path(__file__).resolve().parent.parent
+if (_ROOT / "run_webcam.py").is_file() and (_ROOT / "engines").is_dir():
+    __path__.append(str(_ROOT))
 
 switch_off()
 

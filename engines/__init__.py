@@ -1,5 +1,5 @@
 """Run an exported graph: packages, engines, devices. Knows tensors, not people; imports no other package of ours."""
 
-from bodycast.engines.no_telemetry import switch_off
+from bodycast.no_telemetry import switch_off
 
 switch_off()

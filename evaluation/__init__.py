@@ -1,5 +1,5 @@
 """Metrics, parity with the official implementations, benchmarks and reports."""
 
-from bodycast.engines.no_telemetry import switch_off
+from bodycast.no_telemetry import switch_off
 
 switch_off()

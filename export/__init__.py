@@ -1,5 +1,5 @@
 """Weights in, model packages out, with a parity report. Needs requirements/export.txt."""
 
-from bodycast.engines.no_telemetry import switch_off
+from bodycast.no_telemetry import switch_off
 
 switch_off()

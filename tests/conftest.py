@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-from bodycast.engines.no_telemetry import switch_off
+from bodycast.no_telemetry import switch_off
 
 switch_off()  # before any library: a test may import one without a package of ours
 

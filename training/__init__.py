@@ -1,5 +1,5 @@
 """Training: synthetic people, dataset readers, losses, the training loop. Needs requirements/train.txt."""
 
-from bodycast.engines.no_telemetry import switch_off
+from bodycast.no_telemetry import switch_off
 
 switch_off()

@@ -138,14 +138,32 @@ def test_a_python_without_the_packages_is_one_line() -> None:
     assert "is not there for" in done.stderr and "pip install" in done.stderr
 
 
-def test_folders_that_may_not_be_read_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "error",
+    [
+        ModuleNotFoundError("No module named 'foo.bar'", name="foo.bar"),
+        ImportError("cannot import name 'bar' from 'foo' (unknown location)", name="foo"),
+    ],
+)
+def test_folders_that_may_not_be_read_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: ImportError
+) -> None:
     package = tmp_path / "packages" / "foo"
     package.mkdir(parents=True)
     monkeypatch.setattr(sys, "path", [str(tmp_path / "packages")])
     real = os.access
     monkeypatch.setattr(os, "access", lambda path, mode: Path(path) != package and real(path, mode))
-    said = start.why_not_there(ModuleNotFoundError("No module named 'foo.bar'", name="foo.bar"))
-    assert said == f"{package}: this user may not read it; its owner can allow it: chmod -R a+rX {package}"
+    assert start.why_not_there(error) == (
+        f"{package}: this user may not read it; its owner can allow it: chmod -R a+rX {package}"
+    )
+
+
+def test_the_program_begins_without_the_engines_folder() -> None:
+    """So that one which may not be read is one line: `start` is imported without it."""
+    code = "import sys, bodycast.app.start; print([name for name in sys.modules if name.startswith('bodycast.')])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=REPOSITORY, capture_output=True, text=True, check=True)
+    assert "bodycast.app.start" in done.stdout
+    assert "bodycast.engines" not in done.stdout
 
 
 @pytest.mark.parametrize(

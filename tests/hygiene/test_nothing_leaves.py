@@ -17,7 +17,7 @@ from shutil import which
 
 import pytest
 
-from bodycast.engines.no_telemetry import SETTINGS
+from bodycast.no_telemetry import SETTINGS
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 WATCH = Path(__file__).with_name("network_watch.py")

@@ -1,8 +1,8 @@
 """Keep libraries from reporting their use to their makers: nothing leaves the user's machine.
 
-Every package that is a way in (app, engines, export, evaluation, training) calls `switch_off` when it is imported,
-before any of the libraries; processes that it starts inherit the settings. What has no setting is in two more places:
-`bodycast.engines.openvino_engine.import_openvino` and `bodycast.app.detectors.quiet_ultralytics`.
+Every package that is a way in (bodycast, app, engines, export, evaluation, training) calls `switch_off` when it is
+imported, before any of the libraries; processes that it starts inherit the settings. What has no setting is in two more
+places: `bodycast.engines.openvino_engine.import_openvino` and `bodycast.app.detectors.quiet_ultralytics`.
 """
 
 from __future__ import annotations
