@@ -115,6 +115,9 @@ class ViewerProxy:
                 await self._answer(reader, writer)
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a browser that went away, or something that is none
+        except asyncio.CancelledError:
+            if not self._stop.is_set():  # else asyncio would print what it takes for an error
+                raise
         finally:
             self._open -= 1
             writer.transport.abort() if self._stop.is_set() else writer.close()

@@ -27,6 +27,8 @@ CURVE_STEP_S, CURVE_POINTS = 0.25, 300
 CURVE_COLOURS = ("#60a8de", "#f09650", "#9fd4f7", "#f7c79f")
 NOBODY = "nobody"
 FRUSTUM_M = 0.5
+MOST_EXPANDED = 3
+"""The controls of further people are folded, so that the list stays on the screen."""
 
 
 @dataclass(frozen=True)
@@ -213,7 +215,7 @@ class WorldView:
         none = np.zeros((1, 2, 3), np.float32)
         trail = scene.add_line_segments(f"/world/trail_{figure.id}", none, colour, visible=False)
         with self._people_folder:
-            folder = gui.add_folder(f"Person {figure.id}")
+            folder = gui.add_folder(f"Person {figure.id}", expand_by_default=len(self._people) < MOST_EXPANDED)
         with folder:
             picker = gui.add_rgb("Colour", colour)
             show = gui.add_checkbox("Show", True)

@@ -133,10 +133,10 @@ class Browser:
         self.close()
 
 
-def colour_share(image: NDArray[np.uint8], colour: tuple[int, int, int]) -> float:
-    """Share of the pixels that have this colour's hue, lit or in shade."""
+def colour_share(image: NDArray[np.uint8], colour: tuple[int, int, int], hue_off: int = 6) -> float:
+    """Share of the pixels that have this colour's hue (of 180, to within `hue_off`), lit or in shade."""
     hsv = cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2HSV).astype(np.int32)
     hue = int(cv2.cvtColor(np.array([[colour]], np.uint8), cv2.COLOR_RGB2HSV)[0, 0, 0])
     off = np.abs(hsv[..., 0] - hue)
-    near = np.minimum(off, 180 - off) <= 6
+    near = np.minimum(off, 180 - off) <= hue_off
     return float((near & (hsv[..., 1] > 90) & (hsv[..., 2] > 60)).mean())

@@ -106,6 +106,59 @@ def test_a_live_page_shows_both_people(live: LiveView) -> None:
 
 
 @needs_chromium
+@pytest.mark.slow
+def test_ten_people_are_shown_and_slow_nothing_down(
+    live: LiveView, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results, people = frame_results(10, 20), Scene.of(walk(10, 2), body()).people
+    # The last two of the ten colours are paler and browner kinds of others.
+    colours = [person.colour for person in people][:8]
+    took_s, shown, done = list[float](), list[float](), threading.Event()
+    show = live._view.show
+
+    def counted(*given: object) -> None:
+        show(*given)  # type: ignore[arg-type]
+        shown.append(time.monotonic())
+
+    def feed() -> None:
+        while not done.is_set():
+            at_s = time.thread_time()
+            live.write(results[len(took_s) % len(results)])
+            took_s.append(time.thread_time() - at_s)
+            time.sleep(1 / 30)
+
+    monkeypatch.setattr(live._view, "show", counted)
+    feeder = threading.Thread(target=feed)
+    with Browser(2400, 600) as browser:
+        browser.open(live.url)
+        feeder.start()
+        try:
+            browser.wait_for("document.readyState === 'complete' && document.querySelector('iframe') !== null")
+            left = browser.evaluate("document.querySelector('iframe').offsetLeft")
+            deadline_s = time.monotonic() + 120
+            shares = [0.0]
+            while min(shares) < 0.0004:
+                assert time.monotonic() < deadline_s, shares
+                time.sleep(0.3)
+                # Below viser's note on software drawing, beside its controls.
+                shot = browser.screenshot(tmp_path / "ten.png")[160:, left:-340]
+                shares = [colour_share(shot, colour, hue_off=3) for colour in colours]
+            assert len(live._view._people) == 10
+            first, first_shown, began_s = len(took_s), len(shown), time.monotonic()
+            time.sleep(5)
+            seconds, frames = time.monotonic() - began_s, len(shown) - first_shown
+            busy = sum(took_s[first:]) / seconds
+            moved = np.abs(browser.screenshot()[160:, left:-340].astype(int) - shot).max(axis=2) > 40
+        finally:
+            done.set()
+            feeder.join()
+        print(f"ten people: {frames / seconds:.0f} frames a second, {100 * busy:.0f} % of a core")
+        assert busy < 0.35 and frames > seconds
+        assert moved.mean() > 0.001, "they move on the screen"
+        assert browser.errors == []
+
+
+@needs_chromium
 def test_a_browser_that_does_not_read_costs_no_time_and_little_memory(live: LiveView) -> None:
     results = frame_results(2, 60)
     with Browser() as browser:
