@@ -38,7 +38,7 @@ class LensWatch:
         self._network = network
         self._live, self._one_lens = live, not (live or stills)
         self._next_s = -math.inf
-        self._said: deque[float] = deque(maxlen=KEPT)
+        self._said = deque[float](maxlen=KEPT)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
 
@@ -51,8 +51,8 @@ class LensWatch:
         lens in its results."""
         self._next_s = -math.inf
         if not self._one_lens:
-            self._join()
-            self._said.clear()
+            # A look that is going on still answers into the old one.
+            self._said = deque[float](maxlen=KEPT)
 
     @property
     def seen(self) -> SeenLens | None:
@@ -68,29 +68,26 @@ class LensWatch:
             return
         self._next_s = frame.time_s + EVERY_S
         if not self._live:
-            self._look(frame.image, assumed.focal_px)
+            self._look(frame.image, assumed.focal_px, self._said)
             return
         self._thread = threading.Thread(
-            target=self._guarded, args=(frame.image, assumed.focal_px), name="lens", daemon=True
+            target=self._guarded, args=(frame.image, assumed.focal_px, self._said), name="lens", daemon=True
         )
         self._thread.start()
 
     def close(self) -> None:
         """Wait for a look that is going on."""
-        self._join()
-
-    def _join(self) -> None:
         if self._thread is not None:
             self._thread.join(5.0)
             self._thread = None
 
-    def _guarded(self, image: U8, assumed_px: float) -> None:
+    def _guarded(self, image: U8, assumed_px: float, said: deque[float]) -> None:
         try:
-            self._look(image, assumed_px)
+            self._look(image, assumed_px, said)
         except Exception as error:  # travels to the next offer, which raises it
             self._error = error
 
-    def _look(self, image: U8, assumed_px: float) -> None:
+    def _look(self, image: U8, assumed_px: float, said: deque[float]) -> None:
         focal_px = self._network.focal_px(image)
         if focal_px is not None:
-            self._said.append(math.log(focal_px / assumed_px))
+            said.append(math.log(focal_px / assumed_px))

@@ -56,6 +56,7 @@ class LiveWorld:
         self._verticals = Verticals()
         self._lens: Intrinsics | None = None
         self._image_wh = (1, 1)
+        self._was_cut = False
 
     @property
     def warnings(self) -> tuple[str, ...]:
@@ -72,8 +73,9 @@ class LiveWorld:
         return None if self._lens_watch is None else self._lens_watch.seen
 
     def vertical(self, focal_px: float) -> Vertical | None:
-        """What the pictures' upright edges say under a focal length."""
-        return self._verticals.vertical(focal_px)
+        """What upright edges say of the whole clip's camera under a focal length; None where shots with people follow
+        each other, each from a camera of its own."""
+        return None if self._was_cut else self._verticals.vertical(focal_px)
 
     @property
     def camera_moves(self) -> bool:
@@ -100,6 +102,7 @@ class LiveWorld:
 
     def reset(self) -> None:
         """A cut: another camera. Bodies stay with their ids."""
+        self._was_cut = self._was_cut or bool(self._people)
         self._floor.reset()
         self._camera.reset()
         self._verticals.reset()
@@ -127,7 +130,7 @@ class LiveWorld:
         if self._options.floor and not lost and not self._options.known.level:
             self._verticals.update(frame.image, frame.time_s, xyxy, turn, intrinsics)
         if not len(estimates):
-            self._floor.update({}, frame.time_s, None)
+            self._floor.update({}, frame.time_s, self._seen_vertical)
             return estimates, replace(self._world(np.zeros((0, 4), np.float32), turn), focal_ratio=ratio)
         placed, contacts = self._place(frame, estimates, intrinsics, np.eye(3) if lost else turn, lost)
         return placed, replace(self._world(contacts, turn), focal_ratio=ratio)
@@ -206,7 +209,9 @@ class LiveWorld:
     def _person(self, person: int, time_s: float) -> LivePerson:
         kept = self._people.get(person)
         if kept is None or time_s - kept.last_s > FORGET_S:
-            self._people = {n: other for n, other in self._people.items() if time_s - other.last_s <= FORGET_S}
+            for gone in [n for n, other in self._people.items() if time_s - other.last_s > FORGET_S]:
+                del self._people[gone]
+                self._floor.forget(gone)
             kept = self._people[person] = LivePerson(time_s)
         kept.seen_at(time_s)
         return kept
@@ -238,12 +243,10 @@ class LiveWorld:
         vectors, straight = upright_directions(series)
         for row, person in enumerate(people):
             person.samples.add(series.soles_m[row], contacts[row], vectors[row], bool(straight[row]), time_s)
-        self._floor.update(
-            {person: kept.samples for person, kept in self._people.items()}, time_s, self._seen_vertical()
-        )
+        self._floor.update({person: kept.samples for person, kept in self._people.items()}, time_s, self._seen_vertical)
 
     def _seen_vertical(self) -> Vertical | None:
-        return None if self._lens is None else self.vertical(self._lens.focal_px)
+        return None if self._lens is None else self._verticals.vertical(self._lens.focal_px)
 
     def _world(self, contacts: F32, turn: F64) -> FrameWorld:
         floor = self._floor.floor

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -33,7 +33,7 @@ class LiveFloor:
         """A cut: another camera."""
         self._floor: Floor | None = None
         self._fit: FloorFit | None = None
-        self._fitted: list[int] = []
+        self._fitted_levels: dict[int, float] = {}
         self._levels: dict[int, float] = {}
         self._next_fit_s, self._last_s, self._fits = -np.inf, -np.inf, 0
 
@@ -52,17 +52,22 @@ class LiveFloor:
         """Height above the floor of what each person stands on, m, by id."""
         return dict(self._levels)
 
-    def update(self, people: Mapping[int, FootSamples], time_s: float, vertical: Vertical | None) -> None:
-        """Fit where that is due, and follow. vertical: what the picture's upright edges say."""
+    def forget(self, person: int) -> None:
+        """Somebody who is gone, or a new person under the id of one who was."""
+        self._fitted_levels.pop(person, None)
+        self._levels.pop(person, None)
+
+    def update(self, people: Mapping[int, FootSamples], time_s: float, vertical: Callable[[], Vertical | None]) -> None:
+        """Fit where that is due, and follow. vertical: gives what the picture's upright edges say."""
         if self._options.floor and time_s >= self._next_fit_s:
             chosen = {person: samples for person, samples in people.items() if samples.rays}
             if chosen:
                 self._next_fit_s = time_s + (FIT_EVERY_S if self._fits < SELDOM_AFTER else SELDOM_S)
                 self._fits += 1
-                self._fitted = list(chosen)
-                known = replace(self._options.known, vertical=vertical)
+                known = replace(self._options.known, vertical=vertical())
                 # The first foot that is seen to stand says a floor, which is put right as more is seen.
                 self._fit = fit_floor(self._samples(chosen), known, least_weight=0.0)
+                self._fitted_levels = dict(zip(chosen, self._fit.level_m.tolist(), strict=True))
         self._follow(time_s)
 
     def planes_of(self, person: int) -> Planes:
@@ -101,7 +106,7 @@ class LiveFloor:
             now.roll_rad + share * (goal.roll_rad - now.roll_rad),
             float(now.height_m * (goal.height_m / now.height_m) ** share),
         )
-        for person, level in zip(self._fitted, [float(level) for level in fit.level_m], strict=True):
+        for person, level in self._fitted_levels.items():
             before = self._levels.get(person, level)
             follows = bool(np.isfinite(before) and np.isfinite(level))
             self._levels[person] = before + share * (level - before) if follows else level

@@ -17,6 +17,8 @@ EVERY_S = 0.05
 LOOK_EVERY_S = 1.0
 FOLLOWS_S = 3.0
 """Time constant with which the lens in use follows the estimate: it never jumps."""
+MOST_WALKS = 30
+"""So many people's walks count, the newest: the lens stays when they have left."""
 
 
 class LiveLens:
@@ -72,6 +74,7 @@ class LiveLens:
             said = walk_says(_series(past))
             if said is not None and said[1] <= self._said.get(person, (0.0, np.inf))[1]:
                 self._said[person] = said
+        self._said = dict(list(self._said.items())[-MOST_WALKS:])
 
 
 def _series(past: deque[tuple[float, F32, F32]]) -> PersonSeries:

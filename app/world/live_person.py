@@ -103,17 +103,20 @@ class LivePerson:
     def seen_at(self, time_s: float) -> None:
         """After a gap, motion is forgotten; the body and the floor's samples stay."""
         if not 0 <= time_s - self.last_s <= LONGEST_GAP_S:
-            self._past.clear()
-            self._soles.clear()
-            self._root = None
-            self._stands[:] = False
-            self._grip[:], self._correction[:] = 0, 0
+            self._forget_motion()
         self.last_s = time_s
 
     def forget_place(self) -> None:
         """Another camera: the body stays."""
         self.samples = FootSamples()
-        self.last_s = -np.inf
+        self._forget_motion()
+
+    def _forget_motion(self) -> None:
+        self._past.clear()
+        self._soles.clear()
+        self._root = None
+        self._stands[:] = False
+        self._grip[:], self._correction[:] = 0, 0
 
     def contact_inputs(self, now: Signals, row: int, time_s: float) -> F32:
         """(1,FEATURES) for the contact network, with this frame's signals taken in."""

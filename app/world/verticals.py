@@ -9,7 +9,9 @@ peaks says how much is known, and a picture whose edges agree on nothing says no
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from functools import cache
 from typing import cast
 
 import cv2
@@ -38,11 +40,11 @@ LEAST_AGREEMENT, LEAST_PEAK, LEAST_SHARE = 0.8, 0.4, 0.5
 which share of all upright edges."""
 LEAST_EDGE_RAD, LEAST_SPREAD_RAD = np.radians(0.4), 0.012
 """Of one edge, and of all: nobody builds straighter."""
+SAME_LENS = 0.01
+"""A focal length that differs by less, as a logarithm, has the same answer: live it moves a little in every frame."""
 _STEP = 1e-5
-_GRID: tuple[F64, F64] = (
-    np.radians(np.arange(-40.0, 40.5, 1.0)),
-    np.radians(np.arange(-12.0, 12.5, 1.0)),
-)
+_PITCHES_RAD: F64 = np.radians(np.arange(-40.0, 40.5, 1.0))
+_ROLLS_RAD: F64 = np.radians(np.arange(-12.0, 12.5, 1.0))
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,11 @@ class Verticals:
     def __init__(self) -> None:
         self._looks: list[_Look] = []
         self._next_s = -np.inf
-        self._known: tuple[int, float, Vertical | None] = (0, 0.0, None)
+        self._known: tuple[int, float, Vertical | None] = (0, 1.0, None)
 
     def reset(self) -> None:
         """A cut: another camera."""
-        self._looks, self._next_s = [], -np.inf
+        self.__init__()
 
     def update(self, image: U8, time_s: float, xyxy: F32, turn: F64, intrinsics: Intrinsics) -> None:
         """Look at a picture (h,w,3) BGR where one is due. xyxy: (N,4) px boxes of people, who are left out."""
@@ -79,9 +81,11 @@ class Verticals:
 
     def vertical(self, focal_px: float) -> Vertical | None:
         """What the edges say under a focal length; None: nothing."""
+        if not self._looks:
+            return None
         looks, focal, known = self._known
-        if looks != len(self._looks) or focal != focal_px:
-            known = _agreed(self._looks, focal_px) if self._looks else None
+        if looks != len(self._looks) or abs(math.log(focal_px / focal)) > SAME_LENS:
+            known = _agreed(self._looks, focal_px)
             self._known = len(self._looks), focal_px, known
         return known
 
@@ -105,11 +109,16 @@ def upright_edges(image: U8, xyxy: F32) -> F64:
     return edges[upright & long & ~on_people]
 
 
+@cache
+def _grid() -> F64:
+    """(P * R,3) directions that are tried, pitch by pitch."""
+    return np.array([up_of(float(pitch), float(roll)) for pitch in _PITCHES_RAD for roll in _ROLLS_RAD])
+
+
 def _agreed(looks: list[_Look], focal_px: float) -> Vertical | None:
     normals, length = _planes(looks, focal_px)
-    pitches, rolls = _GRID
-    grid = np.stack([[up_of(float(pitch), float(roll)) for roll in rolls] for pitch in pitches])
-    agreement = _agreement(normals, length, grid.reshape(-1, 3)).reshape(grid.shape[:2]) / len(looks)
+    pitches, rolls = _PITCHES_RAD, _ROLLS_RAD
+    agreement = _agreement(normals, length, _grid()).reshape(len(pitches), len(rolls)) / len(looks)
     likely = np.exp(-0.5 * np.square(rolls / USUAL_ROLL_RAD))
     pitch, roll = divmod(int((agreement * likely).argmax()), len(rolls))
     usual = float(np.median(agreement[:, roll]))
@@ -156,5 +165,9 @@ def _planes(looks: list[_Look], focal_px: float) -> tuple[F64, F64]:
 
 def _agreement(normals: F64, length: F64, up: F64) -> F64:
     """(G,) length of the edges that agree with each direction (G,3)."""
-    off = normals @ up.T
-    return length @ np.maximum(1 - np.square(off / AGREES_RAD), 0)
+    # In single precision and in place: a tenth of the time, which a live frame has to wait for.
+    off = (normals / AGREES_RAD).astype(np.float32) @ up.T.astype(np.float32)
+    np.square(off, out=off)
+    np.subtract(1, off, out=off)
+    np.maximum(off, 0, out=off)
+    return (length.astype(np.float32) @ off).astype(np.float64)
