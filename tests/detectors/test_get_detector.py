@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import subprocess
 import sys
 from pathlib import Path
@@ -95,6 +96,26 @@ def test_a_fetched_file_is_fetched_once(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(downloads, "attempt_download_asset", write)
     assert command.fetch("yolo11n.pt") == command.fetch("yolo11n.pt") == tmp_path / "downloads" / "yolo11n.pt"
     assert len(calls) == 1
+
+
+def test_another_file_than_the_known_one_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BODYCAST_HOME", str(tmp_path))
+    (tmp_path / "downloads").mkdir()
+    fetched = tmp_path / "downloads" / "yolo11n.pt"
+    fetched.write_bytes(b"weights")
+    digest = hashlib.sha256(b"weights").hexdigest()
+    with pytest.raises(RunError, match=rf"yolo11n\.pt: its sha256 is {digest}, not 0ebbc80d.*--sha256 {digest}$"):
+        command.main([], "get-detector")
+    with pytest.raises(RunError, match=f"its sha256 is {digest}, not 00: "):
+        command.main(["--model", str(fetched), "--sha256", "00"], "get-detector")
+    with pytest.raises(UsageError, match="ultralytics cannot read it"):
+        command.main(["--sha256", digest.upper()], "get-detector")
+    fetched.rename(fetched.with_name("yolo8n.pt"))
+    with pytest.raises(UsageError, match="ultralytics cannot read it"):
+        command.main(["--model", "yolo8n.pt"], "get-detector")
+    assert f"yolo8n.pt: sha256 {digest} (not checked" in capsys.readouterr().out
 
 
 def test_bad_arguments(weights: Path, package: Path, tmp_path: Path) -> None:
