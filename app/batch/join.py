@@ -200,11 +200,11 @@ def join_overlays(places: Sequence[Path], starts_s: Sequence[float], target: Pat
                         moved = round((start_s - starts_s[0]) / packet.time_base)
                         packet.pts, packet.dts, packet.stream = packet.pts + moved, packet.dts + moved, stream
                         out.mux(packet)
-        finish_film(target, film)
+        left = finish_film(target, film)
     except (OSError, ValueError, av.error.FFmpegError) as error:
         target.unlink(missing_ok=True)
         return [f"{OVERLAY_FILE}: could not be joined ({error}); those of the fragments are kept"]
-    return []
+    return [left] if left else []
 
 
 def _report(

@@ -116,8 +116,9 @@ def _film(path: Path) -> str:
 
     from bodycast.app.sinks.finish_film import finish_film
 
+    left = ""
     with contextlib.suppress(OSError, av.error.FFmpegError, IndexError):  # in fragments it plays too
-        finish_film(path)
+        left = finish_film(path)
     count = 0
     try:
         with av.open(str(path.absolute())) as film:
@@ -125,4 +126,5 @@ def _film(path: Path) -> str:
                 count += 1
     except (OSError, av.error.FFmpegError, IndexError):  # a torn picture is the last one
         pass
-    return f"plays, {count} frames" if count else "holds no whole picture"
+    note = f"; {left}" if left else ""
+    return f"plays, {count} frames{note}" if count else "holds no whole picture"

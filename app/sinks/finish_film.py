@@ -20,20 +20,22 @@ COPIED = ("aac", "mp3", "ac3", "eac3", "opus", "flac", "alac")
 """Codecs that an mp4 holds as they are; others become AAC."""
 TO_AAC = "aac"
 MOST_COPIED_BYTES = 2 << 30
-"""A larger film stays in fragments, which play: to copy it takes long, and its space once more."""
+"""A larger film stays in fragments, which play, but players are slow to seek in: to copy it takes long, and its space
+once more."""
 
 
-def finish_film(film: Path, source: Path | None = None) -> None:
+def finish_film(film: Path, source: Path | None = None) -> str:
     """Make an ordinary mp4 of the fragmented one at `film`, which players find their way in, with the first sound track
     of `source`, if it has one, for as long as the film lasts.
 
-    The film's first picture is the source's, so both begin together. Raises: FFmpegError, OSError; the film is then as
-    it was, and plays.
+    The film's first picture is the source's, so both begin together. Gives why a large film was left as it was; "" for
+    others. Raises: FFmpegError, OSError; the film is then as it was, and plays.
     """
     import av
 
     if film.stat().st_size > MOST_COPIED_BYTES:
-        return
+        silent = "" if source is None else " and without the source's sound"
+        return f"{film.name}: larger than {MOST_COPIED_BYTES >> 20} MB, it is left as it was written{silent}"
     with contextlib.ExitStack() as opened:
         sounds = None if source is None else opened.enter_context(av.open(str(source.absolute())))
         if sounds is not None and not sounds.streams.audio:
@@ -52,6 +54,7 @@ def finish_film(film: Path, source: Path | None = None) -> None:
             with contextlib.suppress(FileNotFoundError):
                 Path(name).unlink()
             raise
+    return ""
 
 
 def _mux(pictures: InputContainer, sounds: InputContainer | None, out: Any) -> None:

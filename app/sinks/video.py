@@ -142,16 +142,18 @@ class VideoSink:
 
         if self._sound_of is not None:
             try:
-                finish_film(self._path, self._sound_of)
+                self._say(finish_film(self._path, self._sound_of))
                 return
             except (OSError, ValueError, av.error.FFmpegError) as error:
                 self.warnings.append(f"{self._path.name}: the source's sound could not be kept ({error})")
         try:
-            finish_film(self._path)
+            self._say(finish_film(self._path))
         except (OSError, av.error.FFmpegError) as error:
-            self.warnings.append(
-                f"{self._path.name}: stays in fragments, which play, but are slow to seek in ({error})"
-            )
+            self._say(f"{self._path.name}: stays in fragments, which play, but are slow to seek in ({error})")
+
+    def _say(self, line: str) -> None:
+        if line:
+            self.warnings.append(line)
 
     def _open(self, image_wh: tuple[int, int]) -> tuple[OutputContainer, VideoStream]:
         import av

@@ -71,3 +71,16 @@ def test_a_silent_or_broken_source_leaves_the_overlay_as_it_is(tmp_path: Path) -
     assert "sound could not be kept" in sink.warnings[0]
     with av.open(str(sink.path)) as film:
         assert sum(1 for _ in film.decode(video=0)) == 5
+
+
+def test_a_film_that_is_too_large_to_copy_plays_as_it_is_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("bodycast.app.sinks.finish_film.MOST_COPIED_BYTES", 100)
+    sink = record(tmp_path / "overlay.mp4", film_with_tone(tmp_path / "film.mp4", 1.0, "aac"), 15)
+    assert sink.warnings == [
+        "overlay.mp4: larger than 0 MB, it is left as it was written and without the source's sound"
+    ]
+    with av.open(str(sink.path)) as film:
+        assert sum(1 for _ in film.decode(video=0)) == 15 and not film.streams.audio
+    assert finish_film(sink.path) == "overlay.mp4: larger than 0 MB, it is left as it was written"
