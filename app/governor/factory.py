@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bodycast.app.config import RunConfig
-from bodycast.app.errors import UsageError
+from bodycast.app.errors import RunError, UsageError
 from bodycast.app.governor.governor import Governor
 from bodycast.app.governor.ladder import Tradable, ladder
 from bodycast.app.governor.memory import room_for
 from bodycast.app.governor.networks import Networks, Spare
 from bodycast.app.governor.policy import Goals
-from bodycast.app.governor.start import StartCosts, measure_start
+from bodycast.app.governor.start import measure_start, median_s
 from bodycast.app.model_packages import find_package
 from bodycast.app.presets import QUICKER_KEYPOINTS, networks_of
 from bodycast.app.sources.base import SourceInfo
+from bodycast.engines.errors import EngineError
 
 if TYPE_CHECKING:
     from bodycast.app.detectors.base import Detector
@@ -33,7 +34,8 @@ MAX_LATENCY_S = 0.25
 BF16 = "openvino-bf16"
 WORTH = 0.85
 """A second engine is taken where a crop takes it less than this share of the first one's time."""
-TIMED_RUNS = 7
+TIMED_S = 0.2
+"""For how long an engine is timed."""
 
 
 def is_governed(config: RunConfig, live: bool) -> bool:
@@ -52,16 +54,17 @@ def open_governor(
     *,
     draws: bool,
 ) -> Governor | None:
-    """The governor of a run; None where it has none. It measures for a quarter of a second and may open a network.
+    """The governor of a run; None where it has none. It measures for a quarter of a second, with an HMR network for
+    half a second, and may open a network.
 
-    Raises: UsageError.
+    Raises: UsageError, RunError where a network or the detector fails.
     """
     if not is_governed(config, source.live):
         return None
     goals = Goals(config.live.target_fps or source.fps or USUAL_FPS, config.live.max_latency or MAX_LATENCY_S)
     costs = measure_start(estimator, detector, source.image_wh)
     hmr = hmr_of(estimator)
-    keypoints, engine = _quicker_keypoints(config, estimator), _quicker_engine(config, hmr, costs)
+    keypoints, engine = _quicker_keypoints(config, estimator), _quicker_engine(config, hmr)
     has = Tradable(
         detect_every_s=config.people.detect_every,
         draws=draws and config.results.draw != "skeleton",
@@ -100,9 +103,7 @@ def _quicker_keypoints(
     return estimator, Spare(make, partial(room_for, package.folder))
 
 
-def _quicker_engine(
-    config: RunConfig, hmr: Estimator | None, costs: StartCosts
-) -> tuple[Estimator, Spare[Engine]] | None:
+def _quicker_engine(config: RunConfig, hmr: Estimator | None) -> tuple[Estimator, Spare[Engine]] | None:
     """bfloat16 for an HMR network that OpenVINO or ONNX Runtime runs on the CPU, where the user has named no engine."""
     from bodycast.engines.registry import ENGINES
 
@@ -110,22 +111,31 @@ def _quicker_engine(
         return None
     if not ENGINES[BF16].installed():
         return None
-    return hmr, Spare(partial(_open_if_quicker, hmr.engine, costs), partial(room_for, hmr.package.folder))
+    try:
+        first_s = crop_s(hmr.engine)  # now, as later the run has it
+    except EngineError as error:
+        raise RunError(str(error)) from error
+    return hmr, Spare(partial(open_if_quicker, hmr.engine, first_s), partial(room_for, hmr.package.folder))
 
 
-def _open_if_quicker(first: Engine, costs: StartCosts) -> Engine:
-    """Raises: UsageError where it is not quicker, EngineError where it cannot be opened."""
+def crop_s(engine: Engine) -> float:
+    """Seconds of one crop, of an engine that nobody else uses meanwhile. Raises: EngineError."""
+    inputs = {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in engine.package.info.inputs}
+    engine.run(inputs)  # the first run of an engine takes longer
+    return median_s(lambda: engine.run(inputs), TIMED_S)
+
+
+def open_if_quicker(first: Engine, first_s: float) -> Engine:
+    """bfloat16 for a package that `first` runs in first_s seconds a crop. Beside a run it takes longer than alone: only
+    what is clearly quicker is taken. Raises: UsageError where it is not, EngineError where it cannot be opened."""
     from bodycast.engines.registry import open_engine
 
     engine = open_engine(first.package, BF16, "cpu", threads=first.threads)
-    inputs = {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in engine.package.info.inputs}
-    times: list[float] = []
-    for _ in range(TIMED_RUNS):
-        began_s = time.perf_counter()
-        engine.run(inputs)
-        times.append(time.perf_counter() - began_s)
-    took_s = float(np.median(times))
-    if took_s > WORTH * costs.unrefined_s:
+    try:
+        took_s = crop_s(engine)
+        if took_s > WORTH * first_s:
+            raise UsageError(f"a crop takes {1e3 * took_s:.0f} ms with it, {1e3 * first_s:.0f} ms without")
+    except BaseException:
         engine.close()
-        raise UsageError(f"a crop takes {1e3 * took_s:.0f} ms with it, {1e3 * costs.unrefined_s:.0f} ms without")
+        raise
     return engine

@@ -17,7 +17,11 @@ TIMES_WEIGHTS = 4
 
 def room_for(folder: Path) -> str:
     """Why the package in `folder` cannot be opened beside what runs; "" where there is room for it."""
-    need = SPARE_BYTES + TIMES_WEIGHTS * sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    try:
+        weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
+    except OSError as error:  # a package may be removed while a run goes on
+        return f"{folder}: {error.strerror}"
+    need = SPARE_BYTES + TIMES_WEIGHTS * weights
     free = available_bytes()
     if free is None:
         return "how much memory is free is not known here"

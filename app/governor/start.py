@@ -70,23 +70,24 @@ def measure_start(
         crops = estimator.crop(frame, tracks, estimator.input_hw)
         estimator.estimate(crops, intrinsics, image_wh)
 
-    refines, eyes = estimator.refines, getattr(estimator, "keypoints", None)
-    turned = eyes is not None and eyes.look_turned
-    if eyes is not None:
-        eyes.look_turned = False  # a grey picture would be looked at from all sides
+    refines, keypoints = estimator.refines, getattr(estimator, "keypoints", None)
+    turned = keypoints is not None and keypoints.look_turned
+    if keypoints is not None:
+        keypoints.look_turned = False  # a grey picture would be looked at from all sides
     try:
-        person_s = _median_s(person, MEASURE_S * 0.4, clock)
+        person_s = median_s(person, MEASURE_S * 0.4, clock)
         estimator.refines = False
-        unrefined_s = _median_s(person, MEASURE_S * 0.2, clock) if refines else person_s
+        unrefined_s = median_s(person, MEASURE_S * 0.2, clock) if refines else person_s
     finally:
         estimator.refines = refines
-        if eyes is not None:
-            eyes.look_turned = turned
-    detector_s = _median_s(lambda: detector.detect(frame), MEASURE_S * 0.4, clock)
+        if keypoints is not None:
+            keypoints.look_turned = turned
+    detector_s = median_s(lambda: detector.detect(frame), MEASURE_S * 0.4, clock)
     return StartCosts(person_s, unrefined_s, detector_s)
 
 
-def _median_s(call: Callable[[], object], limit_s: float, clock: Callable[[], float]) -> float:
+def median_s(call: Callable[[], object], limit_s: float, clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds of a call, which is made at least once, and more often while `limit_s` allows it."""
     times: list[float] = []
     while not times or sum(times) + times[-1] < limit_s:
         began_s = clock()

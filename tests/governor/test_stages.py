@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import time
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, cast
+
 import numpy as np
 import pytest
 
+from bodycast.app.errors import UsageError
 from bodycast.app.governor import memory
+from bodycast.app.governor.factory import open_if_quicker
 from bodycast.app.governor.ladder import looked_at
 from bodycast.app.governor.meter import Meter
 from bodycast.app.governor.policy import Trade
@@ -15,9 +22,13 @@ from bodycast.app.records import BodyEstimates, Detections, Frame, Tracks
 from bodycast.app.renderers.cpu_renderer import CpuRenderer
 from bodycast.app.renderers.scaled import render_scaled
 from bodycast.app.tracking.detection_schedule import DetectionSchedule
+from bodycast.engines import registry
 from bodycast.hmr.geometry.camera import Intrinsics
 from tests.live.fakes import FakeDetector, FakeEstimator
 from tests.meshes import ellipsoid
+
+if TYPE_CHECKING:
+    from bodycast.engines.base import Engine
 
 CAMERA = Intrinsics.from_focal(400.0, (640, 480))
 
@@ -167,3 +178,34 @@ def test_the_start_measures_for_a_quarter_of_a_second() -> None:
     assert estimator.now_s <= 0.25 and estimator.refines
     window = costs.as_measured(0.0, 30.0, 0.25)
     assert window.frame_s == pytest.approx(0.0125) and window.detections == 4
+
+
+class SlowEngine:
+    """An engine of a package without inputs, whose run takes 10 ms."""
+
+    threads = 1
+
+    def __init__(self) -> None:
+        self.package = SimpleNamespace(info=SimpleNamespace(inputs=()))
+        self.closed = False
+
+    def run(self, inputs: dict[str, object]) -> None:
+        assert inputs == {}
+        time.sleep(0.01)
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def test_an_engine_that_is_not_quicker_is_closed_and_the_reason_has_both_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = SlowEngine()
+    monkeypatch.setattr(registry, "open_engine", lambda *args, **options: engine)
+    with pytest.raises(UsageError, match=r"^a crop takes \d+ ms with it, 11 ms without$"):
+        open_if_quicker(cast("Engine", SlowEngine()), 0.011)
+    assert engine.closed
+    engine.closed = False
+    assert open_if_quicker(cast("Engine", SlowEngine()), 60.0) is engine and not engine.closed
+
+
+def test_a_package_that_was_removed_is_a_reason_not_an_error(tmp_path: Path) -> None:
+    assert memory.room_for(tmp_path / "gone").endswith("gone: No such file or directory")
