@@ -56,6 +56,10 @@ class ExportMotion:
     up: Literal["y", "z"] = "y"
     """Which axis is up, where the format leaves it open."""
 
+    start: Annotated[Literal["common", "person"] | None, LEFT_OUT] = None
+    """When files of one person start: with the film, for all people, or where the person comes. Left out: person for
+    .npz smpl, else common."""
+
     blender: Annotated[str | None, LEFT_OUT] = None
     """Blender, or a Python that has bpy, for .fbx and .usd; found on the path where left out."""
 
@@ -104,6 +108,7 @@ def export_motion(args: Sequence[str], prog: str) -> int:
         fps=given.fps,
         up=given.up,
         blender=given.blender,
+        start=given.start,
     )
     print("\n".join(map(str, written)))
     return 0

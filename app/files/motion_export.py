@@ -29,12 +29,14 @@ def export_motion(
     fps: float | None = None,
     up: str = "y",
     blender: str | None = None,
+    start: str | None = None,
 ) -> tuple[Path, ...]:
     """Write the motion of one person, or of everybody, and return the files written (docs/animation.md).
 
     The world frame is y up, right-handed, metres, its floor at y = 0, its origin below whoever is seen first. Formats
     of one person make `NAME_person1.bvh`, `NAME_person2.bvh` of several. All start with the clip's frame 0: in a `.glb`
     who is not there yet is not seen, a `.bvh` holds the first pose until then, SMPL's `.npz` says when it starts.
+    start: of formats of one person, "common": with the clip's frame 0; "person": where they come; None: as said.
     format: one of `motion_formats.FORMATS`; None: what the ending says. names: of the bones. fps: of formats without
     time stamps; None: the motion's. up: "y" or "z". centimetres: scales a BVH for programs that want it. body: the file
     of the body that the betas belong to, for meshes, when it is not the embedded one. blender: for .fbx and .usd.
@@ -46,11 +48,13 @@ def export_motion(
     if target.resolve() == Path(source).resolve():
         raise UsageError(f"{target}: the export would replace its own source; give another name")
     if target.suffix.lower() in THROUGH_BLENDER:
+        _check_start(target, start, False)
         check_target(target, overwrite)
         write = partial(export_motion, source, person_id=person_id, body=body, names=names)
         return (convert_with_blender(write, target, blender, fps or read_motion(source).fps),)
     chosen = format_of(target, format)
     _check_flags(target, chosen, names, fps, up, centimetres)
+    _check_start(target, start, chosen.start)
     motion = read_motion(source)
     given = Conversion(
         motion=motion,
@@ -61,6 +65,7 @@ def export_motion(
         z_up=up == "z",
         centimetres=centimetres,
         body=partial(_load_body, motion, body),
+        start=start,
     )
     return _write(chosen, given, overwrite)
 
@@ -95,6 +100,14 @@ def _check_flags(target: Path, chosen: Format, names: str, fps: float | None, up
         raise UsageError(f"--fps does not apply: this {target.suffix} file has the motion's own times")
     if fps is not None and not FPS_RANGE[0] <= fps <= FPS_RANGE[1]:
         raise UsageError(f"--fps {fps:g}: expected {FPS_RANGE[0]:g} to {FPS_RANGE[1]:g}")
+
+
+def _check_start(target: Path, start: str | None, own: bool) -> None:
+    """own: whether the format knows files that start where a person comes. Raises: UsageError."""
+    if start not in (None, "common", "person"):
+        raise UsageError(f"--start {start}: expected common or person")
+    if start == "person" and not own:
+        raise UsageError(f"--start person does not apply: a {target.suffix} file has one clock for everybody")
 
 
 def _chosen(motion: Motion, person_id: int | None, source: str | Path) -> list[int]:

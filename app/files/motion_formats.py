@@ -24,7 +24,8 @@ Files = Iterator[tuple[Path, Content]]
 @dataclass(frozen=True)
 class Conversion:
     """What is converted: `motion`; `people` in the world, y up; `target`; `fps` of formats without time stamps; `names`
-    of the bones; `z_up`; `centimetres`; `body` loads the body that the betas belong to."""
+    of the bones; `z_up`; `centimetres`; `body` loads the body that the betas belong to; `start`: see
+    `export_motion`."""
 
     motion: Motion
     people: list[PersonMotion]
@@ -34,6 +35,7 @@ class Conversion:
     z_up: bool
     centimetres: bool
     body: Callable[[], BodyModel]
+    start: str | None = None
 
     @property
     def start_s(self) -> float:
@@ -61,11 +63,14 @@ class Format:
     up: bool = False
     fps: bool = False
     centimetres: bool = False
+    start: bool = False
     meshes: bool = False
 
 
-def _each(given: Conversion, encode: Callable[[PersonMotion], bytes], held: bool) -> Files:
-    """One file a person, at a steady rate; held: from the clip's frame 0, the first pose before that."""
+def _each(given: Conversion, encode: Callable[[PersonMotion], bytes], start: str = "common") -> Files:
+    """One file a person, at a steady rate; start, unless it is given, "common": from the clip's frame 0, the first pose
+    before they come; "person": from where they come."""
+    held = (given.start or start) == "common"
     for person, turned in zip(given.people, given.turned(), strict=True):
         whole = turned.from_time(given.start_s) if held else turned
         yield given.path_of(person), partial(_steady, whole, given.fps, encode)
@@ -77,7 +82,7 @@ def _steady(person: PersonMotion, fps: float, encode: Callable[[PersonMotion], b
 
 def _bvh(given: Conversion) -> Files:
     names = joint_names(given.names)
-    return _each(given, lambda person: bvh.encode(person, given.fps, given.centimetres, names), held=True)
+    return _each(given, lambda person: bvh.encode(person, given.fps, given.centimetres, names))
 
 
 def _glb(given: Conversion) -> Files:
@@ -96,25 +101,35 @@ def _one(encode: Callable[[Conversion], bytes], given: Conversion) -> Files:
 
 def _vrma(given: Conversion) -> Files:
     for person in given.people:
-        yield given.path_of(person), partial(vrma.encode, person, given.start_s)
+        start_s = float(person.time_s[0]) if given.start == "person" else given.start_s
+        yield given.path_of(person), partial(vrma.encode, person, start_s)
 
 
 FORMATS: dict[str, Format] = {
     "glb": Format(".glb", _glb, names=True, meshes=True),
-    "vrma": Format(".vrma", _vrma),
-    "bvh": Format(".bvh", _bvh, names=True, up=True, fps=True, centimetres=True),
+    "vrma": Format(".vrma", _vrma, start=True),
+    "bvh": Format(".bvh", _bvh, names=True, up=True, fps=True, centimetres=True, start=True),
     "csv": Format(".csv", partial(_one, lambda given: csv.encode(given.turned())), up=True),
     "angles": Format(".csv", partial(_one, lambda given: joint_angles.encode(given.people))),
     "smpl": Format(
-        ".npz", lambda given: _each(given, lambda one: smplx_npz.encode(one, given.fps), False), up=True, fps=True
+        ".npz",
+        lambda given: _each(given, lambda one: smplx_npz.encode(one, given.fps), "person"),
+        up=True,
+        fps=True,
+        start=True,
     ),
-    "amass": Format(".npz", lambda given: _each(given, lambda one: amass_npz.encode(one, given.fps), True), fps=True),
+    "amass": Format(
+        ".npz", lambda given: _each(given, lambda one: amass_npz.encode(one, given.fps)), fps=True, start=True
+    ),
     "phalp": Format(".npz", partial(_one, lambda given: phalp_npz.encode(given.motion))),
     "coco": Format(".json", partial(_one, lambda given: coco_json.encode(given.motion))),
     "trc": Format(
-        ".trc", lambda given: _each(given, lambda one: trc.encode(one, given.fps, given.target.name), True), fps=True
+        ".trc",
+        lambda given: _each(given, lambda one: trc.encode(one, given.fps, given.target.name)),
+        fps=True,
+        start=True,
     ),
-    "c3d": Format(".c3d", lambda given: _each(given, lambda one: c3d.encode(one, given.fps), True), fps=True),
+    "c3d": Format(".c3d", lambda given: _each(given, lambda one: c3d.encode(one, given.fps)), fps=True, start=True),
     "obj": Format(".obj", _meshes, up=True, meshes=True),
     "ply": Format(".ply", _meshes, up=True, meshes=True),
 }

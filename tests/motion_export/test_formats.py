@@ -203,6 +203,34 @@ def test_names_are_24_different_ones(of: str) -> None:
     assert len(set(joint_names(of))) == 24
 
 
+@pytest.mark.parametrize(
+    ("name", "frames"), [("bvh", (12, 8)), ("trc", (12, 8)), ("amass", (12, 8)), ("smpl", (12, 8))]
+)
+def test_files_of_one_person_start_with_the_film_or_where_they_come(
+    source: Path, tmp_path: Path, name: str, frames: tuple[int, int]
+) -> None:
+    ending = {"bvh": ".bvh", "trc": ".trc"}.get(name, ".npz")
+    for start, count in zip(("common", "person"), frames, strict=True):
+        target = tmp_path / f"{start}{ending}"
+        path = export_motion(source, target, format=name, person_id=2, start=start)[0]
+        if ending == ".npz":
+            with np.load(path) as stored:
+                found = len(stored["poses"])
+        else:
+            label, at = ("Frames:", 1) if ending == ".bvh" else ("30.000000", 2)
+            found = int(next(line.split()[at] for line in path.read_text().splitlines() if line.startswith(label)))
+        assert found == count, start
+
+
+def test_a_vrma_starts_where_they_come_if_asked(source: Path, tmp_path: Path) -> None:
+    for start, first_s in (("common", 4 / FPS), ("person", 0.0)):
+        (path,) = export_motion(source, tmp_path / f"{start}.vrma", person_id=2, start=start)
+        content = path.read_bytes()
+        document = json.loads(content[20 : 20 + struct.unpack("<I", content[12:16])[0]])
+        times = document["accessors"][document["animations"][0]["samplers"][0]["input"]]
+        assert times["min"][0] == pytest.approx(first_s, abs=1e-6)
+
+
 def test_flags_that_do_not_apply_are_refused(source: Path, tmp_path: Path) -> None:
     for keywords, said in (
         ({"target": "a.glb", "up": "z"}, "--up z does not apply"),
@@ -210,6 +238,9 @@ def test_flags_that_do_not_apply_are_refused(source: Path, tmp_path: Path) -> No
         ({"target": "a.glb", "fps": 25.0}, "--fps does not apply"),
         ({"target": "a.bvh", "fps": 1e9}, "expected 1 to 1000"),
         ({"target": "a.csv", "format": "amass"}, "writes .npz files"),
+        ({"target": "a.glb", "start": "person"}, "one clock for everybody"),
+        ({"target": "a.usd", "start": "person"}, "one clock for everybody"),
+        ({"target": "a.bvh", "start": "late"}, "expected common or person"),
         ({"target": "a.bvh", "names": "unity"}, "there are smpl, vrm"),
     ):
         target = tmp_path / str(keywords.pop("target"))
