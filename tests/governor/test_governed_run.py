@@ -22,7 +22,9 @@ from tests.live.fakes import FakeEstimator, MemorySink, World, picture
 
 QUICK = PolicyOptions(settle_s=0.3, calm_s=0.6)
 GOALS = Goals(target_fps=10.0, max_latency_s=2.0)
-STRESS, LIMIT_S = 8.0, 20.0
+STRESS = 8.0
+LIMIT_S = 60.0
+"""Of a run on a machine that has much else to do."""
 
 
 @dataclass
@@ -82,7 +84,7 @@ def run(governor: Governor, estimator: SlowEstimator, over: Callable[[GovernorRe
         estimator.load = 1.0 if report.changes else STRESS
         if over(report):
             last.append(result.frame.index)
-            if len(last) == 5:
+            if len(last) == 3:
                 pipeline.request_stop("seen enough")
         return result.estimates.id.tolist(), governor.hud()
 
@@ -98,7 +100,7 @@ def test_a_slow_network_is_changed_and_comes_back_and_ids_stay() -> None:
     estimator, small = SlowEstimator(), FakeNetwork("small", 0.008)
     large = estimator.keypoints
     governor = governed(estimator, small)
-    sink = run(governor, estimator, lambda report: len(report.changes) == 2)
+    sink = run(governor, estimator, lambda report: len(report.changes) >= 2)
     report = governor.report()
     changes = [(change.trade, change.changed_from, change.changed_to) for change in report.changes]
     assert changes == [("keypoint network", "large", "small"), ("keypoint network", "small", "large")]
