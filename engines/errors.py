@@ -5,6 +5,11 @@ from __future__ import annotations
 from bodycast.plain_text import message_line
 
 
+def first_line(error: BaseException) -> str:
+    """What another library's error says, in one line."""
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
 class EngineError(Exception):
     """An engine cannot be opened or run as asked. What a message quotes of files is made one plain, short line."""
 

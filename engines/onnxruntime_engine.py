@@ -12,10 +12,10 @@ from typing import Any, cast
 
 from bodycast.engines.base import BATCH_BUCKETS, Engine, EngineInput, GraphTensor
 from bodycast.engines.cuda.device import CudaDevice
-from bodycast.engines.cuda.onnx_session import PROVIDER, BoundRun, OnnxSession, first_line
+from bodycast.engines.cuda.onnx_session import PROVIDER, BoundRun, OnnxSession
 from bodycast.engines.cuda.tensors import Buffers, TensorPlace
 from bodycast.engines.devices import usable_cores
-from bodycast.engines.errors import EngineError, EngineUnavailableError
+from bodycast.engines.errors import EngineError, EngineUnavailableError, first_line
 from bodycast.engines.optional import require
 from bodycast.engines.package import ModelPackage, Tensor, Tensors
 

@@ -12,7 +12,7 @@ from typing import Any, cast
 
 from bodycast.engines.base import BATCH_BUCKETS, Engine, EngineInput, GraphTensor, arrays_of
 from bodycast.engines.devices import cuda_devices, usable_cores
-from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError
+from bodycast.engines.errors import EngineError, EngineUnavailableError, PackageError, first_line
 from bodycast.engines.optional import require
 from bodycast.engines.package import BATCH, ModelPackage, Tensor, Tensors
 from bodycast.engines.torch_program import PROGRAM_FILE, SIGNATURE_FILE, check_program
@@ -61,7 +61,7 @@ class TorchEngine(Engine):
         try:
             program = torch.export.load(checked.archive(self._example_inputs(torch)), extra_files={SIGNATURE_FILE: ""})
         except Exception as error:  # serialisation errors of torch share no base
-            raise PackageError(f"{path}: torch cannot open it: {_first_line(error)}") from error
+            raise PackageError(f"{path}: torch cannot open it: {first_line(error)}") from error
         if self.ordinal is not None:
             program = torch.export.passes.move_to_device_pass(program, f"cuda:{self.ordinal}")
         # Guards are Python text from the file that torch would execute; the checks in `run` take their place.
@@ -111,7 +111,7 @@ class TorchEngine(Engine):
                 # Outputs may be views of weights or of each other: the caller's own arrays are copies.
                 return {name: tensor.numpy().copy() for name, tensor in outputs.items()}
         except RuntimeError as error:
-            raise EngineError(f"{self.describe()}: {_first_line(error)}") from error
+            raise EngineError(f"{self.describe()}: {first_line(error)}") from error
 
     def _call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
         values: tuple[Any, ...] = self._program(*(inputs[name] for name in self._signature["inputs"]))
@@ -150,7 +150,3 @@ class TorchEngine(Engine):
 def _graph_tensor(name: str, value: Any) -> GraphTensor:
     dtype = str(value.dtype).removeprefix("torch.")
     return GraphTensor(name, dtype, tuple(size if isinstance(size, int) else BATCH for size in value.shape))
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__

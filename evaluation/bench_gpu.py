@@ -31,7 +31,7 @@ from bodycast.export.exportable import Exportable, exportable
 from bodycast.export.network_package import Options, Words, checked_graph, export_package
 from bodycast.export.onnx_graph import run_torch
 from bodycast.export.parity_errors import TOLERANCES, compare
-from evaluation.bench_gpu_frames import FrameTime, frame_table, frame_times
+from evaluation.bench_gpu_frames import FrameTime, frame_table, frame_times, short_line
 
 NETWORKS: dict[str, tuple[str, Mapping[str, Any]]] = {
     name: (name, {})
@@ -114,7 +114,7 @@ def run(
                 measure_network(name, batches, repeats, device, report)
         # Whatever a network, the exporter or protobuf raises, MemoryError too: the others are still measured.
         except Exception as error:
-            report.failed[name] = first_line(error)
+            report.failed[name] = short_line(error)
         finally:
             if device == "cuda":
                 torch.cuda.empty_cache()
@@ -130,7 +130,7 @@ def add_frames(report: GpuReport, people: Sequence[int], repeats: int, device: s
         report.frames += frame_times(device, PACKAGE_ENGINES, people, repeats, report.failed) if people else []
     # As above: the networks' figures are worth having all the same.
     except Exception as error:
-        report.failed["whole frames"] = first_line(error)
+        report.failed["whole frames"] = short_line(error)
     if out is not None:
         out.write_text(json.dumps(asdict(report), indent=2) + "\n", encoding="utf-8")
 
@@ -156,7 +156,7 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
                 packages[precision], _ = export_package(item, Path(folder) / precision, words, options, graph)
             # The exporter's and protobuf's errors share no base; the other precision and torch are still measured.
             except Exception as error:
-                report.failed[f"{name}, {precision} package"] = first_line(error)
+                report.failed[f"{name}, {precision} package"] = short_line(error)
         for batch in batches:
             inputs = item.examples(batch)
             wanted = run_torch(item.module, inputs, item.output_names)
@@ -172,7 +172,7 @@ def measure_network(name: str, batches: Sequence[int], repeats: int, device: str
                         unit, distance, within = error_of(item.task, wanted, named(answers, item.output_names))
                 # Compilers and engines of four makers, whose exceptions share no base below Exception.
                 except Exception as error:
-                    report.failed[key] = first_line(error)
+                    report.failed[key] = short_line(error)
                     continue
                 finally:
                     if device == "cuda":
@@ -328,11 +328,6 @@ def speedups(times: Sequence[GpuTime]) -> dict[str, dict[str, float]]:
         if plain is not None:
             found.setdefault(network, {})[f"{method}, batch {batch}"] = round(plain / merged_ms, 2)
     return found
-
-
-def first_line(error: BaseException) -> str:
-    """What an error says, in one line."""
-    return next(iter(str(error).strip().splitlines()), type(error).__name__)[:300]
 
 
 def table(report: GpuReport) -> str:

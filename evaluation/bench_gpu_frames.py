@@ -17,6 +17,7 @@ from bodycast.app.estimation.gpu_body import posing_of, skinned_where
 from bodycast.app.model_packages import find_package
 from bodycast.app.pipeline.build import open_estimator
 from bodycast.app.presets import networks_of, preset_defaults
+from bodycast.engines.errors import first_line
 from bodycast.engines.registry import ENGINES
 from bodycast.hmr.body.body_model import BodyModel
 
@@ -55,8 +56,7 @@ def frame_times(
                     found.append(_frame_time(side_by_side(first, count, body), body, name, device, cut, repeats))
                 # Engines of three makers, whose exceptions share no base below Exception.
                 except Exception as error:
-                    line = (str(error).strip() or type(error).__name__).splitlines()[0][:300]
-                    failed[f"frames on {name}, crops on the {cut}, {count} people"] = line
+                    failed[f"frames on {name}, crops on the {cut}, {count} people"] = short_line(error)
                 gc.collect()
     return found
 
@@ -92,6 +92,11 @@ def _build_plan(config: RunConfig, engine: str) -> None:
     runtime = "rtx" if engine == "tensorrt-rtx" else "tensorrt"
     package = find_package(networks_of(config)[1], "pose")
     build_plan(package, BuildOptions(cuda_gpus()[0].compute_capability, runtime))
+
+
+def short_line(error: BaseException) -> str:
+    """What an error says, in one line of a report."""
+    return first_line(error)[:300]
 
 
 def frame_table(times: Sequence[FrameTime]) -> list[str]:

@@ -228,6 +228,7 @@ class Cutter:
         if self._counting is None or wh != self._wh or most != self._counting.device["numbers"].shape[0]:
             if self._counting is not None:
                 self._counting.close()
+                self._counting = None
             places = [TensorPlace(name, array.shape, "float32") for name, array in content.items()]
             self._counting = Buffers(self._cuda, places, [])
             self._counting.send(content)

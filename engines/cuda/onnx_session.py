@@ -14,7 +14,7 @@ from typing import Any, cast
 
 from bodycast.engines.cuda.device import CudaDevice
 from bodycast.engines.cuda.tensors import DeviceTensor
-from bodycast.engines.errors import EngineError, EngineUnavailableError
+from bodycast.engines.errors import EngineError, EngineUnavailableError, first_line
 
 PROVIDER = "CUDAExecutionProvider"
 
@@ -128,8 +128,3 @@ def preload_cuda(ort: Any) -> str:
     with redirect_stdout(printed):
         ort.preload_dlls()
     return " ".join(printed.getvalue().split())
-
-
-def first_line(error: Exception) -> str:
-    """What an error says, in one line."""
-    return str(error).strip().partition("\n")[0] or type(error).__name__
