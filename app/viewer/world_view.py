@@ -74,6 +74,8 @@ class WorldView:
         self._camera, self._focal, self._image_wh = np.eye(4), 1000.0, (1280, 720)
         self._middle, self._apart, self._homed = np.zeros(3), 0.0, False
         self._to_aim: list[Any] = []
+        self._followed = NOBODY
+        self._anchor: Floats | None = None
         self._curves: Any = None
         self._curves_of: tuple[str, int] | None = None
         self._curves_s = -1e9
@@ -251,10 +253,16 @@ class WorldView:
 
     def _follow_person(self, figures: list[Figure]) -> None:
         """Move the world so that whoever is followed stays where they are seen."""
-        followed = next((figure for figure in figures if str(figure.id) == self._follow.value), None)
+        name = str(self._follow.value)
+        if name != self._followed:
+            self._followed, self._anchor = name, None
+        followed = next((figure for figure in figures if str(figure.id) == name), None)
         if followed is not None:
-            target = np.array([-followed.places[0, 0], 0.0, -followed.places[0, 2]])
-        elif self._follow.value == NOBODY:
+            place = followed.places[0] * (1.0, 0.0, 1.0)
+            if self._anchor is None:
+                self._anchor = np.array(self._world.position) + place
+            target = self._anchor - place
+        elif name == NOBODY:
             target = np.zeros(3)
         else:
             return  # away: the world waits where it is

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,6 +12,7 @@ from pythonosc.osc_bundle import OscBundle
 
 from bodycast.app.address import Address
 from bodycast.app.records import FrameResult, FrameWorld
+from bodycast.app.senders.base import Sender
 from bodycast.app.senders.performer import Performer
 from bodycast.app.senders.skeleton import BONE_PARENTS, BONES
 from tests.sinks.results import embedded_body, result_of
@@ -121,3 +123,16 @@ def joints_in_world(result: FrameResult, row: int = 0) -> np.ndarray:
     assert result.world is not None
     to_world = result.world.camera_to_world
     return result.bodies.joints[row] @ to_world[:3, :3].T + to_world[:3, 3]
+
+
+def play(sender: Sender) -> float:
+    """1,500 frames at 30 frames a second; CPU seconds per frame."""
+    results = [on_floor(index) for index in range(30)]
+    begun, cpu_s = time.perf_counter(), 0.0
+    for index in range(1500):
+        time.sleep(max(0.0, begun + index / 30 - time.perf_counter()))
+        before = time.thread_time()
+        sender.write(results[index % 30])
+        cpu_s += time.thread_time() - before
+    sender.close()
+    return cpu_s / 1500

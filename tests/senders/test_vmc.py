@@ -20,6 +20,7 @@ from tests.senders.receivers import (
     joints_in_world,
     on_floor,
     performer,
+    play,
     unity_joints,
 )
 
@@ -170,19 +171,6 @@ def test_vmcp_reads_the_same_bones() -> None:
             np.testing.assert_allclose((turn.x, turn.y, turn.z, turn.w), sent.turn, atol=1e-6)
             seen += 1
     assert seen == len(BONES)
-
-
-def play(sender: VmcSender) -> float:
-    """1,500 frames at 30 frames a second; CPU seconds per frame."""
-    results = [on_floor(index) for index in range(30)]
-    begun, cpu_s = time.perf_counter(), 0.0
-    for index in range(1500):
-        time.sleep(max(0.0, begun + index / 30 - time.perf_counter()))
-        before = time.thread_time()
-        sender.write(results[index % 30])
-        cpu_s += time.thread_time() - before
-    sender.close()
-    return cpu_s / 1500
 
 
 @pytest.mark.slow

@@ -9,7 +9,7 @@ pytest.importorskip("pythonosc", reason="python-osc is not installed (requiremen
 
 from bodycast.app.senders.vrchat import TRACKERS, VrchatSender, unity_angles
 from bodycast.hmr.body.joints import Joint
-from tests.senders.receivers import Reader, joints_in_world, on_floor, performer
+from tests.senders.receivers import Reader, joints_in_world, on_floor, performer, play
 
 JOINTS = {
     "1": Joint.PELVIS,
@@ -81,3 +81,13 @@ def test_angles_of_known_turns() -> None:
 
 def test_there_are_eight_trackers_and_the_head() -> None:
     assert [name for name, _, _ in TRACKERS] == [*map(str, range(1, 9)), "head"]
+
+
+@pytest.mark.slow
+def test_1500_of_1500_frames_arrive_at_30_frames_a_second() -> None:
+    """Timed: 50 s."""
+    reader = Reader()
+    cpu_s = play(VrchatSender(reader.address, performer()))
+    frames = reader.close()
+    print(f"{len(frames)} frames, {1000 * cpu_s:.2f} ms of CPU each")
+    assert len(frames) == 1500 and all(len(frame) == 2 * len(JOINTS) for frame in frames)
