@@ -36,7 +36,8 @@ from bodycast.app.estimation.estimator import Estimator
 from bodycast.app.files.motion_file import read_motion
 from bodycast.app.files.output_file import check_target
 from bodycast.app.model_packages import find_any_package
-from bodycast.app.pipeline.build import PoseOnly, load_body, open_estimator
+from bodycast.app.pipeline.build import load_body, open_estimator
+from bodycast.app.pipeline.pose_only import PoseOnly
 from bodycast.app.presets import PRESETS, preset_defaults
 from bodycast.app.records import CropBatch
 from bodycast.engines.package import METADATA_FILE

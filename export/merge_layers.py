@@ -74,11 +74,7 @@ def find_layers(
     flat ViT; BodyFileError.
     """
     source = _opened(checkpoint, model, layout, arguments)
-    net = source.net
-    if not isinstance(net, HmrNet):
-        raise ValueError(f"{source.model} recovers no bodies: nothing to measure layers by")
-    if net.takes_mask:
-        raise ValueError(f"{source.model} merges tokens already: merge layers of the whole network")
+    net = _whole_hmr(source)
     blocks = flat_blocks(net)
     crops = read_frames(frames, net.image_hw, limit, crop_ray=source.orientation_frame == "crop-ray")
     by_labels = crops.joints_m is not None
@@ -116,9 +112,17 @@ def find_layers(
 
             recipe = search_layer_merges(net, error, tolerance_mm=allowed, on_trial=seen).recipe
     after = base_mm if recipe.error_mm is None else recipe.error_mm
-    where = torch_body.name
-    name = f"{checkpoint.name} ({source.model})"
-    return FoundLayers(recipe, tuple(trials), base_mm, after, by_labels, len(crops), where, name, similarity)
+    of = torch_body.name, f"{checkpoint.name} ({source.model})"
+    return FoundLayers(recipe, tuple(trials), base_mm, after, by_labels, len(crops), *of, similarity)
+
+
+def _whole_hmr(source: Source) -> HmrNet:
+    net = source.net
+    if not isinstance(net, HmrNet):
+        raise ValueError(f"{source.model} recovers no bodies: nothing to measure layers by")
+    if net.takes_mask:
+        raise ValueError(f"{source.model} merges tokens already: merge layers of the whole network")
+    return net
 
 
 def _opened(path: Path, model: str | None, layout: str | None, arguments: Mapping[str, Any] | None) -> Source:

@@ -9,35 +9,34 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-import numpy as np
-
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import check_output_folder
 from bodycast.app.governor.factory import is_governed, open_governor
 from bodycast.app.governor.report import GovernorReport
 from bodycast.app.model_packages import unreadable_packages
+from bodycast.app.pipeline.pose_only import PoseOnly, pose_only_note
 from bodycast.app.pipeline.run_options import pipeline_options, undistorter_of, world_options
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable
 from bodycast.app.pipeline.sink_maker import SinkMaker, Take
-from bodycast.app.pipeline.stages import EstimatesBodies, MakesWindow, PipelineOptions, Stages, Window
+from bodycast.app.pipeline.stages import MakesWindow, PipelineOptions, Stages, Window
 from bodycast.app.pipeline.waiting import SOURCE_S, STAGES_S, waited
 from bodycast.app.presets import fixed, networks_of
-from bodycast.app.records import BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.app.renderers.base import Renderer
 from bodycast.app.senders.factory import open_senders
 from bodycast.app.sources.base import Source, SourceInfo
 from bodycast.app.sources.urls import public_url
 from bodycast.app.world.live import LiveWorld
 from bodycast.app.world.offline import place_motion
+from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.report import WorldReport
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
-from bodycast.hmr.geometry.camera import Intrinsics
 
 if TYPE_CHECKING:
     from bodycast.app.estimation.estimator import Estimator
     from bodycast.app.estimation.fused_estimator import FusedEstimator
+    from bodycast.app.sinks.finish_motion import Finishes
     from bodycast.app.sources.threaded import ThreadedSource
 
 DEMO_OUTPUT = Path("out") / "demo"
@@ -76,12 +75,7 @@ def build_run(
     if config.results.window and check_display:
         _check_display()
     with ExitStack() as opened:
-        from bodycast.app.sources import open_source
-
-        shown = public_url(config.source)
-        source = source or waited(
-            lambda: open_source(config.source, config.capture), f"{shown}: the first picture", SOURCE_S
-        )
+        source = source or _waited_source(config)
         opened.callback(source.close)
         is_governed(config, source.info.live)
         undistorter_of(config, source.info.image_wh)  # refused before the networks are opened
@@ -99,13 +93,7 @@ def build_run(
         report = ReportFile(output, configuration, parts)
         senders = open_senders(config.send, opened_stages.body, source.info, opened)
         world = world_options(config, source.info)
-        finish = partial(
-            place_motion,
-            body=opened_stages.body,
-            options=world,
-            seen_lens=lambda: opened_stages.world.seen_lens,
-            vertical=opened_stages.world.vertical,
-        )
+        finish = _placing(opened_stages, world)
         sinks = SinkMaker(report, config, source, parts, finish, world, senders)
         stages = replace(
             opened_stages.stages,
@@ -127,6 +115,13 @@ def build_run(
         None if governor is None else governor.report,
         lambda: sinks.takes,
     )
+
+
+def _waited_source(config: RunConfig) -> ThreadedSource:
+    from bodycast.app.sources import open_source
+
+    shown = public_url(config.source)
+    return waited(lambda: open_source(config.source, config.capture), f"{shown}: the first picture", SOURCE_S)
 
 
 def is_looked_at(config: RunConfig, output: Path | None) -> bool:
@@ -266,46 +261,6 @@ def load_body(spec: str, wanted: str, pose_only: bool) -> BodyModel:
     return body
 
 
-class PoseOnly:
-    """An estimator whose shapes mean nothing on the body in use: they become the body's average, zero betas."""
-
-    def __init__(self, estimator: EstimatesBodies) -> None:
-        self._estimator = estimator
-
-    @property
-    def input_hw(self) -> tuple[int, int]:
-        """Height and width of the crops."""
-        return self._estimator.input_hw
-
-    def crop(self, frame: Frame, tracks: Tracks, input_hw: tuple[int, int] | None = None) -> CropBatch:
-        """The estimator's own crops."""
-        return self._estimator.crop(frame, tracks, input_hw)
-
-    def estimate(self, crops: CropBatch, intrinsics: Intrinsics, image_wh: tuple[int, int]) -> BodyEstimates:
-        """The estimates with zero betas."""
-        estimates = self._estimator.estimate(crops, intrinsics, image_wh)
-        return replace(estimates, betas=np.zeros_like(estimates.betas))
-
-    @property
-    def label(self) -> str:
-        """The estimator's own."""
-        return self._estimator.label
-
-    def describe(self) -> str:
-        """What the estimator says, and that shapes are left out."""
-        return f"{self._estimator.describe()}, pose only"
-
-    def close(self) -> None:
-        """Release the engine."""
-        self._estimator.close()
-
-
-def pose_only_note(network_body: str, body: str) -> tuple[str, ...]:
-    if network_body == body:
-        return ()
-    return (f"--pose-only: shapes of {network_body!r} mean nothing on {body!r}; everybody has the average shape",)
-
-
 def open_estimator(
     config: RunConfig, threads: int | None = None, look_turned: bool = True
 ) -> Estimator | FusedEstimator:
@@ -377,6 +332,16 @@ def _check_display() -> None:
     problem = display_problem()
     if problem is not None:
         raise UsageError(str(problem))
+
+
+def _placing(opened: OpenedStages, world: WorldOptions) -> Finishes:
+    return partial(
+        place_motion,
+        body=opened.body,
+        options=world,
+        seen_lens=lambda: opened.world.seen_lens,
+        vertical=opened.world.vertical,
+    )
 
 
 def _renderer_maker(config: RunConfig, body: BodyModel) -> Callable[[], Renderer]:

@@ -1,9 +1,9 @@
 """The run: inference, drawing and every sink in a thread of its own, bounded queues between them.
 
 Source -> inference -> drawing -> one queue per sink; what a live source's senders send is not held up by the drawing
-unless it is the picture. The window, if there is one, is served by the thread that calls
-`run`, which must be the program's main thread where the system asks for that (macOS). A live source has newest-frame
-queues that count what they drop; any other source has waiting queues: no frame is lost and memory stays bounded.
+unless it is the picture. The window, if there is one, is served by the thread that calls `run`: the program's main
+thread where the system asks for that (macOS). A live source has newest-frame queues that count what they drop; any
+other source has waiting queues: no frame is lost and memory stays bounded.
 """
 
 from __future__ import annotations
@@ -391,9 +391,8 @@ class Pipeline:
         return self._stages.source.dropped - self._dropped_before
 
     def _dropped(self) -> dict[str, int]:
-        counts = {"source": self._source_dropped(), "drawing": self._to_draw.dropped}
-        counts.update((name, queue.dropped) for name, queue in self._to_sinks.items())
-        return counts
+        sinks = {name: queue.dropped for name, queue in self._to_sinks.items()}
+        return {"source": self._source_dropped(), "drawing": self._to_draw.dropped, **sinks}
 
 
 def _end_sink(sink: Sink, queue: Handoff[FrameResult]) -> None:

@@ -139,8 +139,7 @@ def open_video_file(
         lens_from=lens_from,
         recorded_utc=recorded if re.fullmatch(r"[\d-]{10}T[\d:.]{8,15}Z", recorded) else "",
     )
-    tags = tags if lens_from else {}
-    return ThreadedSource(info, _frames(film, chain([first], decoded), info, tags, log), log=log)
+    return ThreadedSource(info, _frames(film, chain([first], decoded), info, tags if lens_from else {}, log), log=log)
 
 
 def _open_container(path: str | Path) -> InputContainer:

@@ -306,8 +306,7 @@ def joint_error_mm(found: Tensor, truth: Tensor) -> float:
     return 1000 * float(off.norm(dim=-1).mean())
 
 
-def main(argv: list[str] | None = None) -> int:
-    """Command line. Exit code 2 for bad input."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m training.motion.prior", description=__doc__)
     parser.add_argument("--recipe", default="motion-prior-small", help="name in training/motion/recipes, or a .toml")
     parser.add_argument(
@@ -325,7 +324,12 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--minutes", type=float, default=20.0)
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=None)
-    args = parser.parse_args(argv)
+    return parser
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Command line. Exit code 2 for bad input."""
+    args = _parser().parse_args(argv)
     if args.threads:
         torch.set_num_threads(args.threads)
     try:
