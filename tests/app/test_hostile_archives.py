@@ -70,7 +70,7 @@ HOSTILE: dict[str, tuple[Callable[[], bytes | bytearray], str]] = {
     "objects": (lambda: archive({"a.npy": npy((1,), b"\x80\x04N.", "|O")}), "Python objects"),
     "no size": (lambda: archive({"a.npy": npy((1 << 60,), b"", "|V0")}), "no size"),
     "twice": (twice, "there twice"),
-    "bomb": (lambda: archive({"a.npy": npy((1 << 28,), bytes(1 << 30))}, zipfile.ZIP_DEFLATED), "no file of ours"),
+    "bomb": (lambda: archive({"a.npy": npy((130 << 20,), bytes(520 << 20))}, zipfile.ZIP_DEFLATED), "no file of ours"),
     "short": (lambda: archive({"a.npy": npy((4,), bytes(16))})[:-30], "not a readable"),
     "nothing": (lambda: b"", "not a readable"),
 }
