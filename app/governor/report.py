@@ -35,11 +35,11 @@ class GovernorReport:
 
     def lines(self) -> list[str]:
         """For the end of a run."""
-        if not self.changes:
-            return ["governor  nothing was traded"]
         lines = [f"governor  {change.line()}" for change in self.changes[:MOST_LINES]]
         left = len(self.changes) - MOST_LINES
-        return lines + [f"governor  {left} more changes, in run.json"] * (left > 0)
+        lines += [f"governor  {left} more changes, in run.json"] * (left > 0)
+        lines = lines or ["governor  nothing was traded"]
+        return lines + [f"governor  not possible: {line}" for line in self.not_possible]
 
 
 MOST_CHANGES = 1000

@@ -123,6 +123,7 @@ def test_what_memory_does_not_allow_is_said_once_and_the_run_goes_on() -> None:
     report = governor.report()
     assert report.not_possible[0] == "keypoint network small: 7 MB of memory are free, 512 MB are asked for"
     assert report.changes == () and set(estimator.used) == {"large"}
+    assert report.lines()[:2] == ["governor  nothing was traded", f"governor  not possible: {report.not_possible[0]}"]
 
 
 def test_a_spare_network_that_opens_after_the_end_is_closed() -> None:
