@@ -12,12 +12,12 @@ from bodycast.app.batch.fragment_run import recover_fragment
 from bodycast.app.batch.join import join_film
 from bodycast.app.batch.kept_stages import KeptStages, StagesError
 from bodycast.app.batch.marks import read_done, remove_marks, settings_hash
-from bodycast.app.batch.memory import give_back
 from bodycast.app.batch.messages import Fatal, Finished
 from bodycast.app.batch.remote import ResultPath, fetched, local_folder, remove_tree
 from bodycast.app.batch.split import fragments_of
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, UsageError
+from bodycast.app.memory import give_back
 from bodycast.app.pipeline.summary import Progress
 from bodycast.plain_text import shown_name
 

@@ -13,13 +13,13 @@ from typing import Any
 from bodycast.app.batch.batch_engines import BatchEngines
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.kept_stages import KeptStages
-from bodycast.app.batch.memory import share_heaps
 from bodycast.app.batch.messages import Fatal, Finished, Opened
 from bodycast.app.batch.one_film import do_film
 from bodycast.app.batch.remote import REQUIREMENTS, ResultPath
 from bodycast.app.batch.supervisor import POLL_S, TRIES
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError, require
+from bodycast.app.memory import share_heaps
 from bodycast.engines import choices
 
 ANSWER_S = 5.0

@@ -12,11 +12,11 @@ from multiprocessing.connection import Connection
 
 from bodycast.app.batch.films import Film
 from bodycast.app.batch.kept_stages import KeptStages
-from bodycast.app.batch.memory import share_heaps
 from bodycast.app.batch.messages import Advanced, Fatal, Opened
 from bodycast.app.batch.one_film import do_film
 from bodycast.app.batch.remote import ResultPath
 from bodycast.app.config import RunConfig
+from bodycast.app.memory import share_heaps
 from bodycast.app.pipeline.summary import Progress
 from bodycast.engines import choices
 

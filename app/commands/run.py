@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING
 from bodycast.app.command_line import parse
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import BodycastError, RunError, UsageError
+from bodycast.app.memory import Trims, share_heaps
 from bodycast.app.presets import PRESETS, preset_defaults
 from bodycast.app.start import is_out_of_memory, memory_hint, memory_limit, too_little_memory, why_not_there
 from bodycast.plain_text import message_line, shown_name
 
 if TYPE_CHECKING:
-    from bodycast.app.pipeline.pipeline import Pipeline, RunSummary
+    from bodycast.app.pipeline.pipeline import Pipeline, Progress, RunSummary
     from bodycast.app.pipeline.run_report import ReportFile
 
 UNUSABLE_NAMES = (errno.ENAMETOOLONG, errno.ELOOP)
@@ -126,6 +127,7 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     from bodycast.app.pipeline.take_results import finish_takes
     from bodycast.app.viewer.pages import write_pages
 
+    share_heaps()
     with signals_stop_opening():
         if not window_asked:
             config = _without_dead_window(config)
@@ -138,7 +140,7 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
             progress_bar(visible=not config.results.window) as on_progress,
             before_a_library_exits(lambda: _without_display(pipeline, built.report)),
         ):
-            summary = pipeline.run(on_progress)
+            summary = pipeline.run(_and(on_progress, Trims()))
     except KeyboardInterrupt:
         built.report.abort("stopped by a second signal", 128 + signal.SIGINT)
         raise
@@ -162,6 +164,17 @@ def run(config: RunConfig, window_asked: bool = True) -> int:
     print_results(summary, stage_ms, warnings, built.report.folder, known, governor)
     _raise_failure(summary)
     return exit_code
+
+
+def _and(on_progress: Callable[[Progress], None] | None, also: Callable[[], None]) -> Callable[[Progress], None]:
+    """Both, each time."""
+
+    def both(progress: Progress) -> None:
+        also()
+        if on_progress is not None:
+            on_progress(progress)
+
+    return both
 
 
 def _without_display(pipeline: Pipeline, report: ReportFile) -> None:

@@ -1,7 +1,7 @@
-"""A worker's memory stays flat over many films.
+"""Resident memory stays flat, over many films and over a run of hours.
 
-Every film starts threads anew: decoder, drawing, sinks, and PyAV's converter two more a frame. glibc gives threads
-heaps of their own (arenas), up to eight a core, and what a film has freed in one is no use to the next film's threads.
+Threads come and go: decoder, drawing and sinks with each film, and PyAV's converter two more a frame. glibc gives
+threads heaps of their own (arenas), up to eight a core, and what was freed in one is no use to the next threads.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ _M_ARENA_MAX = -8
 """glibc's number for it (malloc.h)."""
 ARENAS = 2
 EVERY_S = 5.0
+RUN_EVERY_S = 60.0
+"""The same within a run."""
 
 
 def share_heaps() -> None:
@@ -60,3 +62,17 @@ def _glibc() -> Any:
 
 give_back = GivesBack()
 """Of this process."""
+
+
+class Trims:
+    """Within a run: what is free goes to the system once a minute, with glibc. Takes some ms."""
+
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
+        self._clock = clock
+        self._next_s = clock() + RUN_EVERY_S
+
+    def __call__(self) -> None:
+        """Does nothing before it is time."""
+        if self._clock() >= self._next_s and (glibc := _glibc()) is not None:
+            glibc.malloc_trim(0)
+            self._next_s = self._clock() + RUN_EVERY_S

@@ -1,4 +1,4 @@
-"""A worker's memory: threads that come and go with each film share heaps, and what is free is given back."""
+"""Memory of a worker and of a run: threads that come and go share heaps, and what is free is given back."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ import subprocess
 import sys
 import weakref
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from bodycast.app.batch import memory
+from bodycast.app import memory
 from evaluation.batch_holds import memory_is_flat
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 THREADS = 24
 PROGRAM = f"""
 import os, sys, threading
-from bodycast.app.batch import memory
+from bodycast.app import memory
 from evaluation.batch_holds import memory_is_flat
 if sys.argv[1] == "shared":
     memory.share_heaps()
@@ -87,6 +88,17 @@ def test_it_is_not_done_after_every_short_film(monkeypatch: pytest.MonkeyPatch) 
     for now[0] in (10.0, 11.0, 14.9, 15.0, 16.0, 40.0):
         gives_back()
     assert done == [10.0, 15.0, 40.0]
+
+
+def test_a_run_gives_back_once_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    done: list[float] = []
+    now = [0.0]
+    library = SimpleNamespace(malloc_trim=lambda _: done.append(now[0]))
+    monkeypatch.setattr(memory, "_glibc", lambda: library)
+    trims = memory.Trims(lambda: now[0])
+    for now[0] in (1.0, 59.0, 60.0, 61.0, 121.0):
+        trims()
+    assert done == [60.0, 121.0]
 
 
 def test_the_evaluation_tells_memory_that_grows(capsys: pytest.CaptureFixture[str]) -> None:
