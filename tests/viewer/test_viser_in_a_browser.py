@@ -95,7 +95,7 @@ def test_a_live_page_shows_both_people(live: LiveView) -> None:
     feeder = threading.Thread(target=write_until, args=(live, frame_results(2, 60), done))
     feeder.start()
     try:
-        with Browser() as browser:
+        with Browser(1800, 700) as browser:  # wide: the panel of controls hides nobody
             browser.open(live.url)
             assert_both_are_seen(browser)
             browser.wait_for("!document.body.classList.contains('alone')")
