@@ -50,6 +50,18 @@ def test_hmr2_and_camerahmr_load_with_their_mean_parameters(tmp_path, name, layo
     assert "2 body model, read from its own file, 2 training only" in report.summary()
 
 
+def test_camerahmrs_lens_network_loads_and_leaves_out_what_it_does_not_use(tmp_path):
+    source = shake(tiny("camerahmr-fov"))
+    unused = {"fc2.weight": torch.zeros(2, 2), "backbone.final_layer.weight": torch.zeros(3, 3)}
+    path = tmp_path / "cam_model_cleaned.ckpt"
+    torch.save({"state_dict": source.state_dict() | unused}, path)
+    net = tiny("camerahmr-fov")
+    report = load_checkpoint(net, path, "camerahmr-fov")
+    assert report.loaded == len(net.state_dict()) and report.kept == ()
+    assert set(report.ignored) == set(unused)
+    assert all(torch.equal(net.state_dict()[key], value) for key, value in source.state_dict().items())
+
+
 def test_a_score_readout_of_ours_keeps_its_start(tmp_path):
     path = hmr2_file(tmp_path / "last.ckpt", shake(tiny("hmr2-s")))
     net = build_tiny("hmr2-s", score=True)
@@ -272,7 +284,7 @@ def test_camerahmrs_readout_of_keypoints_and_further_networks_are_left_out():
 
 # Layouts whose files are loaded in this module, each as its authors write it.
 TRIED = {
-    *ENCODERS, "hmr2", "hmr2-encoder", "camerahmr", "vitpose", "vitpose-encoder", "swin-torchvision",
+    *ENCODERS, "hmr2", "hmr2-encoder", "camerahmr", "camerahmr-fov", "vitpose", "vitpose-encoder", "swin-torchvision",
 }  # fmt: skip
 
 

@@ -131,7 +131,7 @@ def test_ctrl_c_ends_a_build_and_leaves_nothing(package: ModelPackage) -> None:
 def test_a_full_disk_leaves_nothing(package: ModelPackage, monkeypatch: pytest.MonkeyPatch, user_cache: Path) -> None:
     from bodycast.engines import plans
 
-    def full(path: Path, content: bytes) -> None:
+    def full(path: Path, content: bytes, **_: object) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(plans, "write_whole", full)
