@@ -108,6 +108,7 @@ def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown(), least_wei
     nothing = FloorFit(None, np.zeros(people), np.full(people, np.nan))
     if samples.weight.sum() < least_weight:
         return nothing
+    samples = _without_newcomers(samples, known)
     own = np.zeros(people, np.bool_)
     solved = _Solver(samples, known, own).solve()
     for _ in range(people):
@@ -121,6 +122,19 @@ def fit_floor(samples: FloorSamples, known: FloorKnown = FloorKnown(), least_wei
         return solved.fit()
     samples = replace(samples, weight=np.where(uneven[samples.person], 0.0, samples.weight))
     return nothing if samples.weight.sum() < LEAST_WEIGHT else _Solver(samples, known, own & ~uneven).solve().fit()
+
+
+def _without_newcomers(samples: FloorSamples, known: FloorKnown) -> FloorSamples:
+    """The samples without those of people who have not stood for long and are not on the others' floor: they may be on
+    a level of their own, which they get later, and must not tilt the floor meanwhile."""
+    support = np.bincount(samples.person, samples.weight, samples.people)
+    new = (support > 0) & (support <= LEVEL_WEIGHT)
+    if not new.any() or not (support > LEVEL_WEIGHT).any():
+        return samples
+    settled = replace(samples, weight=np.where(new[samples.person], 0.0, samples.weight))
+    floor = _Solver(settled, known, np.zeros(samples.people, np.bool_)).solve()
+    elsewhere = new & (np.abs(floor.offsets(samples.weight)) > OWN_LEVEL)
+    return replace(samples, weight=np.where(elsewhere[samples.person], 0.0, samples.weight))
 
 
 def _without_one(samples: FloorSamples, known: FloorKnown, own: NDArray[np.bool_], there: list[int]) -> _Solver:
@@ -242,7 +256,11 @@ class _Solver:
 
     def disagreement(self) -> F64:
         """(K,) how far each person's feet are off their plane, their own size left out, as log of a distance."""
-        residual, _, weight = self._residuals()
+        return self.offsets(self._residuals()[2])
+
+    def offsets(self, weight: F64) -> F64:
+        """(K,) the same, with other weights (S,) of the samples."""
+        residual, _, _ = self._residuals()
         person, people = self.samples.person, self.samples.people
         total = np.bincount(person, weight, people)
         plain = residual - self.theta[2 + self.heights + person]

@@ -17,6 +17,8 @@ HELD_M = 0.003
 """What a sole that is brought somewhere may be off that place."""
 BURIED_M = 0.005
 """A sole that is deeper under the plane is lifted onto it."""
+ELSEWHERE_M = (0.15, 0.3)
+"""One that is so deep is lifted less, and not at all: who is there stands on a lower level that is not known yet."""
 
 
 def released(time_s: F64, soles_m: F64, off_m: F64, hold: F64) -> tuple[F64, F64]:
@@ -47,7 +49,10 @@ def held_soles(soles_m: F32, correction_m: F64, left: F64, plane: Plane | None, 
     moved = left > 0
     if plane is not None:
         height = plane.heights_m(places)
-        buried = (height < -BURIED_M * ~moved) | (~moved & (plane.heights_m(free_m) < -BURIED_M))
-        places = np.where(buried[..., None], places - np.minimum(height, 0)[..., None] * plane.up, places)
+        deepest = np.minimum(height, plane.heights_m(free_m))
+        share = np.clip((ELSEWHERE_M[1] + deepest) / (ELSEWHERE_M[1] - ELSEWHERE_M[0]), 0, 1)
+        buried = ((height < -BURIED_M * ~moved) | (~moved & (plane.heights_m(free_m) < -BURIED_M))) & (share > 0)
+        lift = share * np.minimum(height, 0)
+        places = np.where(buried[..., None], places - lift[..., None] * plane.up, places)
         moved = moved | buried
     return places.astype(np.float32), (moved / HELD_M**2).astype(np.float32)

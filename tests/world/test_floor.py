@@ -64,6 +64,17 @@ def test_two_levels_are_told_apart_and_stay_parallel() -> None:
     assert ground[0].height_m - higher.height_m == pytest.approx(level[2])
 
 
+def test_a_newcomer_elsewhere_has_no_level_yet_and_does_not_tilt_the_floor() -> None:
+    settled = [stands(-1, -5, 1.2).series(), stands(1, -7, 1.2).series()]
+    alone = fitted(settled)
+    fit = fitted([*settled, stands(0.5, -6, 0.0, frames=10).series()])
+    assert alone.floor is not None and fit.floor is not None
+    np.testing.assert_allclose(fit.floor.plane, alone.floor.plane, atol=0.02)  # how upright they are counts
+    assert np.isnan(fit.level_m[2])
+    later = fitted([*settled, stands(0.5, -6, 0.0).series()])
+    assert later.level_m[2] == 0 and later.level_m[:2] == pytest.approx(1.2, abs=0.2)
+
+
 def test_who_stands_higher_than_the_camera_is_on_no_floor_and_leaves_it_alone() -> None:
     people = [stands(-1, -5).series(), stands(1, -7).series(), stands(0.5, -8, 2.5).series()]
     fit = fitted(people)

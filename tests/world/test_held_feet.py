@@ -56,6 +56,15 @@ def test_what_was_under_the_plane_stays_lifted() -> None:
         assert (plane.heights_m(places) > -1e-6).all()
 
 
+def test_who_is_far_under_the_floor_stands_on_another_level_and_is_not_folded() -> None:
+    plane = Plane(np.array([0.0, -1.0, 0.0]), 1.5)
+    soles = np.zeros((1, 4, 3), np.float32)
+    soles[..., 1], soles[..., 2] = 1.5 + 1.6, 4.0  # a roof is the floor that is known
+    places, precision = held_soles(soles, np.zeros((1, 4, 3)), np.zeros((1, 4)), plane, soles)
+    assert not precision.any()
+    np.testing.assert_allclose(places, soles)
+
+
 def test_a_badly_seen_foot_goes_on_standing() -> None:
     against = np.zeros(3)
     np.testing.assert_allclose(unless_seen(np.array([0.1, 0.5, 0.9], np.float32), against), [1, 0.5, 0], atol=1e-6)
