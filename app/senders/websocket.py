@@ -10,19 +10,18 @@ import asyncio
 import logging
 import re
 import secrets
-import threading
 import time
 from collections.abc import Callable
-from contextlib import suppress
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from bodycast.app.address import Address
-from bodycast.app.errors import UsageError, require, thread_failure
+from bodycast.app.errors import require
 from bodycast.app.records import FrameResult
 from bodycast.app.senders.messages import as_binary, as_json, world_frame
+from bodycast.app.server_thread import ServerThread
 
 if TYPE_CHECKING:
     from websockets.asyncio.server import ServerConnection
@@ -31,7 +30,6 @@ if TYPE_CHECKING:
 SLOW_S = 5.0
 """A client that takes nothing for so long is dropped."""
 MOST_CLIENTS = 32
-START_S, STOP_S = 10.0, 3.0
 PAGE = Path(__file__).with_name("page.html")
 FORMATS = {"/json": as_json, "/binary": as_binary}
 PAGE_POLICY = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; connect-src ws: wss:"
@@ -68,15 +66,8 @@ class WebSocketSender:
         self._clients: set[_Client] = set()
         self._latency_s: float | None = None
         self._page = PAGE.read_bytes()
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._started = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="websocket server", daemon=True)
-        self._thread.start()
-        if not self._started.wait(START_S) or self._failure is not None:
-            reason = getattr(self._failure, "strerror", None) or self._failure or "it does not start"
-            raise UsageError(f"--websocket {address}: {reason}") from self._failure
+        self._server = ServerThread("websocket", self._serve)
+        self._server.start(f"--websocket {address}")
 
     needs_picture = False
 
@@ -107,7 +98,7 @@ class WebSocketSender:
             return
         frame = world_frame(result)
         messages = {path: FORMATS[path](frame) for path in wanted}
-        self._loop.call_soon_threadsafe(self._publish, messages, result.frame.time_s)
+        self._server.loop.call_soon_threadsafe(self._publish, messages, result.frame.time_s)
 
     def idle(self) -> None:
         """Clients see by the messages that stay away that nothing comes."""
@@ -117,21 +108,9 @@ class WebSocketSender:
 
     def close(self) -> None:
         """May be called twice."""
-        if self._thread.is_alive():
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(STOP_S)
+        self._server.close()
 
     # -- the server's thread
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except Exception as error:
-            self._failure = self._failure or thread_failure("websocket", error)
-        finally:
-            self._started.set()
-            self._loop.close()
 
     async def _serve(self) -> None:
         from websockets.asyncio.server import serve
@@ -146,8 +125,8 @@ class WebSocketSender:
         async with serve(
             self._attend, host, port, origins=origins, process_request=self._answer, logger=quiet, **limits
         ):
-            self._started.set()
-            await self._stop.wait()
+            self._server.started()
+            await self._server.stop.wait()
 
     def _answer(self, connection: ServerConnection, request: Request) -> Response | None:
         """The page, an error, or None for a client of a known path."""

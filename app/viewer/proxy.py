@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -18,12 +17,12 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
 from bodycast.app.address import LOOPBACK, Address
-from bodycast.app.errors import UsageError, thread_failure
+from bodycast.app.server_thread import ServerThread
 
 PAGE = Path(__file__).with_name("page") / "view.html"
 COOKIE = "bodycast-view"
 MOST_HEAD = 16_384
-HEAD_S, PICTURE_S, START_S, STOP_S = 10.0, 1.0, 10.0, 3.0
+HEAD_S, PICTURE_S = 10.0, 1.0
 PIECE = 65_536
 MOST_CONNECTIONS = 200
 POLICY = "default-src 'self'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; img-src blob: data:"
@@ -67,15 +66,8 @@ class ViewerProxy:
         self._viser_port = viser_port
         self._picture = picture
         self._open = 0
-        self._loop = asyncio.new_event_loop()
-        self._stop = asyncio.Event()
-        self._started = threading.Event()
-        self._failure: Exception | None = None
-        self._thread = threading.Thread(target=self._run, name="viewer", daemon=True)
-        self._thread.start()
-        if not self._started.wait(START_S) or self._failure is not None:
-            reason = getattr(self._failure, "strerror", None) or self._failure or "it does not start"
-            raise UsageError(f"--host, --port: {address}: {reason}") from self._failure
+        self._server = ServerThread("viewer", self._serve)
+        self._server.start(f"--host, --port: {address}")
 
     @property
     def url(self) -> str:
@@ -84,24 +76,12 @@ class ViewerProxy:
 
     def close(self) -> None:
         """May be called twice."""
-        if self._thread.is_alive():
-            with suppress(RuntimeError):  # the loop has ended meanwhile
-                self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(STOP_S)
-
-    def _run(self) -> None:
-        try:
-            self._loop.run_until_complete(self._serve())
-        except Exception as error:
-            self._failure = self._failure or thread_failure("viewer", error)
-        finally:
-            self._started.set()
-            self._loop.close()
+        self._server.close()
 
     async def _serve(self) -> None:
         server = await asyncio.start_server(self._attend, self.address.host, self.address.port, limit=MOST_HEAD)
-        self._started.set()
-        await self._stop.wait()
+        self._server.started()
+        await self._server.stop.wait()
         server.close()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         for task in tasks:
@@ -116,11 +96,11 @@ class ViewerProxy:
         except (OSError, ValueError, TimeoutError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             pass  # a browser that went away, or something that is none
         except asyncio.CancelledError:
-            if not self._stop.is_set():  # else asyncio would print what it takes for an error
+            if not self._server.stop.is_set():  # else asyncio would print what it takes for an error
                 raise
         finally:
             self._open -= 1
-            writer.transport.abort() if self._stop.is_set() else writer.close()
+            writer.transport.abort() if self._server.stop.is_set() else writer.close()
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         async with asyncio.timeout(HEAD_S):
@@ -161,9 +141,9 @@ class ViewerProxy:
         """The newest picture; waits a moment for one that the browser does not have."""
         after = request.query.get("after", ["0"])[0]
         number = int(after) if after.isascii() and after.isdigit() else 0
-        deadline_s = self._loop.time() + PICTURE_S
+        deadline_s = self._server.loop.time() + PICTURE_S
         while (found := await asyncio.to_thread(self._picture, number)) is None:
-            if self._loop.time() > deadline_s:
+            if self._server.loop.time() > deadline_s:
                 await _respond(writer, HTTPStatus.NO_CONTENT, "text/plain", b"")
                 return
             await asyncio.sleep(0.015)

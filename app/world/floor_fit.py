@@ -256,11 +256,12 @@ class _Solver:
 
     def disagreement(self) -> F64:
         """(K,) how far each person's feet are off their plane, their own size left out, as log of a distance."""
-        return self.offsets(self._residuals()[2])
+        return self.offsets(None)
 
-    def offsets(self, weight: F64) -> F64:
-        """(K,) the same, with other weights (S,) of the samples."""
-        residual, _, _ = self._residuals()
+    def offsets(self, weight: F64 | None) -> F64:
+        """(K,) the same, with other weights (S,) of the samples than the fit's."""
+        residual, _, fitted = self._residuals()
+        weight = fitted if weight is None else weight
         person, people = self.samples.person, self.samples.people
         total = np.bincount(person, weight, people)
         plain = residual - self.theta[2 + self.heights + person]

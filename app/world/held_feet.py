@@ -48,10 +48,10 @@ def held_soles(soles_m: F32, correction_m: F64, left: F64, plane: Plane | None, 
     places = soles_m + correction_m
     moved = left > 0
     if plane is not None:
-        height = plane.heights_m(places)
-        deepest = np.minimum(height, plane.heights_m(free_m))
+        height, free = plane.heights_m(places), plane.heights_m(free_m)
+        deepest = np.minimum(height, free)
         share = np.clip((ELSEWHERE_M[1] + deepest) / (ELSEWHERE_M[1] - ELSEWHERE_M[0]), 0, 1)
-        buried = ((height < -BURIED_M * ~moved) | (~moved & (plane.heights_m(free_m) < -BURIED_M))) & (share > 0)
+        buried = ((height < -BURIED_M * ~moved) | (~moved & (free < -BURIED_M))) & (share > 0)
         lift = share * np.minimum(height, 0)
         places = np.where(buried[..., None], places - lift[..., None] * plane.up, places)
         moved = moved | buried
