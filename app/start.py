@@ -6,9 +6,12 @@ code 1.
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import logging
 import os
 import sys
+import threading
 import traceback
 from importlib import import_module
 from pathlib import Path
@@ -38,7 +41,25 @@ def start(module: str, prog: str) -> int:
             traceback.print_exc()
         print(f"{prog}: {why_not_there(error)}", file=sys.stderr)
         return 1
-    return int(program.main())
+    code = int(program.main())
+    _end_without_threads(code)
+    return code
+
+
+def _end_without_threads(code: int) -> None:
+    """End the process here where threads are left behind, in a library that never came back.
+
+    Python stops daemon threads when they next want its lock; one that is in the middle of a library's callback
+    (FFmpeg asks whether to go on waiting) crashes then, and a signal's exit code becomes that of a crash.
+    """
+    # Not is_alive(): a signal during join() marks a thread as stopped that goes on (Python 3.11).
+    if not any(thread.daemon for thread in threading.enumerate()):
+        return
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError, ValueError):  # closed, or a pipe whose reader is gone
+            stream.flush()
+    os._exit(code)
 
 
 def memory_limit() -> int | None:

@@ -78,3 +78,27 @@ def test_sigterm_while_engines_open_is_one_line(repository: Path, tmp_path: Path
     assert run.returncode == 143
     assert errors.splitlines() == ["bodycast run: stopped by SIGTERM"]
     assert not (tmp_path / "out").exists()
+
+
+LEAVES_A_THREAD = """
+import atexit, sys, threading, types
+
+def main():
+    atexit.register(print, "Python was taken down")
+    threading.Thread(target=threading.Event().wait, daemon=True).start() if {left} else None
+    print("said before", end="")
+    return 143
+
+sys.modules["program"] = types.SimpleNamespace(main=main)
+from bodycast.app.start import start
+sys.exit(start("program", "program"))
+"""
+
+
+@pytest.mark.parametrize("left", [True, False])
+def test_a_thread_left_in_a_library_does_not_meet_an_interpreter_that_is_gone(left: bool, repository: Path) -> None:
+    """FFmpeg asks Python whether to go on waiting; a process that takes Python down meanwhile ended by SIGSEGV."""
+    code = LEAVES_A_THREAD.format(left=left)
+    done = subprocess.run([sys.executable, "-c", code], cwd=repository, capture_output=True, text=True, timeout=30)
+    assert done.returncode == 143
+    assert done.stdout == ("said before" if left else "said beforePython was taken down\n")
