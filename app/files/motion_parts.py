@@ -2,7 +2,8 @@
 
 The folder `motion.parts` beside motion.npz holds `head.json`, and records without any framing: `frames` (one of each
 frame), `rows` (one of each person in each frame) and, where the motion is worked out once more at the end, `smoothed`.
-Records are appended, flushed every half second and synced to the disk every two, so that a power cut loses two seconds.
+Records are handed to the system frame by frame, so that a killed process loses none, and synced to the disk every
+second, so that a power cut loses little more than that.
 A frame counts once its rows are there. `bodycast recover` makes motion.npz of what a killed run left.
 """
 
@@ -27,7 +28,8 @@ from bodycast.app.sources.frame_rate import measured_rate
 
 PARTS_FOLDER = "motion.parts"
 HEAD, FRAMES, ROWS, SMOOTHED_ROWS = "head.json", "frames", "rows", "smoothed"
-FLUSH_S, SYNC_S = 0.5, 2.0
+SYNC_S = 1.0
+"""Time between syncs: a power cut loses at most this, and one sync. Half of what a run may lose."""
 FORMAT = 1
 FALLBACK_FPS = 30.0
 """Stated for clips of a single frame from a source that does not know its rate."""
@@ -81,7 +83,7 @@ class PartsWriter:
         self._inode = self._head.stat().st_ino
         self._files: dict[str, BinaryIO] = {name: open(folder / name, "wb") for name in names}  # noqa: SIM115
         self._end_row = 0
-        self._next_flush_s = self._next_sync_s = time.monotonic()
+        self._next_sync_s = time.monotonic()
 
     def append(self, frame: NDArray[np.void], rows: NDArray[np.void], smoothed: NDArray[np.void]) -> None:
         """frame: one record of dtype FRAME, whose `end_row` is set here; rows, smoothed: of its people, sorted."""
@@ -91,24 +93,21 @@ class PartsWriter:
         self._end_row += len(rows)
         frame["end_row"] = self._end_row
         self._files[FRAMES].write(frame.tobytes())
-        now_s = time.monotonic()
-        if now_s >= self._next_flush_s:
-            self.flush(sync=now_s >= self._next_sync_s)
+        # At every frame: on a busy machine the next one may be seconds away.
+        self.flush(sync=time.monotonic() >= self._next_sync_s)
 
     def flush(self, *, sync: bool) -> None:
         """Hand everything to the system, and with `sync` to the disk; rows before the frames that count them.
 
         Raises OSError, also where the folder was removed or renamed: open files would take hours more.
         """
-        now_s = time.monotonic()
-        self._next_flush_s = now_s + FLUSH_S
         for name in (ROWS, SMOOTHED_ROWS, FRAMES):
             if name in self._files:
                 self._files[name].flush()
                 if sync:
                     os.fsync(self._files[name].fileno())
         if sync:
-            self._next_sync_s = now_s + SYNC_S
+            self._next_sync_s = time.monotonic() + SYNC_S
             if self._head.stat().st_ino != self._inode:
                 raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self._head))
 

@@ -18,7 +18,7 @@ from bodycast.app.world.report import WorldReport
 
 class MotionSink:
     """Appends one row per person per frame to `motion.parts` beside `path` (app/files/motion_parts.py), and writes
-    `path` at the end in one step. Memory stays flat; a killed run loses two seconds at most (`bodycast recover`)."""
+    `path` at the end in one step. Memory stays flat; a killed run loses none of it (`bodycast recover`)."""
 
     def __init__(
         self,

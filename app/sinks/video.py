@@ -1,11 +1,15 @@
 """The overlay as an H.264 mp4 with the true time stamps, readable at every moment of the run.
 
-The file is fragmented while it grows, a fragment a frame: a killed run leaves a film that plays up to its last frames,
-however slow it was, and memory stays flat. At the end it becomes an ordinary mp4 (app/sinks/finish_film.py).
+The file is fragmented while it grows, a fragment a frame, and synced to the disk every second: a killed run leaves a
+film that plays up to its last frames, however slow it was, and memory stays flat. At the end it becomes an ordinary mp4
+(app/sinks/finish_film.py).
 """
 
 from __future__ import annotations
 
+import contextlib
+import os
+import time
 from fractions import Fraction
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -13,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from bodycast.app.errors import RunError, cannot_write, require
+from bodycast.app.files.motion_parts import SYNC_S
 from bodycast.app.files.output_file import check_target
 from bodycast.app.records import U8, FrameResult
 from bodycast.app.sources.frame_rate import stated_rate
@@ -74,6 +79,7 @@ class VideoSink:
         self._last_pts = -1
         self._next_key_pts = 0
         self._frame_count = 0
+        self._next_sync_s = 0.0
         self._failed = False
         self._sound_of = sound_of
         self.warnings: list[str] = []
@@ -113,9 +119,22 @@ class VideoSink:
                 picture.pict_type = PictureType.I
                 self._next_key_pts = picture.pts + round(KEY_FRAME_S / TIME_BASE)
             _encode(self._output, picture)
+            self._sync()
         except (OSError, av.error.FFmpegError) as error:
             raise self._failure(error) from error
         self._frame_count += 1
+
+    def _sync(self) -> None:
+        """Have the film on the disk, every SYNC_S: FFmpeg only hands it to the system."""
+        if time.monotonic() < self._next_sync_s:
+            return
+        with contextlib.suppress(OSError):  # a system that does not let a file be opened twice, or sync it
+            handle = os.open(self._path, os.O_RDWR)
+            try:
+                os.fsync(handle)
+            finally:
+                os.close(handle)
+        self._next_sync_s = time.monotonic() + SYNC_S
 
     def close(self) -> None:
         """Finish the film. May be called twice. Raises RunError where the disk does not take the rest."""

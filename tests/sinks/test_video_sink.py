@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import shutil
 import tempfile
 from pathlib import Path
@@ -46,6 +47,18 @@ def test_the_rate_is_what_players_see(tmp_path: Path, fps: float) -> None:
     capture = cv2.VideoCapture(str(sink.path))
     assert capture.get(cv2.CAP_PROP_FRAME_COUNT) == 60
     assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(fps, rel=1e-3)
+
+
+def test_the_film_is_synced_to_the_disk_as_it_grows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bodycast.app.sinks.video.SYNC_S", 0.0)
+    path, synced = tmp_path / "out.mp4", []
+    monkeypatch.setattr(os, "fsync", lambda handle: synced.append((os.fstat(handle).st_ino, path.stat().st_size)))
+    sink = VideoSink(path, 30.0)
+    for index in range(3):
+        sink.write(result_of(index, index / 30))
+    assert [inode for inode, _ in synced] == [path.stat().st_ino] * 3
+    assert 0 < synced[0][1] < synced[1][1] < synced[2][1]
+    sink.close()
 
 
 def test_times_that_stand_still_do_not_break_the_film(tmp_path: Path) -> None:
