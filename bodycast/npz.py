@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from bodycast.plain_text import shortened
 
-MOST_BYTES = 512 * 2**20
+MOST_BYTES = 64 * 2**20
 MOST_TIMES_THE_FILE = 4
 """An archive may hold MOST_BYTES and so many times its own size; one without compression holds its own size."""
 MOST_MEMBERS = 10_000

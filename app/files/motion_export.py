@@ -12,8 +12,11 @@ from bodycast.app.files.motion_formats import THROUGH_BLENDER, Conversion, Forma
 from bodycast.app.files.output_file import check_target, write_whole
 from bodycast.app.files.person_motion import people_in_world
 from bodycast.hmr.body.body_model import BodyModel
+from bodycast.plain_text import shortened
 
 FPS_RANGE = (1.0, 1000.0)
+MOST_PEOPLE, MOST_MESHES = 5_000, 300
+"""At once; each mesh takes 1.6 MB."""
 
 
 def export_motion(
@@ -56,9 +59,13 @@ def export_motion(
     _check_flags(target, chosen, names, fps, up, centimetres)
     _check_start(target, start, chosen.start)
     motion = read_motion(source)
+    people = _chosen(motion, person_id, source)
+    most = MOST_MESHES if chosen.meshes else MOST_PEOPLE
+    if len(people) > most:
+        raise UsageError(f"{source}: {len(people)} people, a {target.suffix} takes {most} at once; give --person-id")
     given = Conversion(
         motion=motion,
-        people=people_in_world(motion, _chosen(motion, person_id, source)),
+        people=people_in_world(motion, people),
         target=target,
         fps=fps or motion.fps,
         names=names,
@@ -117,7 +124,7 @@ def _chosen(motion: Motion, person_id: int | None, source: str | Path) -> list[i
     if person_id is None:
         return present
     if person_id not in present:
-        raise UsageError(f"{source}: no person {person_id}; there are {', '.join(map(str, present))}")
+        raise UsageError(f"{source}: no person {person_id}; there are {shortened(', '.join(map(str, present)))}")
     return [person_id]
 
 

@@ -142,6 +142,8 @@ class Motion:
             raise ValueError(f"Motion: expected fps of {LEAST_FPS:g} to {MOST_FPS:g}, got {self.fps:g}")
         if rows and float(np.ptp(self.time_s)) > LONGEST_S:
             raise ValueError(f"Motion.time_s: spans {float(np.ptp(self.time_s)):.3g} s, more than {LONGEST_S:g}")
+        if rows and np.isfinite(self.start_s) and abs(self.start_s - float(self.time_s[0])) > LONGEST_S:
+            raise ValueError(f"Motion.start_s: {self.start_s:.3g} s, the first row is at {float(self.time_s[0]):.3g} s")
         keys = self.frame.astype(np.int64) << 32 | self.person_id
         if not (np.diff(keys) > 0).all():
             raise ValueError("Motion: expected rows sorted by frame, then person, each person once per frame")

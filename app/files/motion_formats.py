@@ -14,7 +14,7 @@ from bodycast.app.files import amass_npz, bvh, c3d, coco_json, csv, glb, joint_a
 from bodycast.app.files.joint_names import joint_names
 from bodycast.app.files.mesh_sequence import mesh_files
 from bodycast.app.files.motion_file import Motion
-from bodycast.app.files.person_motion import Z_UP, PersonMotion, clip_start_s
+from bodycast.app.files.person_motion import MOST_FRAMES, Z_UP, PersonMotion, clip_start_s
 from bodycast.hmr.body.body_model import BodyModel
 
 Content = Callable[[], bytes]
@@ -71,8 +71,11 @@ def _each(given: Conversion, encode: Callable[[PersonMotion], bytes], start: str
     """One file a person, at a steady rate; start, unless it is given, "common": from the clip's frame 0, the first pose
     before they come; "person": from where they come."""
     held = (given.start or start) == "common"
-    for person, turned in zip(given.people, given.turned(), strict=True):
-        whole = turned.from_time(given.start_s) if held else turned
+    people = [turned.from_time(given.start_s) if held else turned for turned in given.turned()]
+    frames = sum(person.count_at(given.fps) for person in people)
+    if len(people) > 1 and frames > MOST_FRAMES + len(given.motion):
+        raise UsageError(f"{len(people)} people of {frames} frames are too many at once; give --person-id")
+    for person, whole in zip(given.people, people, strict=True):
         yield given.path_of(person), partial(_steady, whole, given.fps, encode)
 
 

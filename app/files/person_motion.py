@@ -28,6 +28,9 @@ JOINT_ABOVE_FLOOR_M = 0.02
 
 MOST_FRAMES = 1_000_000
 """Nine hours at 30 frames a second: formats without time stamps hold no more."""
+MOST_HELD = 100_000
+"""Frames of pauses, an hour at 30 frames a second: three rows that are nine hours apart are no motion."""
+_AT_A_TIME = 4096
 
 GAP_S = 0.5
 """Frames further apart than this are a gap: the film paused, or the person was not seen."""
@@ -99,22 +102,39 @@ class PersonMotion:
         linearly and rotations along the shortest arc. Over a gap of more than GAP_S the last pose is held: how they
         moved meanwhile is not known.
         """
+        count = self.count_at(fps)
         elapsed = self.time_s - self.time_s[0]
-        count = float(elapsed[-1]) * fps + 1
-        if not 0.5 < count <= MOST_FRAMES:
-            raise UsageError(
-                f"person {self.person_id}: {float(elapsed[-1]):.3g} s at {fps:.3g} frames/s are not 1 to "
-                f"{MOST_FRAMES} frames: the motion's times or its rate are wrong"
-            )
-        count = round(count)
         grid = np.arange(count) / fps
         if count == len(self) and np.abs(elapsed - grid).max() * fps < UNIFORM_TOLERANCE:
             return self
-        after = np.clip(np.searchsorted(elapsed, grid), 1, max(1, len(self) - 1))
+        rotations = np.empty((count, NUM_JOINTS, 3, 3))
+        root_m, score = np.empty((count, 3)), np.empty(count)
+        for begin in range(0, count, _AT_A_TIME):  # turning takes ten times the memory of what is turned
+            some = slice(begin, begin + _AT_A_TIME)
+            rotations[some], root_m[some], score[some] = self._at(grid[some])
+        frame, time_s = self.frame[0] + np.arange(count), self.time_s[0] + grid
+        return replace(self, frame=frame, time_s=time_s, score=score, rotations=rotations, root_m=root_m)
+
+    def count_at(self, fps: float) -> int:
+        """Frames at this rate, from the first to the last. Raises: UsageError for more than there can be."""
+        seconds = float(self.time_s[-1] - self.time_s[0])
+        count = seconds * fps + 1
+        usual_s = min(GAP_S, float(np.median(np.diff(self.time_s)))) if len(self) > 1 else 0.0
+        if not 0.5 < count <= min(MOST_FRAMES, MOST_HELD + 2 * len(self) * usual_s * fps):
+            raise UsageError(
+                f"person {self.person_id}: {len(self)} frames over {seconds:.3g} s are too many at {fps:.3g} frames/s "
+                f"({count:.3g}): the motion's times or its rate are wrong; a .glb or .csv keeps its times"
+            )
+        return round(count)
+
+    def _at(self, elapsed_s: Floats) -> tuple[Floats, Floats, Floats]:
+        """Rotations (T,24,3,3), root (T,3) and score (T,) so many seconds (T,) after the first frame."""
+        elapsed = self.time_s - self.time_s[0]
+        after = np.clip(np.searchsorted(elapsed, elapsed_s), 1, max(1, len(self) - 1))
         before = after - 1
         after = np.minimum(after, len(self) - 1)
         span = np.maximum(elapsed[after] - elapsed[before], 1e-9)
-        weight = np.clip((grid - elapsed[before]) / span, 0.0, 1.0)
+        weight = np.clip((elapsed_s - elapsed[before]) / span, 0.0, 1.0)
         weight = np.where((span > self._gap_s) & (weight < 1.0 - 1e-6), 0.0, weight)
 
         def blend(values: Floats) -> Floats:
@@ -122,14 +142,7 @@ class PersonMotion:
             return (1 - w) * values[before] + w * values[after]
 
         turns = interpolate_rotations(self.rotations[before], self.rotations[after], weight[:, None])
-        return replace(
-            self,
-            frame=self.frame[0] + np.arange(count),
-            time_s=self.time_s[0] + grid,
-            score=blend(self.score),
-            rotations=turns.astype(np.float64),
-            root_m=blend(self.root_m),
-        )
+        return turns.astype(np.float64), blend(self.root_m), blend(self.score)
 
 
 def forward_kinematics(rotations: Floats, offsets_m: Floats, root_m: Floats) -> tuple[Floats, Floats]:
