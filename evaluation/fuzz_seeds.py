@@ -8,7 +8,7 @@ import pickle
 import tempfile
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -18,6 +18,15 @@ from bodycast.app.errors import BodycastError
 from bodycast.engines.errors import EngineError
 from bodycast.hmr.body.body_files import BodyFileError
 from bodycast.npz import NpzError
+from evaluation.fuzz_lens_seeds import (
+    CALIBRATIONS,
+    LENS_TAG,
+    exif_blocks,
+    read_and_use_calibration,
+    read_lens,
+    with_exif,
+    with_track_metadata,
+)
 
 OURS = (BodycastError, EngineError, BodyFileError, NpzError)
 MOST_FRAMES = 40
@@ -67,8 +76,9 @@ class Reader:
 def _motion(path: Path) -> None:
     from bodycast.app.files import export_motion
 
-    for target in (path.with_suffix(".bvh"), path.with_suffix(".csv")):
-        export_motion(path, target, overwrite=True)
+    kinds = {".bvh": "bvh", ".glb": "glb", ".csv": "angles", ".trc": "trc", ".json": "coco"}
+    for suffix, kind in kinds.items():
+        export_motion(path, path.with_name(f"out{suffix}"), overwrite=True, format=kind)
 
 
 def _body(path: Path) -> None:
@@ -118,10 +128,11 @@ def _source(path: Path) -> None:
         source.close()
 
 
-def _calibration(path: Path) -> None:
-    from bodycast.app.sources.calibration_files import read_calibration
+def _films_of_list(path: Path) -> None:
+    from bodycast.app.batch.films import find_films
 
-    read_calibration(path)
+    for film in find_films([str(path)], None):
+        _ = film.size_bytes, str(film.folder)
 
 
 def _parts(path: Path) -> None:
@@ -145,6 +156,7 @@ def _plan(path: Path) -> None:
 
 FILMS = {
     "mp4": "libx264",
+    "mov": "libx264",
     "mkv": "libx264",
     "ts": "libx264",
     "webm": "libvpx",
@@ -153,14 +165,6 @@ FILMS = {
     "gif": "gif",
 }
 PICTURES = (".png", ".jpg", ".webp", ".bmp")
-_MATRIX = b"[[500, 0, 320], [0, 500, 240], [0, 0, 1]]"
-CALIBRATIONS = {
-    ".yml": b"%YAML:1.0\n---\nimage_width: 640\nimage_height: 480\ncamera_matrix: !!opencv-matrix\n   rows: 3\n"
-    b"   cols: 3\n   dt: d\n   data: [ 500., 0., 320., 0., 500., 240., 0., 0., 1. ]\n",
-    ".json": b'{"image_size": [640, 480], "camera_matrix": ' + _MATRIX + b', "dist": [0, 0, 0, 0, 0]}',
-    ".toml": b'[cam]\nname = "a"\nsize = [640, 480]\nmatrix = ' + _MATRIX + b"\ndistortions = [0, 0, 0, 0]\n",
-    ".txt": b"# cameras\n1 PINHOLE 640 480 500 500 320 240\n",
-}
 READERS: tuple[Reader, ...] = (
     Reader("motion", ".npz", _motion, _in_archive),
     Reader("body npz", ".npz", _body, _in_archive),
@@ -170,7 +174,9 @@ READERS: tuple[Reader, ...] = (
     Reader("graph", ".onnx", _onnx),
     Reader("parts", ".parts", _parts),
     Reader("plan record", ".json", _plan),
-    *(Reader(f"calibration {suffix}", suffix, _calibration) for suffix in CALIBRATIONS),
+    *(Reader(f"calibration {suffix}", suffix, read_and_use_calibration) for suffix in CALIBRATIONS),
+    Reader("lens", ".bin", read_lens),
+    Reader("list of films", ".txt", _films_of_list),
     *(Reader(f"picture {suffix}", suffix, _source) for suffix in PICTURES),
     Reader("animation .webp", ".webp", _source),
     *(Reader(f"film {container}", f".{container}", _source) for container in FILMS),
@@ -179,22 +185,36 @@ READERS: tuple[Reader, ...] = (
 
 def make_seeds() -> dict[str, list[bytes]]:
     """Reader's name -> its seeds."""
-    seeds: dict[str, list[bytes]] = {f"calibration {suffix}": [text] for suffix, text in CALIBRATIONS.items()}
+    seeds = {f"calibration {suffix}": list(texts) for suffix, texts in CALIBRATIONS.items()}
+    seeds["list of films"] = [b"# films\na film.mp4\n\n../b.mov\n/c/d.mkv\n", "\ufeffé.mp4\r\nx\r\n".encode()]
     with tempfile.TemporaryDirectory() as folder:
         seeds |= _arrays(Path(folder)) | _pictures() | _films(Path(folder)) | _packages()
+    for kind in (".jpg", ".webp"):
+        seeds[f"picture {kind}"] += [with_exif(seeds[f"picture {kind}"][0], block) for block in exif_blocks()]
+    seeds["film mov"] += [with_track_metadata(seeds["film mov"][0])]
+    seeds["lens"] = seeds["picture .jpg"][1:] + seeds["picture .webp"][1:] + seeds["film mov"]
     return seeds
 
 
 def _arrays(folder: Path) -> dict[str, list[bytes]]:
-    from bodycast.app.files.motion_file import ROW, MotionMeta, motion_from_rows, write_motion
+    from bodycast.app.files.motion_file import ROW, SINCE_SCHEMA_2, MotionMeta, motion_from_rows, write_motion
     from bodycast.app.files.motion_parts import FRAME, SMOOTHED
+    from bodycast.hmr.body.body_model import BodyModel
     from bodycast.hmr.body.joints import NUM_JOINTS, PARENTS
 
     rows = np.zeros(6, ROW)
     rows["frame"], rows["time_s"], rows["person_id"] = np.arange(6), np.arange(6) / 30, 1
     rows["joints_3d"] = np.random.default_rng(0).normal(size=(6, 24, 3))
-    meta = MotionMeta("net", "body", "none", 0.0, "film.mp4", 6)
-    write_motion(folder / "m.npz", motion_from_rows(rows, 500.0, (640, 480), 30.0, meta))
+    meta = MotionMeta("net", BodyModel.load().name, "none", 0.0, "film.mp4", 6)
+    motions = [motion_from_rows(rows, 500.0, (640, 480), 30.0, meta)]
+    for name in SINCE_SCHEMA_2:
+        rows[name] = np.random.default_rng(1).normal(size=rows[name].shape)
+    seen = motion_from_rows(rows, 500.0, (640, 480), 30.0, meta)
+    motions.append(replace(seen, floor=np.array([0, 1.0, 0, 0]), camera_to_world=np.eye(4), start_s=0.0))
+    packed_motions: list[bytes] = []
+    for motion in motions:
+        write_motion(folder / "m.npz", motion)
+        packed_motions.append((folder / "m.npz").read_bytes())
     generator = np.random.default_rng(0)
     body = {
         "v_template": generator.normal(size=(30, 3)),
@@ -217,7 +237,7 @@ def _arrays(folder: Path) -> dict[str, list[bytes]]:
     head = {"format": 1, "row_bytes": ROW.itemsize, "smoothed_bytes": SMOOTHED.itemsize, "fps": 30.0, "body": "auto"}
     whole = json.dumps({**head, "meta": vars_of(meta), "finish": None}).encode()
     parts = b"\n--\n".join([whole, frames.tobytes(), rows.tobytes()])
-    return {"motion": [(folder / "m.npz").read_bytes()], "body npz": packed, "body pickle": pickles, "parts": [parts]}
+    return {"motion": packed_motions, "body npz": packed, "body pickle": pickles, "parts": [parts]}
 
 
 def vars_of(record: object) -> dict[str, object]:
@@ -255,11 +275,13 @@ def _films(folder: Path) -> dict[str, list[bytes]]:
     seeds: dict[str, list[bytes]] = {}
     for container, codec in FILMS.items():
         path = folder / f"film.{container}"
-        with av.open(str(path), "w") as film:
+        tags = {"movflags": "use_metadata_tags"} if container == "mov" else {}
+        with av.open(str(path), "w", options=tags) as film:
             stream = film.add_stream(codec, rate=24)
             stream.width, stream.height = 96, 64
             stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
             film.metadata["title"] = "a film"
+            film.metadata[LENS_TAG] = "26"
             for index in range(12):
                 image = np.full((64, 96, 3), 20 * index, np.uint8)
                 image[index : index + 20, 2 * index : 2 * index + 20] = 255 - 20 * index
