@@ -15,6 +15,9 @@ DEFAULT, ATTACHED_PICTURE, TIMED_THUMBNAILS, DEPENDENT = 1 << 0, 1 << 10, 1 << 1
 _SIDE_TRACKS = sum(1 << bit for bit in (1, 2, 3, 6, 7, 8, 9))  # dub, original, comment, and those for other senses
 MOST_PIXELS = 36_000_000
 """A little more than those of 8K."""
+STILL_CODECS = ("mjpeg", "png", "bmp", "gif", "webp", "tiff", "jpegls", "jpeg2000", "libopenjpeg")
+"""Cover art is in one of these, without any flag in many a file."""
+_FEW_SHARE = 0.25
 _PREVIEW_SHARE = 0.25
 """A default track with fewer pixels than this share of the largest one's is a preview."""
 
@@ -45,12 +48,20 @@ def picture_track(container: InputContainer, shown: str) -> VideoStream:
         most = MOST_PIXELS // 1_000_000
         raise UsageError(f"{shown}: its pictures are larger than {most} megapixels; make them smaller")
     largest = max(_pixels(track) for track in films)
+    longest = max(track.frames for track in films)
 
     def merit(track: VideoStream) -> tuple[bool, bool, bool, int]:
         default = bool(_flags(track) & DEFAULT) and _pixels(track) >= _PREVIEW_SHARE * largest
-        return track.frames != 1, not _flags(track) & _SIDE_TRACKS, default, _pixels(track)
+        return _is_film(track, longest), not _flags(track) & _SIDE_TRACKS, default, _pixels(track)
 
     return max(films, key=merit)
+
+
+def _is_film(track: VideoStream, longest: int) -> bool:
+    """Not a picture or two beside a film of `longest` frames. Matroska counts no frames: there the coding tells."""
+    if track.frames:
+        return track.frames > _FEW_SHARE * longest and track.frames != 1
+    return track.codec_context.name not in STILL_CODECS
 
 
 def limit_size(track: VideoStream) -> None:

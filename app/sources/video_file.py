@@ -276,6 +276,19 @@ def _nominal_fps(container: InputContainer, stream: VideoStream) -> float | None
     return stated_rate(stream.average_rate, stream.guessed_rate)
 
 
+def _length_s(container: InputContainer, stream: VideoStream) -> float:
+    """Seconds of the film as its container says them, 0 where it does not; of the picture track alone where Matroska's
+    tag says so, for its sound may be longer, and it counts from 0 though the film begins later."""
+    length_s = container.duration / 1e6 if container.duration else 0.0
+    if not container.format.name.startswith("matroska"):
+        return length_s
+    said = re.match(r"(\d+):(\d\d):(\d\d(?:\.\d{1,9})?)", stream.metadata.get("DURATION", ""))
+    if said is not None:
+        length_s = 3600 * int(said[1][:9]) + 60 * int(said[2]) + float(said[3])
+    start_s = float(stream.start_time * stream.time_base) if stream.start_time and stream.time_base else 0.0
+    return length_s - start_s if 0 < start_s < length_s else length_s
+
+
 def _frame_count(container: InputContainer, stream: VideoStream, fps: float | None) -> int | None:
     """The header's count, else duration times rate (an estimate, good for a progress bar), else None.
 
@@ -283,7 +296,7 @@ def _frame_count(container: InputContainer, stream: VideoStream, fps: float | No
     that was trimmed without coding it anew counts frames that its edit list hides, more than its duration holds.
     """
     rate = stated_rate(stream.average_rate, fps)
-    length_s = container.duration / 1e6 if container.duration else 0.0
+    length_s = _length_s(container, stream)
     if stream.duration and stream.time_base:
         length_s = float(stream.duration * stream.time_base)
     estimate = max(1, round(length_s * rate)) if rate and 0 < length_s < LONGEST_S else 0

@@ -8,8 +8,10 @@ import subprocess
 import sys
 import threading
 import zlib
+from fractions import Fraction
 from pathlib import Path
 
+import av
 import cv2
 import numpy as np
 import pytest
@@ -111,6 +113,27 @@ def test_an_edit_list_is_honoured(tmp_path: Path) -> None:
     assert (source.info.frame_count, len(frames), source.warnings) == (40, 40, ())
     assert abs(float(frames[0].image.mean()) - (16 + 2 * 25)) < 4
     assert frames[0].time_s == pytest.approx(0, abs=1e-3)
+
+
+def test_longer_sound_and_a_late_start_do_not_count_as_frames(tmp_path: Path) -> None:
+    """Matroska states one length, from 0 to the end of whatever is longest."""
+    path = encode(tmp_path / "late.mkv", [grey(90)] * 25, [7 + index / 25 for index in range(25)])
+    assert open_video_file(path).info.frame_count == pytest.approx(25, abs=1)
+    with av.open(str(tmp_path / "sound.mkv"), "w") as out:
+        film = out.add_stream("libx264", rate=25, options={"preset": "ultrafast", "bf": "0"})
+        film.width, film.height, film.pix_fmt = 64, 48, "yuv420p"
+        sound = out.add_stream("libopus", rate=48_000, layout="stereo")
+        for index in range(25):
+            picture = av.VideoFrame.from_ndarray(grey(90), format="bgr24").reformat(format="yuv420p")
+            picture.pts, picture.time_base = index, Fraction(1, 25)
+            out.mux(film.encode(picture))
+        out.mux(film.encode(None))
+        for index in range(600):
+            silence = av.AudioFrame.from_ndarray(np.zeros((2, 960), np.float32), format="fltp", layout="stereo")
+            silence.sample_rate, silence.pts = 48_000, 960 * index
+            out.mux(sound.encode(silence))
+        out.mux(sound.encode(None))
+    assert open_video_file(tmp_path / "sound.mkv").info.frame_count == pytest.approx(25, abs=1)
 
 
 def test_a_pause_does_not_spoil_the_rate(tmp_path: Path) -> None:

@@ -165,9 +165,10 @@ def test_high_dynamic_range_is_tone_mapped(tmp_path: Path, transfer: int, signal
     assert np.abs(image.astype(int) - expected).max() <= 3
 
 
-def test_cover_art_is_not_the_film(tmp_path: Path) -> None:
+@pytest.mark.parametrize("suffix", ["mp4", "mkv", "avi"])
+def test_cover_art_is_not_the_film(tmp_path: Path, suffix: str) -> None:
     """Two tracks, the first a picture of one frame, as music players and cameras write them."""
-    path = tmp_path / "cover.mp4"
+    path = tmp_path / f"cover.{suffix}"
     with av.open(str(path), "w") as container:
         cover = container.add_stream("mjpeg", rate=1)
         cover.width = cover.height = 96
@@ -189,8 +190,8 @@ def test_cover_art_is_not_the_film(tmp_path: Path) -> None:
     assert any("2 picture tracks" in line for line in source.warnings)
 
 
-def track(index: int, wh: tuple[int, int], flags: int, frames: int = 100) -> SimpleNamespace:
-    context = SimpleNamespace(width=wh[0], height=wh[1])
+def track(index: int, wh: tuple[int, int], flags: int, frames: int = 100, codec: str = "h264") -> SimpleNamespace:
+    context = SimpleNamespace(width=wh[0], height=wh[1], name=codec)
     return SimpleNamespace(index=index, disposition=SimpleNamespace(value=flags), codec_context=context, frames=frames)
 
 
@@ -205,6 +206,9 @@ def test_tracks_are_chosen_by_what_they_are_for() -> None:
     assert chosen(track(0, (1920, 1080), DEFAULT), track(1, (3840, 2160), 0)) == 0
     assert chosen(track(0, (640, 360), 1 << 8), track(1, (640, 360), 0)) == 1, "for those who see badly"
     assert chosen(track(0, (4000, 3000), DEFAULT, frames=1), track(1, (640, 360), 0)) == 1
+    assert chosen(track(0, (4000, 3000), DEFAULT, frames=2), track(1, (640, 360), 0)) == 1
+    assert chosen(track(0, (900, 900), DEFAULT, 0, "mjpeg"), track(1, (640, 360), 0, 0)) == 1
+    assert chosen(track(0, (640, 360), DEFAULT, 0, "mjpeg")) == 0, "a film of JPEGs"
     with pytest.raises(UsageError, match="12 tiles"):
         chosen(*(track(index, (512, 512), DEPENDENT, 1) for index in range(12)))
     unknown = track(0, (64, 48), DEFAULT)
