@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from bodycast.app.start import start
+from bodycast.__main__ import begin
 
 if __name__ == "__main__":
-    sys.exit(start("bodycast.app.commands.run", "run_webcam.py"))
+    sys.exit(begin("bodycast.app.commands.run", "run_webcam.py"))

@@ -23,11 +23,6 @@ _ENOUGH = f"a run takes about {ENOUGH_MEMORY >> 20} MB"
 _OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc", "bad allocation")
 
 
-def main() -> int:
-    """The program `bodycast`."""
-    return start("bodycast.app.commands.main", "bodycast")
-
-
 def start(module: str, prog: str) -> int:
     """Import `module` and call its `main`; gives the exit code."""
     limit = memory_limit()
@@ -36,7 +31,7 @@ def start(module: str, prog: str) -> int:
         return 1
     try:
         program = import_module(module)
-    except (ImportError, MemoryError) as error:
+    except (ImportError, MemoryError, OSError) as error:
         if "--debug" in sys.argv:
             traceback.print_exc()
         print(f"{prog}: {why_not_there(error)}", file=sys.stderr)
@@ -98,6 +93,8 @@ def why_not_there(error: BaseException) -> str:
     """Why something cannot be imported, and the way out, in one line."""
     if is_out_of_memory(error):
         return too_little_memory(memory_limit())
+    if isinstance(error, PermissionError) and error.filename:
+        return f"{error.filename}: this user may not read it; its owner can allow it: chmod a+r {error.filename}"
     name = str(getattr(error, "name", None) or "").split(".")
     unreadable = _unreadable(name) if isinstance(error, ImportError) and name[0] else None
     if unreadable is not None:

@@ -138,6 +138,48 @@ def test_a_python_without_the_packages_is_one_line() -> None:
     assert "is not there for" in done.stderr and "pip install" in done.stderr
 
 
+@pytest.mark.parametrize("hidden", ["app", "app/start.py", "app/__init__.py", "app/commands/main.py", "bodycast"])
+def test_an_installation_that_may_not_be_read_is_one_line(tmp_path: Path, hidden: str) -> None:
+    """Where not even the module is there that says what cannot be imported."""
+    if os.geteuid() != 0 or shutil.which("setpriv") is None:
+        pytest.skip("only root can become another user")
+    folder = Path("/var/tmp") / f"bodycast-hidden-{os.getpid()}"
+    folder.mkdir()
+    try:
+        for name in ("app", "bodycast"):
+            shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in ("run_webcam.py", "engines"):  # what makes it a checkout
+            (folder / name).mkdir() if name == "engines" else shutil.copy(REPOSITORY / name, folder)
+        (folder / hidden).chmod(0o700 if (folder / hidden).is_dir() else 0o600)
+        python = next((path for path in ("/usr/bin/python3", os.path.realpath(sys.executable))
+                       if _can_run_as_nobody(path)), None)  # fmt: skip
+        if python is None:
+            pytest.skip("no Python that another user may run")
+        done = subprocess.run(
+            ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", python, "-m", "bodycast", "doctor"],
+            cwd=folder,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 1
+        assert len(done.stderr.splitlines()) == 1, done.stderr
+        if hidden != "bodycast":  # else Python itself says it
+            assert f"{folder / hidden}: this user may not read it" in done.stderr
+    finally:
+        shutil.rmtree(folder)
+
+
+def _can_run_as_nobody(python: str) -> bool:
+    command = ["setpriv", f"--reuid={NOBODY}", f"--regid={NOBODY}", "--clear-groups", python, "-c", _NEW_ENOUGH]
+    try:
+        return subprocess.run(command, capture_output=True, cwd="/").returncode == 0
+    except OSError:
+        return False
+
+
+_NEW_ENOUGH = "import sys; sys.exit(sys.version_info < (3, 11))"
+
+
 @pytest.mark.parametrize(
     "error",
     [
