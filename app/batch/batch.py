@@ -32,6 +32,8 @@ class BatchOptions(Protocol):
     @property
     def workers(self) -> int: ...
     @property
+    def together(self) -> int: ...
+    @property
     def resume(self) -> bool: ...
     @property
     def retry_failed(self) -> bool: ...
@@ -115,7 +117,7 @@ def _do(
         arguments = (config, output, None if options.workers == 1 else threads)
         supervisor = Supervisor(work=worker, arguments=arguments, workers=options.workers, on_end=ends,
                                 on_advance=progress.advanced, on_tick=progress.tick,
-                                gpus=options.gpu_numbers, engines=engines)  # fmt: skip
+                                gpus=options.gpu_numbers, engines=engines, together=options.together)  # fmt: skip
         supervisor.run(todo)
     progress.close()
 
@@ -133,7 +135,7 @@ def _announce(found: int, ours: int, todo: int, options: BatchOptions) -> None:
         parts.append(f"{ours} in shard {options.shard}")
     if todo < ours:
         parts.append(f"{ours - todo} done or failed before")
-    print(f"batch     {', '.join(parts)}; {options.workers} at a time", file=sys.stderr)
+    print(f"batch     {', '.join(parts)}; {options.workers * options.together} at a time", file=sys.stderr)
 
 
 def _conclude(rows: Sequence[Row], output: ResultPath) -> int:

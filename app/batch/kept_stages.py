@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import replace
 from typing import Any, cast
 
@@ -18,6 +18,7 @@ from bodycast.app.pipeline.stages import EstimatesBodies
 from bodycast.app.smoothers.base import Smoother
 from bodycast.app.tracking import open_tracker
 from bodycast.app.world.live import LiveWorld
+from bodycast.engines.gathering import OpensEngine
 from bodycast.hmr.geometry.camera import Intrinsics
 
 
@@ -51,10 +52,18 @@ class _CurrentSource:
 class KeptStages:
     """Gives `build_run` its stages. All films must have the same configuration, apart from source and output."""
 
-    def __init__(self, threads: int | None = None, on_open: Callable[[], None] | None = None) -> None:
-        """threads: as in `open_stages`. on_open: called once, when the networks are open."""
+    def __init__(
+        self,
+        threads: int | None = None,
+        on_open: Callable[[], None] | None = None,
+        engines: OpensEngine | None = None,
+        opening: AbstractContextManager[object] | None = None,
+    ) -> None:
+        """threads, engines: as in `open_stages`. on_open: called once, when the networks are open. opening: held
+        meanwhile, where several threads open theirs."""
         self._threads = threads
         self._on_open = on_open
+        self._engines, self._opening = engines, opening or nullcontext()
         self._closing = ExitStack()
         self._kept: OpenedStages | None = None
         self._source: _CurrentSource | None = None
@@ -64,13 +73,8 @@ class KeptStages:
         del opened  # nothing of these is closed after a film
         if self._kept is None or self._source is None:
             self._source = _CurrentSource(source)
-            try:
-                current = cast(WarningSource, self._source)
-                self._kept = open_stages(config, current, self._closing, threads=self._threads)
-            except UsageError as error:
-                raise StagesError(str(error)) from error
-            if self._on_open is not None:
-                self._on_open()
+            with self._opening:
+                self._kept = self._open(config, self._source)
         self._source.now = source
         kept = self._kept
         stages, estimator, body = kept.stages, kept.estimator, kept.body
@@ -91,6 +95,16 @@ class KeptStages:
             warnings=lambda: (*stages.warnings(), *world.warnings),
         )
         return OpenedStages(fresh, estimator, body, world)
+
+    def _open(self, config: RunConfig, source: _CurrentSource) -> OpenedStages:
+        try:
+            current = cast(WarningSource, source)
+            kept = open_stages(config, current, self._closing, threads=self._threads, engines=self._engines)
+        except UsageError as error:
+            raise StagesError(str(error)) from error
+        if self._on_open is not None:
+            self._on_open()
+        return kept
 
     @property
     def packages(self) -> dict[str, str]:

@@ -1,7 +1,7 @@
-"""A pool of worker processes in which a dead worker costs its film in flight and nothing else.
+"""A pool of worker processes in which a dead worker costs its films in flight and nothing else.
 
 `concurrent.futures` gives up its whole pool when one process is killed; this one starts another. The worker's film is
-tried once more at the end, since a process may be killed for no fault of its film (memory, an operator).
+tried once more at the end, since a process may be killed for no fault of its film (memory, an operator); then alone.
 """
 
 from __future__ import annotations
@@ -29,11 +29,26 @@ JOIN_S = 10.0
 
 
 @dataclass(slots=True, eq=False)
-class _Worker:
-    process: SpawnProcess
+class _Seat:
+    """Where a worker does one film at a time."""
+
     connection: Connection
-    gpu: str = ""
     film: Film | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Worker:
+    """retires: it gets no more films, and ends with those in flight."""
+
+    process: SpawnProcess
+    seats: list[_Seat]
+    gpu: str = ""
+    retires: bool = False
+
+    @property
+    def films(self) -> list[Film]:
+        """In flight."""
+        return [seat.film for seat in self.seats if seat.film is not None]
 
 
 class Supervisor:
@@ -49,12 +64,14 @@ class Supervisor:
         on_tick: Callable[[], None] | None = None,
         gpus: Sequence[str] = (),
         engines: BatchEngines | None = None,
+        together: int = 1,
     ) -> None:
-        """work: a function of a module, called in each process with its connection and `arguments`. on_end: told of
+        """work: a function of a module, called in each process with its connections and `arguments`. on_end: told of
         every film that has ended, and how; gives films that are to be done now. on_advance:
         told how far a film is. on_tick: called at least every POLL_S. gpus: numbers of the GPUs; each worker sees one
-        of them alone. engines: what the first worker chooses and the others are given."""
-        self._work, self._arguments, self._count = work, tuple(arguments), workers
+        of them alone. engines: what the first worker chooses and the others are given. together: films at a time in
+        each worker, which has a connection for each."""
+        self._work, self._arguments, self._count, self._together = work, tuple(arguments), workers, together
         self._on_end, self._on_advance, self._on_tick = on_end, on_advance, on_tick
         self._context = multiprocessing.get_context("spawn")
         self._workers: list[_Worker] = []
@@ -71,7 +88,7 @@ class Supervisor:
         """
         self._waiting.extend(films)
         try:
-            while self._waiting or any(worker.film is not None for worker in self._workers):
+            while self._waiting or any(worker.films for worker in self._workers):
                 self._give_out()
                 self._listen()
                 if self._on_tick is not None:
@@ -81,7 +98,7 @@ class Supervisor:
             for worker in self._workers:
                 worker.process.kill()
                 worker.process.join(JOIN_S)
-                worker.connection.close()
+                _hang_up(worker)
             self._workers.clear()
 
     def process_ids(self) -> list[int]:
@@ -89,24 +106,41 @@ class Supervisor:
         return [worker.process.pid for worker in self._workers if worker.process.pid is not None]
 
     def _give_out(self) -> None:
-        """A film to everybody who has none. Until one worker has opened its networks there is no second one: they
-        would measure their engines in each other's way."""
-        for worker in list(self._workers):
-            if worker.film is None and self._waiting:
-                self._hand_over(worker)
+        """A film to every free seat. Until one worker has opened its networks there is no second one, and no second
+        film: they would measure their engines in each other's way."""
+        for worker in self._workers:
+            self._fill(worker)
         wanted = self._count if self._opened else 1
         while self._waiting and len(self._workers) < wanted:
-            worker = self._start()
-            self._hand_over(worker)
+            self._fill(self._start())
+
+    def _fill(self, worker: _Worker) -> None:
+        for seat in worker.seats:
+            if seat.film is None and self._takes_another(worker):
+                seat.film = self._waiting.popleft()
+                # A pipe that is broken is a death; `_listen` sees it.
+                with suppress(OSError):
+                    seat.connection.send(seat.film)
+
+    def _takes_another(self, worker: _Worker) -> bool:
+        """Whether the next film may go to this worker. One whose worker has died is done alone: if it was the cause,
+        it costs no others their second try."""
+        if not self._waiting or worker.retires:
+            return False
+        if not worker.films:
+            return True
+        return self._opened and not any(film.folder in self._deaths for film in (*worker.films, self._waiting[0]))
 
     def _start(self) -> _Worker:
-        ours, theirs = self._context.Pipe()
+        pipes = [self._context.Pipe() for _ in range(self._together)]
         gpu = self._free_gpu()
+        theirs = tuple(there for _, there in pipes)
         arguments = (gpu, self._work, theirs, *self._arguments, self._engines.chosen)
         process = self._context.Process(target=_work_on_gpu, args=arguments, daemon=True)
         process.start()
-        theirs.close()  # so that reading ends when the process does
-        worker = _Worker(process, ours, gpu)
+        for there in theirs:
+            there.close()  # so that reading ends when the process does
+        worker = _Worker(process, [_Seat(here) for here, _ in pipes], gpu)
         self._workers.append(worker)
         return worker
 
@@ -115,28 +149,29 @@ class Supervisor:
         taken = Counter(worker.gpu for worker in self._workers)
         return min(self._gpus, key=lambda gpu: taken[gpu], default="")
 
-    def _hand_over(self, worker: _Worker) -> None:
-        worker.film = self._waiting.popleft()
-        # A pipe that is broken is a death; `_listen` sees it.
-        with suppress(OSError):
-            worker.connection.send(worker.film)
-
     def _listen(self) -> None:
-        wait([worker.connection for worker in self._workers], POLL_S)
+        wait([seat.connection for worker in self._workers for seat in worker.seats], POLL_S)
         for worker in list(self._workers):
-            try:
-                while worker in self._workers and worker.connection.poll():
-                    self._take(worker, worker.connection.recv())
-            except (EOFError, OSError):
+            if not all([self._hear(worker, seat) for seat in worker.seats]) and worker in self._workers:
                 self._bury(worker)
 
-    def _take(self, worker: _Worker, message: Message) -> None:
-        film = worker.film
+    def _hear(self, worker: _Worker, seat: _Seat) -> bool:
+        """Take what has been said there. False: the worker is dead; what it had said before is taken."""
+        try:
+            while worker in self._workers and seat.connection.poll():
+                self._take(worker, seat, seat.connection.recv())
+        except (EOFError, OSError):
+            return False
+        return True
+
+    def _take(self, worker: _Worker, seat: _Seat, message: Message) -> None:
+        film = seat.film
         if isinstance(message, Fatal):
             raise UsageError(message.error)
         if isinstance(message, Finished):
-            worker.film = None
-            if message.retires:
+            seat.film = None
+            worker.retires = worker.retires or message.retires
+            if worker.retires and not worker.films:
                 self._part_with(worker)
             if film is not None:
                 self._waiting.extendleft(reversed(self._on_end(film, message)))
@@ -148,11 +183,13 @@ class Supervisor:
             self._opened = True
 
     def _bury(self, worker: _Worker) -> None:
-        """The worker is dead: its film waits for another try, or has failed."""
-        film = worker.film
+        """The worker is dead: its films wait for another try, or have failed."""
+        films = worker.films
         self._part_with(worker)
-        if film is None:
-            return
+        for film in films:
+            self._died(film, worker)
+
+    def _died(self, film: Film, worker: _Worker) -> None:
         deaths = self._deaths[film.folder] = self._deaths.get(film.folder, 0) + 1
         if deaths < TRIES:
             self._waiting.append(film)
@@ -162,7 +199,7 @@ class Supervisor:
 
     def _part_with(self, worker: _Worker) -> None:
         self._workers.remove(worker)
-        worker.connection.close()
+        _hang_up(worker)
         worker.process.join(JOIN_S)
         if worker.process.exitcode is None:
             worker.process.kill()
@@ -171,9 +208,14 @@ class Supervisor:
     def _end_idle(self) -> None:
         """Without films they end by themselves and close their engines."""
         for worker in self._workers:
-            worker.connection.close()
+            _hang_up(worker)
         for worker in self._workers:
             worker.process.join(JOIN_S)
+
+
+def _hang_up(worker: _Worker) -> None:
+    for seat in worker.seats:
+        seat.connection.close()
 
 
 def _work_on_gpu(gpu: str, work: Callable[..., None], *arguments: Any) -> None:

@@ -12,6 +12,7 @@ from bodycast.app.model_packages import find_package
 from bodycast.app.records import Frame
 from bodycast.engines.base import Engine
 from bodycast.engines.errors import EngineError
+from bodycast.engines.gathering import OpensEngine
 from bodycast.engines.package import ModelPackage
 from bodycast.engines.registry import open_engine
 from bodycast.hmr.geometry.crop import CropTransform
@@ -33,15 +34,17 @@ class CropNetwork:
         device: str,
         threads: int | None,
         flip_test: bool,
+        opens: OpensEngine | None = None,
     ) -> None:
         """Open the package `spec` for `task`. check: gives height and width of its crops, or raises UsageError.
+        opens: opens the engine; None: `engines.registry.open_engine`.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
         package = find_package(spec, task)
         self._input_hw = check(package)
         try:
-            self._engine = open_engine(package, engine, device, threads=threads)
+            self._engine = (opens or open_engine)(package, engine, device, threads=threads)
         except EngineError as error:
             raise UsageError(str(error)) from error
         self._flip_test = flip_test

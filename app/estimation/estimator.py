@@ -24,6 +24,7 @@ from bodycast.app.estimation.person_masks import (
 from bodycast.app.records import F32, I32, BodyEstimates, CropBatch, Frame, Tracks
 from bodycast.engines.cuda.crops import CropsOnGpu
 from bodycast.engines.errors import EngineError
+from bodycast.engines.gathering import OpensEngine
 from bodycast.engines.package import BATCH, ModelPackage, PackageInfo, Tensor, Tensors, shape_text
 from bodycast.hmr.body.body_model import EMBEDDED_BODY, BodyModel
 from bodycast.hmr.body.keypoint_refinement import SMPL_REFINEMENT, refine
@@ -54,17 +55,19 @@ class Estimator(CropNetwork):
         flip_test: bool = False,
         refine_keypoints: bool = True,
         masks: MaskChoice = "auto",
+        opens: OpensEngine | None = None,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one, and warm it up.
 
         engine, device: as `engines.registry.open_engine` takes them. flip_test: estimate each crop's mirror image too
         and give the mean. refine_keypoints: keypoint refinement
         (`hmr.body.keypoint_refinement`) on the network's own heat maps, where the package gives them and its body is
-        the embedded. masks: where the masks come from that some packages take (`person_masks`).
+        the embedded. masks: where the masks come from that some packages take (`person_masks`). opens: as `CropNetwork`
+        has it.
 
         Raises: UsageError where the package, the engine, the device or the masks cannot be used.
         """
-        super().__init__(package_dir, "hmr", _check_hmr, engine, device, threads, flip_test)
+        super().__init__(package_dir, "hmr", _check_hmr, engine, device, threads, flip_test, opens)
         package = self.package
         self._finite = FiniteRows()
         self._has_token = any(spec.name == "token" for spec in package.info.outputs)

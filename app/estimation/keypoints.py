@@ -14,6 +14,7 @@ from bodycast.app.records import F32, U8, CropBatch, Frame, StoredElsewhere, Tra
 from bodycast.engines.base import EngineInput
 from bodycast.engines.cuda.crops import CropsOnGpu
 from bodycast.engines.errors import EngineError
+from bodycast.engines.gathering import OpensEngine
 from bodycast.engines.package import BATCH, ModelPackage
 from bodycast.hmr.body.surface_joints import COCO_MIRROR
 from bodycast.hmr.geometry.crop import blackened, padded_transforms, seen_part
@@ -43,13 +44,15 @@ class KeypointNetwork(CropNetwork):
         threads: int | None = None,
         flip_test: bool = False,
         look_turned: bool = True,
+        opens: OpensEngine | None = None,
     ) -> None:
         """Open a package, given as a folder or as the name of an installed one. flip_test: estimate every crop's mirror
         image too and give the mean, at twice the cost. look_turned: look at crops that it is unsure of turned as well.
+        opens: as `CropNetwork` has it.
 
         Raises: UsageError where the package, the engine or the device cannot be used.
         """
-        super().__init__(package_dir, "pose", _check_pose, engine, device, threads, flip_test)
+        super().__init__(package_dir, "pose", _check_pose, engine, device, threads, flip_test, opens)
         self._rows = list(COCO_OF[self.package.info.joint_set])
         self._look_turned = look_turned
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.sinks.finish_motion import Finishes
     from bodycast.app.sources.threaded import ThreadedSource
+    from bodycast.engines.gathering import OpensEngine
 
 DEMO_OUTPUT = Path("out") / "demo"
 
@@ -159,10 +160,12 @@ def open_stages(
     opened: ExitStack,
     lag_s: float | None = None,
     threads: int | None = None,
+    engines: OpensEngine | None = None,
 ) -> OpenedStages:
     """Open network, body, smoother, detector and tracker for the frames of `source`; `opened` closes them.
 
     lag_s: goes before the configuration's. threads: CPU threads of network and detector; None: their own choice.
+    engines: see `open_estimator`.
     Raises: UsageError.
     """
     from bodycast.app.detectors import open_detector
@@ -174,7 +177,7 @@ def open_stages(
     motion = config.motion
     if motion.offline and source.info.live:
         raise UsageError("--offline is for files: a camera's people would be seen two seconds late; use --lag")
-    estimator = open_estimator(config, threads)
+    estimator = open_estimator(config, threads, engines=engines)
     opened.callback(estimator.close)
     estimator.cuts_on_gpu = config.network.gpu_crops
     body = load_body(config.network.body, estimator.body_name, config.network.pose_only)
@@ -262,9 +265,13 @@ def load_body(spec: str, wanted: str, pose_only: bool) -> BodyModel:
 
 
 def open_estimator(
-    config: RunConfig, threads: int | None = None, look_turned: bool = True
+    config: RunConfig,
+    threads: int | None = None,
+    look_turned: bool = True,
+    engines: OpensEngine | None = None,
 ) -> Estimator | FusedEstimator:
-    """The networks of a run, opened. look_turned: see `KeypointNetwork`. Raises: UsageError."""
+    """The networks of a run, opened. look_turned: see `KeypointNetwork`. engines: opens the engines of the keypoint and
+    the HMR network, where several runs share them. Raises: UsageError."""
     from bodycast.app.estimation.estimator import Estimator
 
     network = config.network
@@ -280,6 +287,7 @@ def open_estimator(
             flip_test=network.flip_test,
             refine_keypoints=network.refine_keypoints,
             masks=network.masks,
+            opens=engines,
         )
     from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.estimation.keypoints import KeypointNetwork
@@ -293,6 +301,7 @@ def open_estimator(
             threads=threads,
             flip_test=network.flip_test,
             look_turned=look_turned,
+            opens=engines,
         )
         opened.callback(seen.close)
         hmr = None
@@ -305,6 +314,7 @@ def open_estimator(
                 flip_test=network.flip_test,
                 refine_keypoints=False,
                 masks=network.masks,
+                opens=engines,
             )
             opened.callback(hmr.close)
         fused = FusedEstimator(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -12,15 +13,25 @@ from bodycast.app.batch.films import Film
 from bodycast.app.batch.marks import Done, remove_marks, settings_hash, write_done
 from bodycast.app.batch.messages import Advanced, Fatal, Finished, Message, Opened
 from bodycast.app.batch.remote import RemotePath, ResultPath, local_folder
-from bodycast.app.batch.worker import begin_worker
+from bodycast.app.batch.worker import begin_worker, side_by_side
 from bodycast.app.config import RunConfig
 
 
 def work(
-    connection: Connection, config: RunConfig, output: ResultPath, threads: int | None, engines: dict[str, str]
+    connections: Sequence[Connection],
+    config: RunConfig,
+    output: ResultPath,
+    threads: int | None,
+    engines: dict[str, str],
 ) -> None:
     """As `bodycast.app.batch.worker.work`."""
     begin_worker()
+    side_by_side(connections, lambda connection: in_turn(connection, config, output, threads, engines))
+
+
+def in_turn(
+    connection: Connection, config: RunConfig, output: ResultPath, threads: int | None, engines: dict[str, str]
+) -> None:
     place = output
     output = Path(str(output).removeprefix("file://"))
     (output / f"worker-{os.getpid()}").write_text(os.environ.get("CUDA_VISIBLE_DEVICES", ""))
@@ -55,6 +66,17 @@ def do(film: Film, config: RunConfig, output: Path, threads: int | None, folder:
     if stem == "deadly" or (stem == "once" and not (output / "died").exists()):
         (output / "died").write_text("")
         os.kill(os.getpid(), signal.SIGKILL)
+    if stem.startswith("pair"):
+        (output / stem).write_text("")
+        wait_for_files(output, "pair*", 2)
+    if stem == "traitor":
+        wait_for_files(output, "patient", 1)
+        (output / "died").write_text("")
+        os.kill(os.getpid(), signal.SIGKILL)
+    if stem == "patient":
+        (output / "patient").write_text("")
+        wait_for_files(output, "died", 1)
+        time.sleep(0.5)
     if stem == "exits":
         os._exit(3)
     if stem == "slow":
@@ -63,3 +85,11 @@ def do(film: Film, config: RunConfig, output: Path, threads: int | None, folder:
     (folder / "motion.npz").write_bytes(b"motion of " + os.fsencode(film.path) + f" on {threads} threads".encode())
     write_done(folder, Done(str(film.path), settings_hash(config), film.size_bytes, 20, 2, 4.0, {"tiny": "ab" * 32}))
     return Finished(retires=stem == "retires")
+
+
+def wait_for_files(folder: Path, pattern: str, count: int, limit_s: float = 30.0) -> None:
+    end_s = time.monotonic() + limit_s
+    while len(list(folder.glob(pattern))) < count:
+        if time.monotonic() > end_s:
+            raise TimeoutError(pattern)
+        time.sleep(0.01)

@@ -90,13 +90,40 @@ def test_a_killed_worker_costs_its_film_alone_and_that_is_done_again(tmp_path: P
 
 def test_films_that_kill_their_worker_fail_with_the_cause_and_workers_see_one_gpu_each(tmp_path: Path) -> None:
     batch = Batch(tmp_path, "a", "deadly", "exits", "z")  # four deaths, of four workers
-    assert batch.run(workers=2, gpus="3,5") == 1
+    assert batch.run(workers=2, gpus="3,5", films_together=1) == 1
     rows = batch.rows()
     assert [row["status"] for row in rows.values()] == ["done", "failed", "failed", "done"]
     assert rows["deadly"]["error"] == "its worker died 2 times, last by SIGKILL"
     assert rows["exits"]["error"] == "its worker died 2 times, last with exit code 3"
     seen = [path.read_text() for path in batch.output.glob("worker-*")]
     assert set(seen) == {"3", "5"} and len(seen) >= 4
+
+
+def test_one_worker_does_films_side_by_side(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, "broken", "pair1", "pair2", "retires", "z")  # each of a pair waits for the other
+    assert batch.run(films_together=2) == 1
+    assert batch.workers() <= 2, "another one follows that which retires, and none stands beside it"
+    assert [row["status"] for row in batch.rows().values()] == ["failed", *["done"] * 4]
+
+
+def test_films_whose_worker_died_are_tried_again_alone(tmp_path: Path) -> None:
+    batch = Batch(tmp_path, "patient", "traitor", "z")
+    assert batch.run(films_together=3) == 1
+    rows = batch.rows()
+    assert [row["status"] for row in rows.values()] == ["done", "failed", "done"], "who died beside it once is done"
+    assert rows["traitor"]["error"] == "its worker died 2 times, last by SIGKILL"
+
+
+def test_how_many_films_go_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    for gpus, together in ((0, 1), (1, 4)):
+        monkeypatch.setattr("bodycast.engines.devices.cuda_devices", lambda gpus=gpus: (gpus, "said"))
+        assert BatchConfig().together == together
+    assert BatchConfig(network=NetworkConfig(device="cpu")).together == 1
+    assert BatchConfig(gpus="0").together == 4 and BatchConfig(gpus="0", ray="auto").together == 1
+    assert BatchConfig(films_together=2).together == 2
+    for wrong in ({"films_together": 0}, {"films_together": 2, "ray": "auto"}):
+        with pytest.raises(UsageError, match="films-together"):
+            BatchConfig(**wrong)  # type: ignore[arg-type]
 
 
 def test_gpus_are_numbers_and_nothing_falls_back_to_the_cpu() -> None:

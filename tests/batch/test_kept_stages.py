@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import av
 import numpy as np
@@ -19,11 +23,15 @@ from bodycast.app.batch.one_film import reason
 from bodycast.app.config import NetworkConfig, ResultsConfig, RunConfig
 from bodycast.app.errors import UsageError
 from bodycast.app.files.output_folder import MOTION_FILE, OVERLAY_FILE
+from bodycast.app.pipeline.build import OpenedStages
 from bodycast.app.pipeline.stages import Stages
 from bodycast.app.presets import preset_defaults
 from bodycast.app.sources.base import SourceInfo
 from bodycast.app.sources.factory import DEMO_CLIP
 from bodycast.engines import choices
+from bodycast.engines.base import Engine
+from bodycast.engines.gathering import SharedEngines
+from bodycast.engines.registry import open_engine
 from tests.sources.clips import encode
 
 FRAMES = 6
@@ -91,64 +99,112 @@ def test_a_reason_is_one_line_without_the_films_name(tmp_path: Path) -> None:
     assert reason(ValueError(), film) == "no reason given"
 
 
+@pytest.mark.parametrize("keypoints", ["pose-lightning", "none"])
+def test_films_side_by_side_equal_films_alone(
+    clips: list[Path], tmp_path: Path, keypoints: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`none`: the HMR network alone. Together with others a crop may differ in its last bits."""
+    monkeypatch.setattr(choices, "told", choices.made)
+    rows: list[int] = []
+
+    def watched(*args: Any, **options: Any) -> Engine:
+        engine = open_engine(*args, **options)
+        run = engine._run
+        engine._run = lambda inputs: (rows.append(len(inputs["crops"])), run(inputs))[1]  # type: ignore[method-assign]
+        return engine
+
+    shared, opening = SharedEngines(watched, wait_s=1.0), threading.Lock()
+    both_open = threading.Barrier(2)
+
+    class Beside(KeptStages):
+        def open(self, *args: Any) -> OpenedStages:
+            opened = super().open(*args)
+            both_open.wait(60)
+            return opened
+
+    def film(name: str, clip: Path, kept: KeptStages) -> Path:
+        config = config_of(clip, tmp_path / name)
+        config = replace(config, network=replace(config.network, keypoints=keypoints))
+        recover_film(config, clip.stat().st_size, kept)
+        kept.close()
+        return tmp_path / name / MOTION_FILE
+
+    def beside(number: int) -> Path:
+        return film(f"beside{number}", clips[number], Beside(1, None, shared.open, opening))
+
+    alone = [film(f"alone{number}", clip, KeptStages(1)) for number, clip in enumerate(clips)]
+    with ThreadPoolExecutor(2) as threads:
+        together = list(threads.map(beside, range(2)))
+    assert max(rows) > 1 and rows.count(max(rows)) >= FRAMES // 2, "else nothing went together"
+    for one, other in zip(alone, together, strict=True):
+        with np.load(one) as expected, np.load(other) as motion:
+            assert expected.files == motion.files and len(expected["person_id"]) >= FRAMES
+            for column in expected.files:
+                if expected[column].dtype.kind == "f":
+                    np.testing.assert_allclose(motion[column], expected[column], rtol=0, atol=1e-3, err_msg=column)
+                else:
+                    np.testing.assert_array_equal(motion[column], expected[column], err_msg=column)
+
+
+class Stage:
+    """Says in `told` what is done to it."""
+
+    body_name = "body"
+    warnings = ()
+    packages = ()
+
+    def __init__(self, name: str, told: list[str]) -> None:
+        self.name, self._told = name, told
+
+    def reset(self) -> None:
+        self._told.append(f"{self.name} reset")
+
+    def close(self) -> None:
+        self._told.append(f"{self.name} closed")
+
+
+class DarkSource:
+    info = SourceInfo("film", live=False, fps=30.0, frame_count=6, image_wh=(64, 48))
+
+    def __init__(self, name: str) -> None:
+        self.warnings = (f"{name} is dark",)
+
+
+def stages_that_tell(told: list[str], source: DarkSource) -> SimpleNamespace:
+    """As `open_stages` gives them, of stages that do nothing."""
+    body, estimator, smoother = (Stage(name, told) for name in ("body", "estimator", "smoother"))
+    stages = Stages(
+        source=None,  # type: ignore[arg-type]
+        detector=Stage("detector", told),  # type: ignore[arg-type]
+        tracker=None,  # type: ignore[arg-type]
+        crop=None,  # type: ignore[arg-type]
+        estimator=estimator,  # type: ignore[arg-type]
+        body=body,  # type: ignore[arg-type]
+        smoother=smoother,  # type: ignore[arg-type]
+        warnings=lambda: source.warnings,
+        remember=lambda id, vertices, intrinsics: told.append(f"remember {len(id)} {vertices.shape[0]}"),
+    )
+    world = SimpleNamespace(fresh_lens_watch=lambda info: None)
+    return SimpleNamespace(stages=stages, estimator=estimator, body=body, world=world)
+
+
 def test_between_films_people_and_meshes_are_forgotten_and_nothing_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
-
-    class Stage:
-        body_name = "body"
-        warnings = ()
-        packages = ()
-
-        def __init__(self, name: str) -> None:
-            self.name = name
-
-        def reset(self) -> None:
-            told.append(f"{self.name} reset")
-
-        def close(self) -> None:
-            told.append(f"{self.name} closed")
-
-    class World:
-        def fresh_lens_watch(self, live: bool) -> None:
-            return None
-
-    class Opened:
-        world = World()
-        body = Stage("body")
-        estimator = Stage("estimator")
-        stages = Stages(
-            source=None,  # type: ignore[arg-type]
-            detector=Stage("detector"),  # type: ignore[arg-type]
-            tracker=None,  # type: ignore[arg-type]
-            crop=None,  # type: ignore[arg-type]
-            estimator=estimator,  # type: ignore[arg-type]
-            body=body,  # type: ignore[arg-type]
-            smoother=Stage("smoother"),  # type: ignore[arg-type]
-            remember=lambda id, vertices, intrinsics: told.append(f"remember {len(id)} {vertices.shape[0]}"),
-        )
-
-    opened = Opened()
     calls: list[int] = []
 
-    def open_stages(config: RunConfig, source: object, closing: object, threads: int | None) -> Opened:
+    def open_stages(
+        config: RunConfig, source: DarkSource, closing: object, threads: int | None, engines: object
+    ) -> SimpleNamespace:
         calls.append(threads or 0)
-        opened.stages = replace(opened.stages, warnings=lambda: source.warnings)  # type: ignore[attr-defined]
-        return opened
+        return stages_that_tell(told, source)
 
     monkeypatch.setattr("bodycast.app.batch.kept_stages.open_stages", open_stages)
-    monkeypatch.setattr("bodycast.app.batch.kept_stages.LiveWorld", lambda body, options, lens: Stage("world"))
-
-    class Source:
-        info = SourceInfo("film", live=False, fps=30.0, frame_count=6, image_wh=(64, 48))
-
-        def __init__(self, name: str) -> None:
-            self.warnings = (f"{name} is dark",)
-
+    monkeypatch.setattr("bodycast.app.batch.kept_stages.LiveWorld", lambda body, options, lens: Stage("world", told))
     kept = KeptStages(threads=3)
-    first = kept.open(RunConfig(), Source("one"), None).stages  # type: ignore[arg-type]
+    first = kept.open(RunConfig(), DarkSource("one"), None).stages  # type: ignore[arg-type]
     for stage in (first.detector, first.estimator, first.smoother):
         stage.close()
-    second = kept.open(RunConfig(), Source("two"), None).stages  # type: ignore[arg-type]
+    second = kept.open(RunConfig(), DarkSource("two"), None).stages  # type: ignore[arg-type]
     assert calls == [3], "opened once"
     assert second.warnings() == ("two is dark",)
     assert told == ["smoother reset", "remember 0 0"] * 2
