@@ -159,10 +159,13 @@ class Policy:
 
     def start(self, measured: Measured) -> list[Move]:
         """Before the first frame: what has to be traded from the beginning, by a measurement of the stages alone."""
-        needed_s = measured.frame_s - self._options.fits * self._goals.period_s
-        self._changed_s = self._calm_since_s = measured.time_s
-        if needed_s <= 0:
+        goals, options = self._goals, self._options
+        # Nothing was changed yet: what the first frames show may be traded as soon as costs are believed.
+        self._changed_s = measured.time_s - (options.calm_s - options.settle_s)
+        self._calm_since_s = measured.time_s
+        if measured.frame_s <= goals.period_s / options.slow:  # then a run would trade nothing either
             return []
+        needed_s = measured.frame_s - options.fits * goals.period_s
         moves = self._trade(measured, needed_s, f"a frame took {measured.frame_s * 1e3:.0f} ms before the start")
         return self._without_needless(moves, measured, needed_s)
 

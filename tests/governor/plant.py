@@ -9,6 +9,7 @@ import numpy as np
 
 from bodycast.app.governor.ladder import FLIP_TEST, REFINEMENT, Tradable, ladder, looked_at
 from bodycast.app.governor.policy import Goals, Measured, Move, Policy, Step, Trade
+from bodycast.app.governor.start import StartCosts
 
 GOALS = Goals(target_fps=30.0, max_latency_s=0.25)
 ALL = Tradable(
@@ -92,9 +93,14 @@ class Trace:
         return max((sum(start <= time_s < start + seconds for time_s in times) for start in times), default=0)
 
 
-def run(machine: Machine, seconds: float, has: Tradable = ALL, goals: Goals = GOALS) -> Trace:
-    """The policy on the machine, a window a second."""
+def run(
+    machine: Machine, seconds: float, has: Tradable = ALL, goals: Goals = GOALS, start: StartCosts | None = None
+) -> Trace:
+    """The policy on the machine, a window a second. start: what was measured before, where anything was."""
     policy, trace = Policy(goals, ladder(has)), Trace()
+    if start is not None:
+        measured = start.as_measured(0.0, goals.target_fps, has.detect_every_s)
+        trace.moves += [(0.0, move) for move in policy.start(measured)]
     for second in range(1, int(seconds) + 1):
         measured = machine.window(float(second), policy.taken)
         trace.windows.append(measured)

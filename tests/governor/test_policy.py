@@ -9,6 +9,7 @@ import pytest
 
 from bodycast.app.governor.ladder import DETECTOR_SHARE, ladder, looked_at
 from bodycast.app.governor.policy import Goals, Policy, Trade
+from bodycast.app.governor.start import StartCosts
 from tests.governor.plant import ALL, GOALS, Machine, run
 
 ORDER = list(Trade)
@@ -134,6 +135,38 @@ def test_what_cannot_be_had_is_not_asked_for_again() -> None:
     assert refused == 1
     assert Trade.ENGINE in {step.trade for step in policy.taken}
     assert policy.exhausted
+
+
+@pytest.mark.parametrize("person_ms", [16, 24, 30])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_what_fits_starts_with_everything_and_runs_with_it(person_ms: int, noise: float) -> None:
+    """30 ms is what the preset's networks take on two cores."""
+    for seed in range(5):
+        machine = Machine(person_s=1e-3 * person_ms, detector_s=0.028, noise=noise, seed=seed)
+        start = StartCosts(1e-3 * person_ms, 0.95e-3 * person_ms, 0.028)
+        assert run(machine, 60, start=start).moves == []
+
+
+@pytest.mark.parametrize("person_ms", [36, 45, 60, 80, 120])
+@pytest.mark.parametrize("load", [1.0, 1.6, 2.5])
+def test_what_does_not_fit_settles_soon_and_stays(person_ms: int, load: float) -> None:
+    for seed in range(3):
+        machine = Machine(person_s=1e-3 * person_ms, load=lambda time_s: load, noise=0.1, seed=seed)
+        trace = run(machine, 120, start=StartCosts(1e-3 * person_ms, 0.8e-3 * person_ms, 0.04))
+        assert trace.moves and trace.most_in(10.0, after_s=20.0) <= 1, trace.names()
+        assert in_order([move.step.trade for time_s, move in trace.moves if time_s == 0])
+
+
+def test_a_machine_that_is_busy_at_first_keeps_what_it_has_once_it_is_free() -> None:
+    """The start leaves other programs out, and what they take in the first second is no reason yet."""
+    machine = Machine(person_s=0.024, load=lambda time_s: 4.0 if time_s <= 1 else 1.0)
+    assert run(machine, 60, start=StartCosts(0.024, 0.022, 0.028)).moves == []
+
+
+def test_the_first_trade_does_not_wait_for_calm() -> None:
+    machine = Machine(person_s=0.024, load=lambda time_s: 1.9)  # slow, and not severely so
+    trace = run(machine, 60, start=StartCosts(0.024, 0.022, 0.028))
+    assert 14.4 < trace.windows[0].fps < 24 and 2 <= trace.moves[0][0] <= 3
 
 
 def test_the_start_takes_what_the_measurement_says_and_no_more() -> None:
