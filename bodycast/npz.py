@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import struct
+import sys
 import tokenize
 import zipfile
 import zlib
@@ -167,7 +168,18 @@ def _array(member: IO[bytes], size: int, shown: str, objects: Callable[[bytes], 
         into[begin : begin + wanted] = np.frombuffer(piece, np.uint8)
     if member.read(1):  # the end, where the checksum is looked at
         raise NpzError(f"{shown}: longer than it says")
+    if not is_text(array):
+        raise NpzError(f"{shown}: text that is none")
     return array.reshape(shape, order="F" if fortran else "C")
+
+
+def is_text(array: NDArray[Any]) -> bool:
+    """Whether an array of text holds characters alone: of numbers beyond Unicode, Python makes a SystemError. True of
+    arrays of numbers."""
+    if array.dtype.kind != "U" or not array.size:
+        return True
+    codes = np.ascontiguousarray(array).view(np.dtype(np.uint32).newbyteorder(array.dtype.byteorder))
+    return int(codes.max()) <= sys.maxunicode
 
 
 def _head(member: IO[bytes], size: int, shown: str) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:

@@ -21,4 +21,6 @@ def convert_body(source: Path, target: Path, overwrite: bool = False) -> None:
         raise BodyFileError(f"{target.parent}: no such folder; create it first")
     if target.exists() and not overwrite:
         raise BodyFileError(f"{target}: exists already; choose another name or overwrite it with --overwrite")
+    if target.exists() and source.exists() and target.samefile(source):
+        raise BodyFileError(f"{target}: is what is read; choose another name")
     save_body_arrays(load_body_arrays(source), target)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -74,16 +75,18 @@ def export_motion(
         body=partial(_load_body, motion, body),
         start=start,
     )
-    return _write(chosen, given, overwrite)
+    return _write(chosen, given, overwrite, (Path(source), *([] if body is None else [Path(body)])))
 
 
-def _write(chosen: Format, given: Conversion, overwrite: bool) -> tuple[Path, ...]:
+def _write(chosen: Format, given: Conversion, overwrite: bool, reads: Sequence[Path]) -> tuple[Path, ...]:
     if chosen.meshes:
         given.body()  # refused before a file is made
     given.target.parent.mkdir(parents=True, exist_ok=True)
     files = list(chosen.files(given))
     for path, _ in files:
         check_target(path, overwrite)
+        if any(path.exists() and path.samefile(one) for one in reads):
+            raise UsageError(f"{path}: the export would replace what it reads; give another name")
     for path, content in files:
         made = content()
         try:

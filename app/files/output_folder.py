@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any, cast
+from urllib.request import url2pathname
 
 from bodycast.app.errors import UsageError
 from bodycast.app.files.folder_lock import FolderLock
@@ -24,10 +28,12 @@ def check_output_folder(folder: Path, overwrite: bool, reads: Iterable[str | Pat
     not; none of its results may be one of them, `overwrite` or not."""
     if folder.exists() and not folder.is_dir():
         raise UsageError(f"--output {folder}: is a file, expected a folder; give another name")
-    for path in map(Path, reads):
+    for path in reads:
         for name in FILES:
             if _same_file(path, folder / name):
                 raise UsageError(f"--output {folder}: {name} there is what the run reads; give another folder")
+        if _is_inside(path, folder / PARTS_FOLDER):
+            raise UsageError(f"--output {folder}: {PARTS_FOLDER} there holds what the run reads; give another folder")
     there = [name for name in (*FILES, PARTS_FOLDER) if (folder / name).exists()]
     if PARTS_FOLDER in there and not overwrite:
         raise UsageError(
@@ -43,10 +49,36 @@ def check_output_folder(folder: Path, overwrite: bool, reads: Iterable[str | Pat
         raise UsageError(f"--output {folder}: {reason}")
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def texts_of(config: object) -> Iterator[str | Path]:
+    """All texts and paths in a dataclass and those within it: whatever of them is a file, a run reads."""
+    for field in fields(cast("Any", config)):
+        value = getattr(config, field.name)
+        if is_dataclass(value):
+            yield from texts_of(value)
+        elif isinstance(value, str | Path):
+            yield value
+
+
+def local_path(spec: str) -> Path:
+    """The path that a word for a file means: a `file://` address is one too."""
+    scheme = "file://"
+    return Path(url2pathname(spec[len(scheme) :]) if spec.lower().startswith(scheme) else spec)
+
+
+def _same_file(one: str | Path, other: Path) -> bool:
     try:
-        return one.samefile(other)
+        # What a shell has opened for us is read too.
+        seen = os.fstat(0) if str(one) == "-" else local_path(str(one)).stat()
+        return os.path.samestat(seen, other.stat())
     except (OSError, ValueError):  # not there, or no path at all: a camera, an address
+        return False
+
+
+def _is_inside(one: str | Path, folder: Path) -> bool:
+    try:
+        path = local_path(str(one)).resolve(strict=True)
+        return path.is_relative_to(folder.resolve(strict=True))
+    except (OSError, ValueError, RuntimeError):
         return False
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bodycast.app.config import RunConfig
 from bodycast.app.errors import UsageError
-from bodycast.app.files.output_folder import check_output_folder
+from bodycast.app.files.output_folder import check_output_folder, texts_of
 from bodycast.app.governor.factory import is_governed, open_governor
 from bodycast.app.governor.report import GovernorReport
 from bodycast.app.model_packages import unreadable_packages
@@ -242,7 +242,7 @@ def resolve_output(config: RunConfig) -> Path | None:
             raise UsageError("nothing would be shown or kept: there is no window, so add --output DIR")
         output = DEMO_OUTPUT
     if output is not None:
-        check_output_folder(output, config.results.overwrite, (config.source, config.network.body))
+        check_output_folder(output, config.results.overwrite, texts_of(config))
     return output
 
 

@@ -6,12 +6,12 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
-from urllib.request import url2pathname
 
 import tyro
 
 from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
+from bodycast.app.files.output_folder import local_path
 from bodycast.app.sources.base import Segment
 from bodycast.app.sources.turning import Turn
 from bodycast.plain_text import shortened, shown_name
@@ -78,7 +78,7 @@ def _open(spec: str, options: SourceOptions) -> ThreadedSource:
 
         return open_camera(camera, options.camera_size, options.camera_fps, options.camera_backend)
     if spec.lower().startswith("file://"):
-        return _open_path(Path(url2pathname(spec[len("file://") :])), options)
+        return _open_path(local_path(spec), options)
     if "://" in spec and not os.path.exists(spec):  # which, unlike Path.exists, raises nothing
         return _open_url(spec, options)
     return _open_path(Path(spec), options)
@@ -132,4 +132,5 @@ def _open_path(path: Path, options: SourceOptions) -> ThreadedSource:
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"{shown_name(path)}: cannot be read ({shortened(reason)})") from error
-    raise UsageError(f"{shown_name(path)}: no such file or folder; SOURCE is {FORMS}")
+    what = "neither a file, a pipe nor a folder" if os.path.lexists(path) else "no such file or folder"
+    raise UsageError(f"{shown_name(path)}: {what}; SOURCE is {FORMS}")

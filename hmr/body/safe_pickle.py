@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.hmr.body.pickle_scan import UnsafePickle, check_operations
+from bodycast.npz import is_text
 
 MOST_DENSE_ELEMENTS = 1 << 24
 """Numbers that all sparse matrices of a file may have together, zeros included: SMPL-X's has 0.6 million."""
@@ -290,6 +291,8 @@ class _Tree:
                 raise RefusedPickle("an array of text is malformed")
             big = _as_tuple(dtype.state)[1:2] == (">",)
             text = np.frombuffer(raw, dtype=np.dtype(code).newbyteorder(">" if big else "<"))
+            if not is_text(text):
+                raise RefusedPickle("an array of text holds what is no text")
             return text.reshape(cast("tuple[int, ...]", shape), order=order)
         return array.resolve()
 

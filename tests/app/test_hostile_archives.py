@@ -71,6 +71,8 @@ HOSTILE: dict[str, tuple[Callable[[], bytes | bytearray], str]] = {
     "no size": (lambda: archive({"a.npy": npy((1 << 60,), b"", "|V0")}), "no size"),
     "twice": (twice, "there twice"),
     "bomb": (lambda: archive({"a.npy": npy((130 << 20,), bytes(520 << 20))}, zipfile.ZIP_DEFLATED), "no file of ours"),
+    "no text": (lambda: archive({"meta.npy": npy((), b"\xff" * 8, "<U2")}), "text that is none"),
+    "no text, swapped": (lambda: archive({"meta.npy": npy((2,), b"\x7f" * 16, ">U2")}), "text that is none"),
     "short": (lambda: archive({"a.npy": npy((4,), bytes(16))})[:-30], "not a readable"),
     "nothing": (lambda: b"", "not a readable"),
 }
@@ -99,6 +101,8 @@ def test_what_numpy_writes_is_read(tmp_path: Path) -> None:
         "empty": np.zeros((0, 3)),
         "number": np.array(2.5),
         "text": np.array("déjà vu"),
+        "swapped text": np.array(["\U0001f600", "é"]).astype(">U2"),
+        "no text": np.array([], "<U3"),
         "records": np.zeros(3, [("x", np.int32), ("y", np.float64, 2)]),
     }
     for save in (np.savez, np.savez_compressed):

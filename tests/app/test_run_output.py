@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from bodycast.app.config import ResultsConfig, RunConfig
+from bodycast.app.config import LensConfig, ResultsConfig, RunConfig
 from bodycast.app.errors import RunError, UsageError
-from bodycast.app.files.output_folder import FILES, check_output_folder, make_output_folder
+from bodycast.app.files.motion_parts import PARTS_FOLDER
+from bodycast.app.files.output_folder import FILES, check_output_folder, make_output_folder, texts_of
 from bodycast.app.pipeline.build import DEMO_OUTPUT, load_body, resolve_output
 from bodycast.app.pipeline.pipeline import RunSummary
 from bodycast.app.pipeline.run_report import PartsReport, ReportFile, jsonable, versions
@@ -190,10 +193,44 @@ def test_what_a_run_reads_is_never_replaced(tmp_path: Path, overwrite: bool) -> 
     film.write_bytes(b"film")
     link = tmp_path / "link.mp4"
     link.symlink_to(film)
-    for source in (film, link, f"{tmp_path}/out/../out/overlay.mp4"):
+    hard = tmp_path / "hard.mp4"
+    hard.hardlink_to(film)
+    addresses = (film.as_uri(), "FILE://" + str(film))
+    for source in (film, link, hard, f"{tmp_path}/out/../out/overlay.mp4", *addresses):
         with pytest.raises(UsageError, match=r"overlay.mp4 there is what the run reads"):
             check_output_folder(film.parent, overwrite, (source, "0", "rtsp://camera/x", "a\0b"))
     check_output_folder(film.parent, True, ("other.mp4",))
+
+
+def test_every_file_that_a_flag_names_is_read() -> None:
+    """A calibration in the results' place was lost."""
+    config = RunConfig(source="film.mp4", lens=LensConfig(calibration=Path("out/run.json")))
+    texts = set(map(str, texts_of(config)))
+    assert {"film.mp4", str(Path("out/run.json")), config.network.body, config.people.detector} <= texts
+
+
+def test_what_lies_among_the_parts_of_a_killed_run_is_not_removed(tmp_path: Path) -> None:
+    film = tmp_path / PARTS_FOLDER / "film.mp4"
+    film.parent.mkdir()
+    film.write_bytes(b"film")
+    for source in (film, film.parent):
+        with pytest.raises(UsageError, match="holds what the run reads"):
+            check_output_folder(tmp_path, True, (source,))
+
+
+@pytest.mark.skipif(os.name != "posix", reason="redirection of POSIX shells")
+def test_a_film_that_a_shell_has_opened_is_not_replaced(tmp_path: Path) -> None:
+    film = tmp_path / "overlay.mp4"
+    film.write_bytes(b"film")
+    with film.open("rb") as stream:
+        done = subprocess.run(
+            [sys.executable, "-m", "bodycast", "run", "-", "--output", str(tmp_path), "--overwrite", "--no-window"],
+            stdin=stream,
+            capture_output=True,
+            text=True,
+        )
+    assert done.returncode == 2 and "is what the run reads" in done.stderr
+    assert film.read_bytes() == b"film"
 
 
 def test_the_first_error_is_told_though_the_report_fails_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -274,6 +274,11 @@ def test_convert_leaves_nothing_behind_when_it_fails(tmp_path: Path, monkeypatch
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(BodyFileError, match="no such folder"):
         convert_body(EMBEDDED_BODY, tmp_path / "absent" / "body.npz")
+    (tmp_path / "same.npz").write_bytes(EMBEDDED_BODY.read_bytes())
+    (tmp_path / "link.npz").symlink_to("same.npz")
+    for target in ("same.npz", "link.npz"):
+        with pytest.raises(BodyFileError, match="is what is read"):
+            convert_body(tmp_path / "same.npz", tmp_path / target, overwrite=True)
     with pytest.raises(BodyFileError, match=r"ends in \.npz"):
         convert_body(EMBEDDED_BODY, tmp_path / "body.pkl")
 

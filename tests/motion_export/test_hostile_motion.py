@@ -89,3 +89,17 @@ def test_a_small_file_of_many_rows_is_refused_before_it_is_read(tmp_path: Path) 
     assert (tmp_path / "m.npz").stat().st_size < 1 << 20
     with pytest.raises(UsageError, match="no file of ours"):
         read_motion(tmp_path / "m.npz")
+
+
+def test_no_file_of_an_export_replaces_what_is_read(tmp_path: Path) -> None:
+    """Of two people, the second file's name is the source's."""
+    source = tmp_path / "out_person2.npz"
+    write_motion(source, motion_at([0, 0.1], people=2))
+    before = source.read_bytes()
+    with pytest.raises(UsageError, match="would replace what it reads"):
+        export_motion(source, tmp_path / "out.npz", overwrite=True)
+    assert source.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+    other = tmp_path / "motion.npz"
+    other.hardlink_to(source)
+    with pytest.raises(UsageError, match="would replace what it reads"):
+        export_motion(other, tmp_path / "out.npz", overwrite=True)
