@@ -42,6 +42,7 @@ def world_options(config: RunConfig, source: SourceInfo) -> WorldOptions:
         known=FloorKnown(lens.camera_height, lens.floor == "level"),
         person_height_m=lens.person_height,
         hold_feet=config.motion.foot_lock,
+        smooth_clip=config.motion.chosen_smoother != "none",
         lens_from=lens_from,
         live=source.live,
         stills=source.stills,

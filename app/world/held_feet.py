@@ -17,6 +17,8 @@ HELD_M = 0.003
 """What a sole that is brought somewhere may be off that place."""
 BURIED_M = 0.005
 """A sole that is deeper under the plane is lifted onto it."""
+REACH_M = (0.25, 0.5)
+"""A sole is brought somewhere so far away less, and not at all."""
 ELSEWHERE_M = (0.15, 0.3)
 """One that is so deep is lifted less, and not at all: who is there stands on a lower level that is not known yet."""
 
@@ -40,6 +42,13 @@ def released(time_s: F64, soles_m: F64, off_m: F64, hold: F64) -> tuple[F64, F64
             total[now] += fades[..., None] * off_m[then]
     mean = total / np.maximum(weight, 1e-9)[..., None]
     return hold[..., None] * off_m + (left - hold)[..., None] * mean, left
+
+
+def in_reach(off_m: F64) -> F64:
+    """(F,4) 1 for corrections (F,4,3) m that a leg can make, 0 for those that would stretch it: a foot that is seen
+    too high stands far behind."""
+    near, far = REACH_M
+    return np.clip((far - np.linalg.norm(off_m, axis=-1)) / (far - near), 0, 1)
 
 
 def held_soles(soles_m: F32, correction_m: F64, left: F64, plane: Plane | None, free_m: F32) -> tuple[F32, F32]:

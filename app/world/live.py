@@ -19,7 +19,14 @@ from bodycast.app.world.live_floor import LiveFloor
 from bodycast.app.world.live_lens import LiveLens
 from bodycast.app.world.live_person import LivePerson, SeenFeet
 from bodycast.app.world.options import WorldOptions
-from bodycast.app.world.person_series import PersonSeries, Skeleton, ankles_seen, resized_root, well_seen
+from bodycast.app.world.person_series import (
+    PersonSeries,
+    Skeleton,
+    ankles_seen,
+    resized_root,
+    straight_leg_m,
+    well_seen,
+)
 from bodycast.app.world.placing import upright_directions
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
@@ -168,6 +175,10 @@ class LiveWorld:
         rest, seen_rest = self._skeleton.rest(betas), self._skeleton.rest(estimates.betas)
         root = resized_root(estimates.transl_m + seen_rest[:, 0], seen_rest, rest)
         joints, soles = self._skeleton.place(estimates.pose, rest, root)
+        pose = self._without_leaps(people, estimates.pose, joints, time_s)
+        if pose is not estimates.pose:
+            estimates = replace(estimates, pose=pose)
+            joints, soles = self._skeleton.place(pose, rest, root)
         targets = repose_points(joints, intrinsics)
         sure = well_seen(estimates.keypoints, estimates.score)
         seen = ankles_seen(estimates.keypoints, soles, estimates.score, intrinsics, frame.image_wh)
@@ -189,6 +200,7 @@ class LiveWorld:
                 felt,
                 series.seen[row],
                 float(series.sure[row]),
+                straight_leg_m(rest[row]),
             )
             at, moved, correction, left = person.step(feet, planes, time_s, intrinsics.focal_px)
             soles_there = moved[None]
@@ -205,6 +217,14 @@ class LiveWorld:
         held_feet = Held(SOLE_CARRIER, self._skeleton.offsets, np.concatenate(places), np.concatenate(precision))
         pose, transl = repose(estimates.pose, rest, root, targets, intrinsics, held_feet)
         return replace(estimates, pose=pose, betas=betas, transl_m=transl), contacts
+
+    def _without_leaps(self, people: list[LivePerson], pose: F32, joints_m: F32, time_s: float) -> F32:
+        """Poses (N,24,3,3) without limbs that leap; the same array where none does."""
+        if not self._options.smooth_clip:
+            return pose
+        before = list(pose)
+        after = [kept.leaps.steady(before[row], joints_m[row], time_s) for row, kept in enumerate(people)]
+        return pose if all(now is was for now, was in zip(after, before, strict=True)) else np.stack(after)
 
     def _person(self, person: int, time_s: float) -> LivePerson:
         kept = self._people.get(person)

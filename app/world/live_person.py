@@ -9,7 +9,8 @@ import numpy as np
 
 from bodycast.app.records import F32, F64
 from bodycast.app.world.contacts import PAST_S, Signals, features
-from bodycast.app.world.held_feet import RELEASE_M, RELEASE_S
+from bodycast.app.world.held_feet import RELEASE_M, RELEASE_S, in_reach
+from bodycast.app.world.leaps import Leaps
 from bodycast.app.world.person_series import NEAREST_M
 from bodycast.app.world.root_filter import RootState
 from bodycast.app.world.shapes import RunningShape
@@ -21,6 +22,7 @@ from bodycast.app.world.standing import (
     SPEED_S,
     Planes,
     across_m,
+    balance_sight,
     chosen_plane,
     footing_sight,
     holds,
@@ -43,14 +45,15 @@ _SLACK_S = 0.1
 
 @dataclass(frozen=True)
 class SeenFeet:
-    """A frame's estimate: `root_m` (3,), `soles_m` (4,3), `contact` (4,) and `ankles` (2,), confidence 0..1, and
-    `sure` 0..1, how well the person is seen."""
+    """A frame's estimate: `root_m` (3,), `soles_m` (4,3), `contact` (4,) and `ankles` (2,), confidence 0..1, `sure`
+    0..1, how well the person is seen, and `straight_m`, from the root to a sole of straight legs."""
 
     root_m: F64
     soles_m: F64
     contact: F32
     ankles: F32
     sure: float
+    straight_m: float
 
 
 @dataclass
@@ -90,6 +93,7 @@ class LivePerson:
     def __init__(self, time_s: float) -> None:
         self.shape = RunningShape()
         self.samples = FootSamples()
+        self.leaps = Leaps()
         self._soles: deque[F64] = deque(maxlen=12)
         self._past: deque[tuple[float, F32, F32, float, F32]] = deque()
         self._root: RootState | None = None
@@ -112,6 +116,7 @@ class LivePerson:
         self._forget_motion()
 
     def _forget_motion(self) -> None:
+        self.leaps.forget()
         self._past.clear()
         self._soles.clear()
         self._root = None
@@ -141,10 +146,16 @@ class LivePerson:
         self._stand(replace(seen, soles_m=soles_m * distance), planes, step_s, focal_px, correlated)
         weight = (self._grip * self._stands)[None]
         legs = footing_sight(self._place_m[None], weight, root_m[None], soles_m[None], correlated)
-        self._root = state.updated(size[0][0] + legs[0][0], size[1][0] + legs[1][0])
+        precision, vector = size[0][0] + legs[0][0], size[1][0] + legs[1][0]
+        if planes:
+            above = balance_sight(
+                self._place_m[None], weight, root_m[None], soles_m[None], seen.straight_m, planes[0].up, correlated
+            )
+            precision, vector = precision + above[0][0], vector + above[1][0]
+        self._root = state.updated(precision, vector)
         at = self._root.mean[:3].copy()
         moved = soles_m + (at - root_m)
-        grip = self._grip[:, None]
+        grip = (self._grip * in_reach(self._place_m - moved))[:, None]
         self._correction = grip * (self._place_m - moved) + (1 - grip) * self._fade[:, None] * self._correction
         left = (self._grip > 0) | (np.linalg.norm(self._correction, axis=1) > LEAST_M)
         return at, moved.astype(np.float32), self._correction.copy(), left.astype(np.float64)

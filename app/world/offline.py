@@ -18,6 +18,7 @@ from bodycast.app.files.motion_file import Motion
 from bodycast.app.files.motion_parts import SMOOTHED as SMOOTHED
 from bodycast.app.records import F32, F64
 from bodycast.app.world.clip import ClipPlacement, judge_clip
+from bodycast.app.world.clip_smoothing import smooth_clip
 from bodycast.app.world.floor_fit import Vertical
 from bodycast.app.world.frame_world import world_rows
 from bodycast.app.world.lens import LensEstimate, SeenLens, estimate_lens, relens
@@ -61,13 +62,14 @@ def place_motion(
     ids = motion.person_ids
     betas = [_betas_of(motion, smoothed, person, body, options) for person in ids]
     turned = bool(np.isfinite(smoothed["turn"]).all())
-    stretches = _all_stretches(motion, smoothed, betas, skeleton, turned)
+    smooths = options.smooth_clip and not options.stills
+    stretches = _all_stretches(motion, smoothed, betas, skeleton, turned, smooths)
     lens = LensEstimate(spread=0.0)
     if not options.lens_from:
         lens = estimate_lens([stretch.series for stretch in stretches], seen_lens())
         if lens.walks or lens.pictures:
             motion, smoothed = _under_lens(motion, smoothed, lens.ratio, skeleton)
-            stretches = _all_stretches(motion, smoothed, betas, skeleton, turned)
+            stretches = _all_stretches(motion, smoothed, betas, skeleton, turned, smooths)
     placement = judge_clip(
         [stretch.series for stretch in stretches],
         [stretch.person for stretch in stretches],
@@ -118,13 +120,18 @@ def _under_lens(
 
 
 def _all_stretches(
-    motion: Motion, smoothed: NDArray[np.void], betas: list[F32], skeleton: Skeleton, turned: bool
+    motion: Motion,
+    smoothed: NDArray[np.void],
+    betas: list[F32],
+    skeleton: Skeleton,
+    turned: bool,
+    smooths: bool,
 ) -> list[_Stretch]:
     lens = Intrinsics.from_focal(motion.focal_px, motion.image_wh)
     found: list[_Stretch] = []
     for number, person in enumerate(motion.person_ids):
         rows = np.flatnonzero(motion.person_id == person)
-        found += _stretches(motion, smoothed, rows, number, betas[number], skeleton, lens, turned)
+        found += _stretches(motion, smoothed, rows, number, betas[number], skeleton, lens, turned, smooths)
     return found
 
 
@@ -143,6 +150,7 @@ def _stretches(
     skeleton: Skeleton,
     lens: Intrinsics,
     turned: bool,
+    smooths: bool,
 ) -> list[_Stretch]:
     gaps = np.flatnonzero(np.diff(motion.time_s[rows]) > LONGEST_GAP_S) + 1
     found: list[_Stretch] = []
@@ -151,14 +159,16 @@ def _stretches(
         seen_rest = skeleton.rest(smoothed["betas"][part])
         rest = np.repeat(skeleton.rest(betas[None]), len(part), axis=0)
         root = resized_root(smoothed["trans"][part] + seen_rest[:, 0], seen_rest, rest)
-        _, soles = skeleton.place(pose, rest, root)
         keypoints = motion.keypoints_2d[part]
         keypoints = keypoints if np.isfinite(keypoints).all() else np.zeros((len(part), 0, 3), np.float32)
+        _, soles = skeleton.place(pose, rest, root)
         sure = well_seen(keypoints, motion.score[part])
         seen = ankles_seen(keypoints, soles, motion.score[part], lens, motion.image_wh)
         turns = axis_angle_to_matrix(smoothed["turn"][part] if turned else np.zeros((len(part), 3), np.float32))
         pose[:, 0] = turns @ pose[:, 0]
         root = (turns @ root[..., None])[..., 0].astype(np.float32)
+        if smooths:
+            pose = smooth_clip(motion.time_s[part], pose, skeleton.place(pose, rest, root)[0])
         series = PersonSeries.of(skeleton, motion.time_s[part], pose, betas, root, seen, sure)
         found.append(_Stretch(part, person, series, turns))
     return found

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32
-from bodycast.app.world.held_feet import held_soles, released
-from bodycast.app.world.person_series import PersonSeries, Skeleton
+from bodycast.app.world.held_feet import held_soles, in_reach, released
+from bodycast.app.world.person_series import PersonSeries, Skeleton, straight_leg_m
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.root_filter import smooth_root
 from bodycast.app.world.standing import (
@@ -16,6 +16,7 @@ from bodycast.app.world.standing import (
     Footing,
     Plane,
     Planes,
+    balance_sight,
     footing,
     footing_sight,
     lowest,
@@ -46,12 +47,16 @@ def place_person(
     sizes = root_sight(
         person.root_m.astype(np.float64), person.sure, max(SIZE_CORRELATED_S / step_s(person.time_s), 1.0)
     )
+    straight_m = straight_leg_m(skeleton.rest(person.betas[None])[0])
     placed = person
     for _ in range(2):
         stands = footing(placed, contact, planes, intrinsics.focal_px, person.soles_m)
         root, soles = placed.root_m.astype(np.float64), placed.soles_m.astype(np.float64)
         legs = footing_sight(stands.places_m, stands.weight, root, soles, correlated)
         known = sizes[0] + legs[0], sizes[1] + legs[1]
+        if planes:
+            above = balance_sight(stands.places_m, stands.weight, root, soles, straight_m, planes[0].up, correlated)
+            known = known[0] + above[0], known[1] + above[1]
         root = smooth_root(person.time_s, person.root_m.astype(np.float64), *known)
         placed = _reposed(
             placed,
@@ -83,7 +88,8 @@ def _reposed(
     every = np.repeat(rest, len(person), axis=0)
     _, soles = skeleton.place(pose, every, root)
     _, free = skeleton.place(free_pose, every, root)
-    correction, left = released(person.time_s, soles.astype(np.float64), stands.places_m - soles, stands.hold)
+    off_m = stands.places_m - soles
+    correction, left = released(person.time_s, soles.astype(np.float64), off_m, stands.hold * in_reach(off_m))
     for begin in range(0, len(person), ROWS_AT_A_TIME):
         rows = slice(begin, begin + ROWS_AT_A_TIME)
         count = len(pose[rows])

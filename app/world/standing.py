@@ -41,6 +41,10 @@ LATERAL_M = 0.04
 """What the root's line of sight may be off."""
 LEG_ACROSS_M, LEG_ALONG_M = 0.04, 0.1
 """What a leg may be wrong by, from the root to its sole: across the picture, and along the line of sight."""
+BALANCE_M = 0.08
+"""How far, along the floor, the root of somebody who stands on both feet is from above the middle of them."""
+UPRIGHT = (0.8, 0.9)
+"""Distance from the root to the soles, over that of straight legs, from which somebody stands."""
 
 
 @dataclass(frozen=True)
@@ -229,6 +233,27 @@ def footing_sight(places_m: F64, weight: F64, root_m: F64, soles_m: F64, correla
     precision = one * shares.sum(axis=1)[:, None, None]
     wanted = ((places_m - (soles_m - root_m[:, None])) * shares[..., None]).sum(axis=1)
     return precision, (one @ wanted[..., None])[..., 0]
+
+
+def balance_sight(
+    places_m: F64, weight: F64, root_m: F64, soles_m: F64, straight_m: float, up: F64, correlated: float
+) -> tuple[F64, F64]:
+    """Precision (F,3,3) and vector (F,3) of the root's place, away from the camera, of somebody who stands on both
+    feet: nobody leans far over them for long. straight_m: from the root to a sole of straight legs; up: (3,). The
+    others as `footing_sight`'s."""
+    feet = weight.reshape(-1, 2, 2)
+    both = feet.max(axis=2).min(axis=1)
+    long = np.linalg.norm(soles_m - root_m[:, None], axis=-1).max(axis=1) / straight_m
+    bent, straight = UPRIGHT
+    share = both * np.clip((long - bent) / (straight - bent), 0, 1) / correlated
+    ray = root_m / np.maximum(np.linalg.norm(root_m, axis=1, keepdims=True), NEAREST_M)
+    away = ray - (ray @ up)[:, None] * up
+    away = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
+    middle = (places_m * weight[..., None]).reshape(-1, 2, 2, 3).sum(axis=2) / np.maximum(feet.sum(axis=2), 1e-9)[
+        ..., None
+    ]
+    precision = away[:, :, None] * away[:, None, :] * (share / BALANCE_M**2)[:, None, None]
+    return precision, (precision @ middle.mean(axis=1)[..., None])[..., 0]
 
 
 def step_s(time_s: F64) -> float:
