@@ -15,11 +15,13 @@ from bodycast.app.governor.ladder import Tradable, ladder
 from bodycast.app.governor.memory import room_for
 from bodycast.app.governor.networks import Networks, Spare
 from bodycast.app.governor.policy import Goals
-from bodycast.app.governor.start import WALL, WALL_AND_CPU, Clocks, measure_start, typical_s
+from bodycast.app.governor.start import measure_start, typical_s
 from bodycast.app.model_packages import find_package
 from bodycast.app.presets import QUICKER_KEYPOINTS, networks_of
 from bodycast.app.sources.base import SourceInfo
+from bodycast.engines.devices import usable_cores
 from bodycast.engines.errors import EngineError
+from bodycast.engines.machine import QUIET, free_share
 
 if TYPE_CHECKING:
     from bodycast.app.detectors.base import Detector
@@ -64,7 +66,7 @@ def open_governor(
     if not is_governed(config, source.live):
         return None
     goals = Goals(config.live.target_fps or source.fps or USUAL_FPS, config.live.max_latency or MAX_LATENCY_S)
-    costs = measure_start(estimator, detector, source.image_wh, _clocks(estimator.engine))
+    costs = measure_start(estimator, detector, source.image_wh, shared_threads(estimator.engine))
     hmr = hmr_of(estimator)
     keypoints, engine = _quicker_keypoints(config, estimator), _quicker_engine(config, hmr)
     has = Tradable(
@@ -120,16 +122,20 @@ def _quicker_engine(config: RunConfig, hmr: Estimator | None) -> tuple[Estimator
     return hmr, Spare(partial(open_if_quicker, hmr.engine, first_s), partial(room_for, hmr.package.folder))
 
 
-def _clocks(engine: Engine) -> Clocks:
-    """Waiting for a GPU takes no CPU time."""
-    return WALL_AND_CPU if engine.device == "cpu" else WALL
+def shared_threads(engine: Engine) -> int | None:
+    """Threads of an engine on the CPU while other programs use it; None where its wall time says what it costs, as on a
+    GPU, which leaves the CPU idle."""
+    if engine.device != "cpu":
+        return None
+    threads = engine.threads or usable_cores()
+    return threads if free_share(threads) < QUIET else None
 
 
 def crop_s(engine: Engine) -> float:
     """Seconds of one crop, of an engine that nobody else uses meanwhile, before a run. Raises: EngineError."""
     inputs = _one_crop(engine)
     engine.run(inputs)  # the first run of an engine takes longer
-    return typical_s(lambda: engine.run(inputs), TIMED_S, _clocks(engine))
+    return typical_s(lambda: engine.run(inputs), TIMED_S, shared_threads(engine))
 
 
 def _one_crop(engine: Engine) -> dict[str, EngineInput]:

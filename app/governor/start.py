@@ -7,7 +7,7 @@ for as long as they do.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -23,11 +23,8 @@ if TYPE_CHECKING:
     from bodycast.app.estimation.fused_estimator import FusedEstimator
 
 MEASURE_S = 0.25
-Clocks = Sequence[Callable[[], float]]
-WALL: Clocks = (time.perf_counter,)
-WALL_AND_CPU: Clocks = (time.perf_counter, time.process_time)
-"""For networks on the CPU, while nothing else runs in this process: where others take the cores, its CPU time is the
-shorter one; where several threads share the work, the wall time."""
+Clocks = tuple[Callable[[], float], Callable[[], float]]
+CLOCKS: Clocks = (time.perf_counter, time.process_time)
 OTHER_STAGES = 0.25
 """Following, smoothing, placing and skinning, in shares of crops and networks; measured once frames come."""
 
@@ -65,10 +62,11 @@ def measure_start(
     estimator: Estimator | FusedEstimator,
     detector: Detector,
     image_wh: tuple[int, int],
-    clocks: Clocks = WALL,
+    threads: int | None = None,
+    clocks: Clocks = CLOCKS,
 ) -> StartCosts:
     """Time one person and one detection in a grey picture for MEASURE_S in all; each at least once, after a first time
-    that does not count. clocks: see `typical_s`."""
+    that does not count. threads: of the networks, where other programs use the CPU (see `typical_s`)."""
     width, height = image_wh
     frame = Frame(np.full((height, width, 3), 128, np.uint8), 0, 0.0)
     box = np.array([[0.4 * width, 0.2 * height, 0.6 * width, 0.9 * height]], np.float32)
@@ -85,28 +83,32 @@ def measure_start(
         keypoints.look_turned = False  # a grey picture would be looked at from all sides
     try:
         person()  # the first time, memory is taken and libraries start their threads
-        person_s = typical_s(person, MEASURE_S * 0.4, clocks)
+        person_s = typical_s(person, MEASURE_S * 0.4, threads, clocks)
         estimator.refines = False
-        unrefined_s = typical_s(person, MEASURE_S * 0.2, clocks) if refines else person_s
+        unrefined_s = typical_s(person, MEASURE_S * 0.2, threads, clocks) if refines else person_s
     finally:
         estimator.refines = refines
         if keypoints is not None:
             keypoints.look_turned = turned
     detector.detect(frame)
-    detector_s = typical_s(lambda: detector.detect(frame), MEASURE_S * 0.4, clocks)
+    detector_s = typical_s(lambda: detector.detect(frame), MEASURE_S * 0.4, None if threads is None else 1, clocks)
     return StartCosts(person_s, unrefined_s, detector_s)
 
 
-def typical_s(call: Callable[[], object], limit_s: float, clocks: Clocks = WALL) -> float:
-    """Seconds of a call, which is made at least once, and more often while `limit_s` allows it: the median. clocks: the
-    wall's first; a call takes what the shortest of them says."""
+def typical_s(call: Callable[[], object], limit_s: float, threads: int | None = None, clocks: Clocks = CLOCKS) -> float:
+    """Seconds of a call, which is made at least once, and more often while `limit_s` allows it: the median.
+
+    threads: that share its work, where other programs use the CPU and nothing else runs in this process. What it would
+    take without them is not known then: between the CPU time and a share of it. The shortest that it may be is given: a
+    run that is too slow shows it within seconds, one that began with less than it can would not.
+    """
+    wall, cpu = clocks
     times: list[float] = []
     passed_s = last_s = 0.0
     while not times or passed_s + last_s < limit_s:
-        began_s = [clock() for clock in clocks]
+        wall_s, cpu_s = wall(), cpu()
         call()
-        took_s = [clock() - began for clock, began in zip(clocks, began_s, strict=True)]
-        last_s = took_s[0]
+        last_s, used_s = wall() - wall_s, cpu() - cpu_s
         passed_s += last_s
-        times.append(min(took_s))
+        times.append(last_s if threads is None else min(last_s, used_s / threads))
     return float(np.median(times))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from bodycast.app.errors import UsageError
-from bodycast.app.governor import memory
+from bodycast.app.governor import factory, memory
 from bodycast.app.governor.factory import open_if_quicker
 from bodycast.app.governor.ladder import looked_at
 from bodycast.app.governor.meter import Meter
@@ -186,18 +186,37 @@ class Costly(FakeEstimator):
     def close(self) -> None: ...
 
 
-@pytest.mark.parametrize("stretch", [1.0, 3.0, 0.6])
-def test_the_start_measures_for_a_quarter_of_a_second_without_first_times_and_other_programs(stretch: float) -> None:
-    """stretch: others take the cores; or several threads share the work."""
+@pytest.mark.parametrize(
+    ("stretch", "threads", "person", "detector"),
+    [(1.0, None, 1.0, 1.0), (0.6, None, 0.6, 0.6), (3.0, 1, 1.0, 1.0), (3.0, 2, 0.5, 1.0), (0.4, 2, 0.4, 0.4)],
+)
+def test_the_start_measures_for_a_quarter_of_a_second_without_first_times_and_other_programs(
+    stretch: float, threads: int | None, person: float, detector: float
+) -> None:
+    """stretch: others take the cores, or several threads share the work. threads: given while others take them."""
     estimator = Costly(stretch)
     clocks = (lambda: estimator.wall_s, lambda: estimator.cpu_s)
-    costs = measure_start(estimator, estimator, (320, 180), clocks)  # type: ignore[arg-type]
-    least = min(stretch, 1.0)
-    assert costs.person_s == pytest.approx(0.010 * least) and costs.detector_s == pytest.approx(0.030 * least)
+    costs = measure_start(estimator, estimator, (320, 180), threads, clocks)  # type: ignore[arg-type]
+    assert costs.person_s == pytest.approx(0.010 * person) and costs.detector_s == pytest.approx(0.030 * detector)
     assert costs.refinement_share == pytest.approx(0.2)
     assert estimator.wall_s <= stretch * (0.160 + 0.500) + 0.25 + 1e-6 and estimator.refines
     window = costs.as_measured(0.0, 30.0, 0.25)
-    assert window.frame_s == pytest.approx(0.0125 * least) and window.detections == 4
+    assert window.frame_s == pytest.approx(0.0125 * person) and window.detections == 4
+
+
+def test_other_programs_are_looked_for_where_an_engine_runs_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def free(share: float) -> None:
+        monkeypatch.setattr(factory, "free_share", lambda threads: asked.append(threads) or share)
+
+    engine = cast("Engine", SimpleNamespace(device="cpu", threads=3))
+    free(0.5)
+    assert factory.shared_threads(engine) == 3
+    free(0.95)
+    assert factory.shared_threads(engine) is None and asked == [3, 3]
+    assert factory.shared_threads(cast("Engine", SimpleNamespace(device="cuda", threads=3))) is None
+    assert asked == [3, 3]
 
 
 class SlowEngine:
