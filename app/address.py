@@ -1,10 +1,12 @@
-"""HOST:PORT as users write it."""
+"""Addresses as users write them: HOST:PORT, and files."""
 
 from __future__ import annotations
 
 import ipaddress
 import socket
 from dataclasses import dataclass
+from pathlib import Path
+from urllib.request import url2pathname
 
 from bodycast.app.errors import UsageError
 
@@ -55,3 +57,9 @@ def udp_socket(flag: str, address: Address) -> socket.socket:
         reason = getattr(error, "strerror", None) or error
         raise UsageError(f"--{flag} {address}: {reason}") from error
     return made
+
+
+def local_path(spec: str) -> Path:
+    """The path that a word for a file means: a `file://` address is one too."""
+    scheme = "file://"
+    return Path(url2pathname(spec[len(scheme) :]) if spec.lower().startswith(scheme) else spec)

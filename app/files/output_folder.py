@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, cast
-from urllib.request import url2pathname
 
+from bodycast.app.address import local_path
 from bodycast.app.errors import UsageError
 from bodycast.app.files.folder_lock import FolderLock
 from bodycast.app.files.motion_parts import PARTS_FOLDER
@@ -57,12 +57,6 @@ def texts_of(config: object) -> Iterator[str | Path]:
             yield from texts_of(value)
         elif isinstance(value, str | Path):
             yield value
-
-
-def local_path(spec: str) -> Path:
-    """The path that a word for a file means: a `file://` address is one too."""
-    scheme = "file://"
-    return Path(url2pathname(spec[len(scheme) :]) if spec.lower().startswith(scheme) else spec)
 
 
 def _same_file(one: str | Path, other: Path) -> bool:

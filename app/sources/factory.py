@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
+from bodycast.app.address import local_path
 from bodycast.app.command_line import LEFT_OUT
 from bodycast.app.errors import UsageError
-from bodycast.app.files.output_folder import local_path
 from bodycast.app.sources.base import Segment
 from bodycast.app.sources.turning import Turn
 from bodycast.plain_text import shortened, shown_name
