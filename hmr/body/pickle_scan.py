@@ -13,7 +13,9 @@ from dataclasses import dataclass
 from typing import Any
 
 _OPERATIONS: dict[str, Any] = {operation.code: operation for operation in pickletools.opcodes}
-MOST_OPERATIONS = 20_000_000
+MOST_OPERATIONS = 3_000_000
+"""A second or two; bodies and label files have some thousands, for their numbers are in one piece."""
+MOST_KEY_DIGITS = 11
 MOST_DEPTH = 60
 """Containers and objects within each other; chumpy's expressions and label files have under twenty."""
 
@@ -23,6 +25,8 @@ _TEXTS = frozenset(
     ("STRING", "BINSTRING", "SHORT_BINSTRING", "UNICODE", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8")
 )
 _BYTES = frozenset(("BINBYTES", "SHORT_BINBYTES", "BINBYTES8", "BYTEARRAY8"))
+_SMALL_NUMBERS = frozenset(("BININT", "BININT1", "BININT2"))
+_LONG_NUMBERS = frozenset(("LONG1", "LONG4"))
 _ATOMS = _NUMBERS | _WORDS | _TEXTS | _BYTES
 _LINES = {"INT": 1, "LONG": 1, "FLOAT": 1, "STRING": 1, "UNICODE": 1, "PUT": 1, "GET": 1, "GLOBAL": 2, "INST": 2}
 """Operations whose argument is so many lines of text."""
@@ -40,10 +44,12 @@ class UnsafePickle(ValueError):  # noqa: N818 - reads as what it says
 
 @dataclass(slots=True)
 class _Value:
-    """What is known of one value: how deep it is nested, and whether it may be a key."""
+    """What is known of one value: how deep it is nested, whether it may be a key, and whether it is a class or a
+    function of ours."""
 
     depth: int = 0
-    atom: bool = False
+    key: bool = False
+    named: bool = False
 
 
 def check_operations(data: bytes) -> None:
@@ -96,7 +102,7 @@ class _Scan:
         """One operation."""
         self._steps += 1
         if name in _ATOMS:
-            self._stack.append(_Value(atom=True))
+            self._stack.append(_Value(key=_may_be_key(name, argument)))
         elif name in _PUTS or name == "MEMOIZE":
             self._remember(len(self._memo) if name == "MEMOIZE" else int(argument))
         elif name in _GETS:
@@ -104,7 +110,7 @@ class _Scan:
         elif name in _EMPTY or name in ("GLOBAL", "STACK_GLOBAL"):
             if name == "STACK_GLOBAL":
                 self._take(2)
-            self._stack.append(_Value())
+            self._stack.append(_Value(named=name not in _EMPTY))
         elif name == "MARK":
             self._stack.append(None)
         else:
@@ -128,6 +134,9 @@ class _Scan:
             self._stack.append(_around(items))
         elif name in ("APPEND", "APPENDS", "BUILD"):
             self._grow(self._take_marked() if name == "APPENDS" else self._take(1))
+            owner = self._stack[-1]
+            if owner is not None and owner.named:  # its attributes would be set, for all files to come
+                raise UnsafePickle("a class or a function is changed")
         elif name in ("SETITEM", "SETITEMS"):
             items = self._take_marked() if name == "SETITEMS" else self._take(2)
             _check_keys(items[::2])
@@ -179,6 +188,15 @@ def _around(items: list[_Value]) -> _Value:
     return _Value(depth)
 
 
+def _may_be_key(name: str, argument: Any) -> bool:
+    """Text and small whole numbers: others can be chosen so that all have one hash, and a table of them takes hours."""
+    if name in _LONG_NUMBERS:
+        return abs(int(argument)) < 1 << 31
+    if name in ("INT", "LONG"):
+        return len(argument) <= MOST_KEY_DIGITS
+    return name not in _NUMBERS or name in _SMALL_NUMBERS
+
+
 def _check_keys(keys: list[_Value]) -> None:
-    if not all(key.atom for key in keys):
-        raise UnsafePickle("a key is neither text nor a number")
+    if not all(key.key for key in keys):
+        raise UnsafePickle("a key is neither text nor a small whole number")

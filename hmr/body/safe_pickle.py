@@ -21,6 +21,8 @@ from numpy.typing import NDArray
 from bodycast.hmr.body.pickle_scan import UnsafePickle, check_operations
 from bodycast.npz import is_text
 
+MOST_STEPS = 10_000
+"""Objects that are looked into: SMPL's file has twenty. What two others share is looked into twice."""
 MOST_DENSE_ELEMENTS = 1 << 24
 """Numbers that all sparse matrices of a file may have together, zeros included: SMPL-X's has 0.6 million."""
 
@@ -37,9 +39,11 @@ def _as_tuple(value: object) -> tuple[object, ...]:
 class _Stub:
     """Stands for an object of the file: takes whatever it is made from, keeps it, does nothing."""
 
-    def __init__(self, *arguments: object) -> None:
+    arguments: tuple[object, ...] = ()
+    state: object = None
+
+    def __init__(self, *arguments: object) -> None:  # which a file may leave out
         self.arguments = arguments
-        self.state: object = None
 
     def __setstate__(self, state: object) -> None:
         self.state = state
@@ -298,10 +302,17 @@ class _Tree:
 
 
 class _Budget:
-    """How many numbers the sparse matrices of a file may still become."""
+    """How many numbers the sparse matrices of a file may still become, and how many objects are still looked into."""
 
     def __init__(self) -> None:
         self._left = MOST_DENSE_ELEMENTS
+        self._steps = 0
+
+    def step(self) -> None:
+        """Raises RefusedPickle where there were too many."""
+        self._steps += 1
+        if self._steps > MOST_STEPS:
+            raise RefusedPickle("objects within objects without end")
 
     def spend(self, elements: int) -> None:
         """Raises RefusedPickle where too little is left."""
@@ -324,6 +335,7 @@ def _resolve(key: object, value: object, budget: _Budget) -> object:
 def _as_array(value: object, budget: _Budget) -> NDArray[np.generic]:
     if isinstance(value, _Array | _Scalar | _FromBuffer):
         return value.resolve()
+    budget.step()
     if isinstance(value, _Chumpy):
         fields = value.fields()
         if "x" in fields:
