@@ -117,13 +117,20 @@ def _open_url(url: str, options: SourceOptions) -> ThreadedSource:
     return open_stream(url, timeouts, as_stored=options.rotate is not None)
 
 
+def _is_webp(path: Path) -> bool:
+    """Whatever it is called: FFmpeg reads no animated ones."""
+    with path.open("rb") as stream:
+        start = stream.read(12)
+    return start[:4] == b"RIFF" and start[8:] == b"WEBP"
+
+
 def _open_path(path: Path, options: SourceOptions) -> ThreadedSource:
     from bodycast.app.sources.image_folder import IMAGE_SUFFIXES, open_images
     from bodycast.app.sources.video_file import open_video_file
 
     as_stored = options.rotate is not None
     try:
-        if path.is_dir() or (path.is_file() and path.suffix.lower() in IMAGE_SUFFIXES):
+        if path.is_dir() or (path.is_file() and (path.suffix.lower() in IMAGE_SUFFIXES or _is_webp(path))):
             return open_images(path, options.folder_fps, as_stored=as_stored)
         if str(path) == "-" or path.is_file() or path.is_fifo():
             return open_video_file(path, as_stored=as_stored)

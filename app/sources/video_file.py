@@ -112,6 +112,8 @@ def open_video_file(
         first = next(decoded, None)
         if first is None:
             reason = f" ({log.warnings[-1]})" if log.warnings else ""
+            if stream.codec_context.name == "webp":
+                reason = " (an animated WebP is read from a file, not through a pipe)"
             raise UsageError(f"{shown}: the video holds no picture that can be read{reason}; give another file")
         fps = _nominal_fps(container, stream)
         film = _Film(container, stream, PlayerView(stream, as_stored=as_stored), _frame_count(container, stream, fps))

@@ -163,6 +163,27 @@ def test_an_animation_is_a_film(tmp_path: Path, suffix: str) -> None:
     np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(8) / 8, atol=0.002)
     assert not source.info.stills
     assert source.info.fps == pytest.approx(8, rel=0.02)
+    other = path.rename(tmp_path / "moves.mp4")
+    assert [level_of(frame.image) for frame in open_source(str(other))] == LEVELS[:8], "whatever it is called"
+
+
+@posix
+def test_an_animated_webp_through_a_pipe_is_refused_by_name(tmp_path: Path) -> None:
+    told = cv2.Animation()
+    told.frames, told.durations = animation(LEVELS[:3]), np.full(3, 125, np.int32)
+    cv2.imwriteanimation(str(tmp_path / "moves.webp"), told)
+    os.mkfifo(tmp_path / "fifo")
+    content = (tmp_path / "moves.webp").read_bytes()
+    threading.Thread(target=lambda: (tmp_path / "fifo").write_bytes(content), daemon=True).start()
+    with pytest.raises(UsageError, match="animated WebP is read from a file"):
+        open_source(str(tmp_path / "fifo"))
+
+
+@pytest.mark.parametrize("spec", ["/dev/null", "/dev/zero"])
+@posix
+def test_devices_are_called_what_they_are(spec: str) -> None:
+    with pytest.raises(UsageError, match="neither a file, a pipe nor a folder"):
+        open_source(spec)
 
 
 def png(wh: tuple[int, int], rows: bytes, colour: int = 0) -> bytes:
