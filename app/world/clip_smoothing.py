@@ -49,7 +49,7 @@ class Limb:
     acceleration_m_s2: float
 
 
-TRUNK_TURNED = (0, 3, 6, 9, 12, 15)
+TRUNK_TURNED: tuple[int, ...] = (0, 3, 6, 9, 12, 15)
 LIMBS = (
     Limb((Joint.LEFT_KNEE, Joint.LEFT_FOOT), Joint.PELVIS, (1, 4, 7, 10), ACCELERATION_M_S2),
     Limb((Joint.RIGHT_KNEE, Joint.RIGHT_FOOT), Joint.PELVIS, (2, 5, 8, 11), ACCELERATION_M_S2),
@@ -111,7 +111,7 @@ class _Motion:
         """(F,C) nearest to columns (F,C), by weights (F,), whose acceleration is small."""
         pull = weight * self._frames
         stiff = self._stiff * (SPREAD_M / acceleration_m_s2) ** 2
-        return np.linalg.solve(stiff + np.diag(pull), pull[:, None] * columns)
+        return np.linalg.solve(stiff + np.diag(pull), pull[:, None] * columns).astype(np.float64)
 
     def weights(self, points_m: F64, acceleration_m_s2: float) -> F64:
         """(F,) 0..1 how far each frame of points (F,P,3) fits the likeliest motion."""

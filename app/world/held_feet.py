@@ -7,9 +7,10 @@ correction that falls to nothing within RELEASE_S. So what is decided from frame
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from bodycast.app.records import F32, F64
-from bodycast.app.world.standing import Plane, step_s
+from bodycast.app.world.standing import step_s
 
 RELEASE_S, RELEASE_M = 0.2, 0.3
 """Time, and way of the sole, in which the correction of a foot that no longer stands falls to nothing."""
@@ -51,17 +52,21 @@ def in_reach(off_m: F64) -> F64:
     return np.clip((far - np.linalg.norm(off_m, axis=-1)) / (far - near), 0, 1)
 
 
-def held_soles(soles_m: F32, correction_m: F64, left: F64, plane: Plane | None, free_m: F32) -> tuple[F32, F32]:
+def held_soles(
+    soles_m: F32, correction_m: F64, left: F64 | NDArray[np.bool_], up: F64, height_m: F64, free_m: F32
+) -> tuple[F32, F32]:
     """Places (N,4,3) and precisions (N,4) 1/m^2 of soles (N,4,3) that are corrected by so much, `left` (N,4) > 0, and
-    of soles that would be under the plane: they, or those of the pose that nothing lifted yet, `free_m` (N,4,3)."""
+    of soles that would be under the plane: they, or those of the pose that nothing lifted yet, `free_m` (N,4,3).
+
+    The plane: up (N,3) or (3,), and height_m (N,) or (), of the camera above it, NaN for none.
+    """
     places = soles_m + correction_m
     moved = left > 0
-    if plane is not None:
-        height, free = plane.heights_m(places), plane.heights_m(free_m)
-        deepest = np.minimum(height, free)
-        share = np.clip((ELSEWHERE_M[1] + deepest) / (ELSEWHERE_M[1] - ELSEWHERE_M[0]), 0, 1)
-        buried = ((height < -BURIED_M * ~moved) | (~moved & (free < -BURIED_M))) & (share > 0)
-        lift = share * np.minimum(height, 0)
-        places = np.where(buried[..., None], places - lift[..., None] * plane.up, places)
-        moved = moved | buried
-    return places.astype(np.float32), (moved / HELD_M**2).astype(np.float32)
+    up, over_m = np.asarray(up)[..., None, :], np.asarray(height_m)[..., None]
+    height, free = ((points * up).sum(axis=-1) + over_m for points in (places, free_m))
+    deepest = np.minimum(height, free)
+    share = np.clip((ELSEWHERE_M[1] + deepest) / (ELSEWHERE_M[1] - ELSEWHERE_M[0]), 0, 1)
+    buried = ((height < -BURIED_M * ~moved) | (~moved & (free < -BURIED_M))) & (share > 0)
+    lift = np.where(buried, share * np.minimum(height, 0), 0)
+    places = places - lift[..., None] * up
+    return places.astype(np.float32), ((moved | buried) / HELD_M**2).astype(np.float32)

@@ -6,12 +6,10 @@ Left and right exchanged for some frames, or keypoints on something else: a file
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from numpy.typing import NDArray
 
-from bodycast.app.records import F32, F64
+from bodycast.app.records import F32
 from bodycast.app.world.clip_smoothing import LIMBS, TRUNK_M, TRUNK_TURNED
 
 LEAP_M_S = 8.0
@@ -22,59 +20,67 @@ BACK_M = 0.15
 WAITS_S = 0.2
 LONGEST_STEP_S = 0.15
 """Frames farther apart say nothing of leaps."""
-_ENDS: NDArray[np.intp] = np.array([limb.ends for limb in LIMBS], np.intp)
+_ENDS: NDArray[np.intp] = np.array([(*limb.ends, limb.ends[0]) for limb in LIMBS], np.intp)
 _BASES: NDArray[np.intp] = np.array([limb.base for limb in LIMBS], np.intp)
 _TURNED = (TRUNK_TURNED, *(limb.turned for limb in LIMBS))
 
 
-@dataclass
-class _Seen:
-    time_s: float
-    raw_m: F32
-    good_m: F32
-    pose: F32
-    since_s: F64
+PARTS = len(_TURNED)
+STATE = np.dtype(
+    [
+        ("time_s", "f8"),
+        ("raw", "f4", (PARTS, 3, 3)),
+        ("good", "f4", (PARTS, 3, 3)),
+        ("since_s", "f8", (PARTS,)),
+        ("pose", "f4", (24, 3, 3)),
+    ]
+)
+"""What is kept of one person: when they were seen, where trunk and limbs were, and where they were before they leapt;
+since when each is doubted, NaN for not; the last pose that was given."""
 
 
-class Leaps:
-    """Of one person. First part: the trunk, without which nothing of the pose is believed."""
+def nobody() -> NDArray[np.void]:
+    """() of dtype STATE, of somebody who was not seen before."""
+    state = np.zeros((), STATE)
+    state["time_s"] = -np.inf
+    return state
 
-    def __init__(self) -> None:
-        self._seen: _Seen | None = None
 
-    def forget(self) -> None:
-        """After a gap or a cut."""
-        self._seen = None
+def hold_leaps(state: NDArray[np.void], pose: F32, joints_m: F32, time_s: float) -> F32:
+    """Poses (N,24,3,3) of N people, with limbs that leapt as they were; the same array where none did.
 
-    def steady(self, pose: F32, joints_m: F32, time_s: float) -> F32:
-        """The pose (24,3,3), with limbs that leapt as they were. joints_m (24,3): of that pose."""
-        ends_m = _ends(pose, joints_m)
-        seen = self._seen
-        if seen is None or not 0 < time_s - seen.time_s <= LONGEST_STEP_S:
-            self._seen = _Seen(time_s, ends_m, ends_m, pose, np.full(len(_TURNED), np.nan))
-            return pose
-        limit_m = LEAP_M_S * (time_s - seen.time_s) + LEAP_M
-        leaps = _farthest(ends_m - seen.raw_m) > limit_m
-        doubted = np.isfinite(seen.since_s)
-        over = (_farthest(ends_m - seen.good_m) < BACK_M) | (time_s - seen.since_s > WAITS_S)
-        doubted = np.where(doubted, ~over, leaps)
-        seen.since_s = np.where(doubted, np.where(np.isfinite(seen.since_s), seen.since_s, time_s), np.nan)
-        seen.time_s, seen.raw_m = time_s, ends_m
-        if doubted.any():
-            pose = pose.copy()
-            for part in np.flatnonzero(doubted | doubted[0]).tolist():
-                pose[list(_TURNED[part])] = seen.pose[list(_TURNED[part])]
-        seen.good_m = np.where((doubted | doubted[0])[:, None, None], seen.good_m, ends_m)
-        seen.pose = pose
-        return pose
+    state (N,) of dtype STATE is changed. joints_m (N,24,3): of those poses. Without the trunk nothing of a pose is
+    believed.
+    """
+    ends_m = _ends(pose, joints_m)
+    step_s = time_s - state["time_s"]
+    new = ~((step_s > 0) & (step_s <= LONGEST_STEP_S))
+    leaps = _farthest(ends_m - state["raw"]) > (LEAP_M_S * step_s + LEAP_M)[:, None]
+    since_s = np.where(new[:, None], np.nan, state["since_s"])
+    with np.errstate(invalid="ignore"):
+        over = (_farthest(ends_m - state["good"]) < BACK_M) | (time_s - since_s > WAITS_S)
+    doubted = np.where(np.isfinite(since_s), ~over, leaps & ~new[:, None])
+    state["since_s"] = np.where(doubted, np.where(np.isfinite(since_s), since_s, time_s), np.nan)
+    held = doubted | doubted[:, :1]
+    given = _with_held(pose, state["pose"], held) if held.any() else pose
+    state["time_s"], state["raw"], state["pose"] = time_s, ends_m, given
+    state["good"] = np.where(held[..., None, None], state["good"], ends_m)
+    return given
+
+
+def _with_held(pose: F32, before: F32, held: NDArray[np.bool_]) -> F32:
+    pose = pose.copy()
+    for row, part in np.argwhere(held).tolist():
+        pose[row, list(_TURNED[part])] = before[row, list(_TURNED[part])]
+    return pose
 
 
 def _ends(pose: F32, joints_m: F32) -> F32:
-    """(5,3,3) points of trunk and limbs, m, whose motion is looked at; the limbs have two, one of them twice."""
-    limbs = joints_m[_ENDS] - joints_m[_BASES][:, None]
-    return np.concatenate([TRUNK_M * pose[:1], np.concatenate([limbs, limbs[:, :1]], axis=1)])
+    """(N,PARTS,3,3) points of trunk and limbs, m, whose motion is looked at; the limbs have two, one of them twice."""
+    limbs = joints_m[:, _ENDS] - joints_m[:, _BASES][:, :, None]
+    return np.concatenate([TRUNK_M * pose[:, :1], limbs], axis=1)
 
 
 def _farthest(way_m: F32) -> F32:
-    """(5,) the longest of each part's ways (5,3,3)."""
-    return np.linalg.norm(way_m, axis=-1).max(axis=1)
+    """(N,PARTS) the longest of each part's ways (N,PARTS,3,3)."""
+    return np.sqrt(np.square(way_m).sum(axis=-1).max(axis=-1))

@@ -13,11 +13,13 @@ from bodycast.app.world.clip import ground_of
 from bodycast.app.world.contacts import Signals, contact_network
 from bodycast.app.world.floor_fit import Vertical
 from bodycast.app.world.held_feet import held_soles
+from bodycast.app.world.leaps import hold_leaps
 from bodycast.app.world.lens import SeenLens, relens
 from bodycast.app.world.lens_watch import LensWatch
+from bodycast.app.world.live_feet import PlaneRows, SeenFeet, step_feet
 from bodycast.app.world.live_floor import LiveFloor
 from bodycast.app.world.live_lens import LiveLens
-from bodycast.app.world.live_person import LivePerson, SeenFeet
+from bodycast.app.world.live_person import LivePerson
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.person_series import (
     PersonSeries,
@@ -31,7 +33,7 @@ from bodycast.app.world.placing import upright_directions
 from bodycast.app.world.report import WorldReport, floor_report, lens_report
 from bodycast.app.world.repose import repose, repose_points
 from bodycast.app.world.shapes import body_height_m, with_height
-from bodycast.app.world.standing import lowest
+from bodycast.app.world.standing import Plane, Planes, lowest
 from bodycast.app.world.verticals import Verticals
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.body.keypoint_refinement import Held
@@ -189,32 +191,20 @@ class LiveWorld:
         )
         contacts = self._contacts(people, series, time_s)
         self._update_floor(people, series, contacts, time_s, lost)
-        places: list[F32] = []
-        precision: list[F32] = []
-        for row, person in enumerate(people):
-            planes = () if lost else self._floor.planes_of(ids[row])
-            felt = contacts[row] * np.float32(self._options.hold_feet and not lost)
-            feet = SeenFeet(
-                series.root_m[row].astype(np.float64),
-                series.soles_m[row].astype(np.float64),
-                felt,
-                series.seen[row],
-                float(series.sure[row]),
-                straight_leg_m(rest[row]),
-            )
-            at, moved, correction, left = person.step(feet, planes, time_s, intrinsics.focal_px)
-            soles_there = moved[None]
-            held = held_soles(
-                soles_there,
-                correction[None],
-                left[None],
-                lowest(planes, None if lost else ground_of(self._floor.floor)),
-                soles_there,
-            )
-            root[row] = at @ turn
-            places.append((held[0] @ still).astype(np.float32))
-            precision.append(held[1])
-        held_feet = Held(SOLE_CARRIER, self._skeleton.offsets, np.concatenate(places), np.concatenate(precision))
+        holds_feet = self._options.hold_feet and not lost
+        feet = SeenFeet(
+            series.root_m.astype(np.float64), series.soles_m.astype(np.float64), contacts * np.float32(holds_feet),
+            series.seen, series.sure, straight_leg_m(rest),
+        )  # fmt: skip
+        planes = [() if lost else self._floor.planes_of(person) for person in ids]
+        state = np.stack([kept.feet for kept in people])
+        at, moved, correction, left = step_feet(state, feet, PlaneRows.of(planes), time_s, intrinsics.focal_px)
+        for kept, own in zip(people, state, strict=True):
+            kept.feet = own
+        ground = PlaneRows.of([self._lowest(own, lost) for own in planes])
+        places, precision = held_soles(moved, correction, left, ground.up[:, 0], ground.height_m[:, 0], moved)
+        root = (at @ turn).astype(np.float32)
+        held_feet = Held(SOLE_CARRIER, self._skeleton.offsets, (places @ still).astype(np.float32), precision)
         pose, transl = repose(estimates.pose, rest, root, targets, intrinsics, held_feet)
         return replace(estimates, pose=pose, betas=betas, transl_m=transl), contacts
 
@@ -222,9 +212,16 @@ class LiveWorld:
         """Poses (N,24,3,3) without limbs that leap; the same array where none does."""
         if not self._options.smooth_clip:
             return pose
-        before = list(pose)
-        after = [kept.leaps.steady(before[row], joints_m[row], time_s) for row, kept in enumerate(people)]
-        return pose if all(now is was for now, was in zip(after, before, strict=True)) else np.stack(after)
+        state = np.stack([kept.leaps for kept in people])
+        given = hold_leaps(state, pose, joints_m, time_s)
+        for kept, own in zip(people, state, strict=True):
+            kept.leaps = own
+        return given
+
+    def _lowest(self, planes: Planes, lost: bool) -> Planes:
+        """One plane: nobody is under it; of no height where there is none."""
+        found = lowest(planes, None if lost else ground_of(self._floor.floor))
+        return (Plane(FIRST_UP, np.nan) if found is None else found,)
 
     def _person(self, person: int, time_s: float) -> LivePerson:
         kept = self._people.get(person)

@@ -20,10 +20,9 @@ def bone_length_m(rest: F32) -> F32:
     return np.linalg.norm(rest[:, 1:] - rest[:, PARENTS[1:]], axis=-1).sum(axis=-1).astype(np.float32)
 
 
-def straight_leg_m(rest: F32) -> float:
-    """From the root to a sole of straight legs, of rest joints (24,3), m."""
-    soles = rest[[10, 11]]
-    return float(np.linalg.norm(soles - rest[0], axis=1).mean())
+def straight_leg_m(rest: F32) -> F32:
+    """(N,) from the root to a sole of straight legs, of rest joints (N,24,3), m."""
+    return np.linalg.norm(rest[:, [10, 11]] - rest[:, :1], axis=-1).mean(axis=1).astype(np.float32)
 
 
 def resized_root(root_m: F32, rest: F32, new_rest: F32) -> F32:

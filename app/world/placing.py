@@ -47,7 +47,7 @@ def place_person(
     sizes = root_sight(
         person.root_m.astype(np.float64), person.sure, max(SIZE_CORRELATED_S / step_s(person.time_s), 1.0)
     )
-    straight_m = straight_leg_m(skeleton.rest(person.betas[None])[0])
+    straight_m = float(straight_leg_m(skeleton.rest(person.betas[None]))[0])
     placed = person
     for _ in range(2):
         stands = footing(placed, contact, planes, intrinsics.focal_px, person.soles_m)
@@ -89,12 +89,13 @@ def _reposed(
     _, soles = skeleton.place(pose, every, root)
     _, free = skeleton.place(free_pose, every, root)
     off_m = stands.places_m - soles
+    up, height_m = (np.zeros(3), np.array(np.nan)) if plane is None else (plane.up, np.array(plane.height_m))
     correction, left = released(person.time_s, soles.astype(np.float64), off_m, stands.hold * in_reach(off_m))
     for begin in range(0, len(person), ROWS_AT_A_TIME):
         rows = slice(begin, begin + ROWS_AT_A_TIME)
         count = len(pose[rows])
         some = np.repeat(rest, count, axis=0)
-        places, precision = held_soles(soles[rows], correction[rows], left[rows], plane, free[rows])
+        places, precision = held_soles(soles[rows], correction[rows], left[rows], up, height_m, free[rows])
         turn = turns[rows]
         back = turn.swapaxes(1, 2)
         held = Held(SOLE_CARRIER, skeleton.offsets, (back[:, None] @ places[..., None])[..., 0], precision)

@@ -10,14 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
-from bodycast.hmr.geometry.arrays import F64
+from bodycast.app.records import F32, F64
 
 ACCELERATION = 15.0
 """Spectral density of the root's acceleration, m^2/s^3: a place is unsure by 0.23 m after 0.3 s without measurement."""
 FIRST_M, FIRST_M_S = 10.0, 2.0
 """Standard deviations of place and velocity before the first measurement."""
 LONGEST_STEP_S = 1.0
+_VELOCITY: F64 = np.eye(6, k=3)
 SLOWS_S = 0.1
 """Time constant with which somebody slows down of whom nothing is seen."""
 
@@ -53,14 +55,41 @@ class RootState:
         return RootState(mean, (cov + cov.T) / 2, self.time_s)
 
 
-def transition(step_s: float) -> tuple[F64, F64]:
-    """(6,6) how the state goes on in a step, and (6,6) the noise that it gathers."""
-    step = np.eye(6)
-    step[:3, 3:] = np.eye(3) * step_s
-    noise = np.zeros((6, 6))
-    for rows, columns, value in ((0, 0, step_s**3 / 3), (0, 3, step_s**2 / 2), (3, 0, step_s**2 / 2), (3, 3, step_s)):
-        noise[rows : rows + 3, columns : columns + 3] = np.eye(3) * value * ACCELERATION
+def transition(step_s: float | F64) -> tuple[F64, F64]:
+    """(...,6,6) how the state goes on in steps (...), and (...,6,6) the noise that it gathers."""
+    step_s = np.asarray(step_s)[..., None, None]
+    step, noise = np.eye(6) + step_s * _VELOCITY, np.zeros((*step_s.shape[:-2], 6, 6))
+    noise[..., :3, :3] = np.eye(3) * step_s**3 * (ACCELERATION / 3)
+    noise[..., :3, 3:] = noise[..., 3:, :3] = np.eye(3) * step_s**2 * (ACCELERATION / 2)
+    noise[..., 3:, 3:] = np.eye(3) * step_s * ACCELERATION
     return step, noise
+
+
+def begin_roots(state: NDArray[np.void], places_m: F64, time_s: float, rows: NDArray[np.bool_]) -> None:
+    """Of N people, fields `root`, `cov` and `time_s` as RootState's: begin those of rows (N,) anew."""
+    if rows.any():
+        state["root"][rows] = np.concatenate([places_m[rows], np.zeros((int(rows.sum()), 3))], axis=1)
+        state["cov"][rows] = np.diag([FIRST_M**2] * 3 + [FIRST_M_S**2] * 3)
+        state["time_s"][rows] = time_s
+
+
+def predict_roots(state: NDArray[np.void], time_s: float, sure: F32) -> None:
+    """The states of N people at a later time, as RootState.predicted."""
+    step_s = np.clip(time_s - state["time_s"], 0.0, LONGEST_STEP_S)
+    step, noise = transition(step_s)
+    step[:, :, 3:] *= np.exp(-step_s * (1 - sure) / SLOWS_S)[:, None, None]
+    state["root"] = (step @ state["root"][..., None])[..., 0]
+    state["cov"] = step @ state["cov"] @ step.swapaxes(1, 2) + noise
+    state["time_s"] = time_s
+
+
+def update_roots(state: NDArray[np.void], precision: F64, vector: F64) -> tuple[F64, F64]:
+    """(N,6) means and (N,6,6) covariances once more is known of the places, as RootState.updated."""
+    across = state["cov"][:, :, :3]
+    gain = across @ np.linalg.inv(np.eye(3) + precision @ across[:, :3])
+    off = vector - (precision @ state["root"][:, :3, None])[..., 0]
+    cov = state["cov"] - gain @ precision @ across.swapaxes(1, 2)
+    return state["root"] + (gain @ off[..., None])[..., 0], (cov + cov.swapaxes(1, 2)) / 2
 
 
 def smooth_root(time_s: F64, places_m: F64, precision: F64, vector: F64) -> F64:

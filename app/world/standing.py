@@ -161,7 +161,7 @@ def unless_seen(seen: F32, agrees: F64) -> F64:
     return 1 - np.clip((seen - unsure) / (sure - unsure), 0, 1) * (1 - agrees)
 
 
-def sight(soles_m: F64, weight: F32 | F64, focal_px: float, correlated: float) -> tuple[F64, F64]:
+def sight(soles_m: F64, weight: F32 | F64, focal_px: float, correlated: float | F64) -> tuple[F64, F64]:
     """Precision (E,3,3) and vector (E,3) of a sole's place from single frames: sharp across, dull along the ray."""
     distance = np.maximum(np.linalg.norm(soles_m, axis=1), NEAREST_M)
     ray = soles_m / distance[:, None]
@@ -211,7 +211,7 @@ def slow_share(speed_m_s: F64) -> F64:
     return np.clip((fast - speed_m_s) / (fast - slow), 0, 1)
 
 
-def root_sight(root_m: F64, sure: F32 | F64, correlated: float) -> tuple[F64, F64]:
+def root_sight(root_m: F64, sure: F32 | F64, correlated: float | F64) -> tuple[F64, F64]:
     """Precision (F,3,3) and vector (F,3) of the root's place from where the estimate has it. sure: (F,), see
     PersonSeries."""
     distance = np.maximum(np.linalg.norm(root_m, axis=1), NEAREST_M)
@@ -222,32 +222,32 @@ def root_sight(root_m: F64, sure: F32 | F64, correlated: float) -> tuple[F64, F6
     return precision, (precision @ root_m[..., None])[..., 0]
 
 
-def footing_sight(places_m: F64, weight: F64, root_m: F64, soles_m: F64, correlated: float) -> tuple[F64, F64]:
+def footing_sight(places_m: F64, weight: F64, root_m: F64, soles_m: F64, correlated: float | F64) -> tuple[F64, F64]:
     """Precision (F,3,3) and vector (F,3) of the root's place from soles that stand: each says where its leg's other end
     is. places_m, soles_m (F,4,3): where they stand, and where the estimate has them with its root at root_m (F,3)."""
     distance = np.maximum(np.linalg.norm(root_m, axis=1), NEAREST_M)
     ray = root_m / distance[:, None]
     along = ray[:, :, None] * ray[:, None, :]
     one = (np.eye(3) - along) / LEG_ACROSS_M**2 + along / LEG_ALONG_M**2
-    shares = weight / correlated / 2  # heel and toe of a foot err together
+    shares = weight / np.asarray(correlated)[..., None] / 2  # heel and toe of a foot err together
     precision = one * shares.sum(axis=1)[:, None, None]
     wanted = ((places_m - (soles_m - root_m[:, None])) * shares[..., None]).sum(axis=1)
     return precision, (one @ wanted[..., None])[..., 0]
 
 
 def balance_sight(
-    places_m: F64, weight: F64, root_m: F64, soles_m: F64, straight_m: float, up: F64, correlated: float
+    places_m: F64, weight: F64, root_m: F64, soles_m: F64, straight_m: float | F32, up: F64, correlated: float | F64
 ) -> tuple[F64, F64]:
     """Precision (F,3,3) and vector (F,3) of the root's place, away from the camera, of somebody who stands on both
-    feet: nobody leans far over them for long. straight_m: from the root to a sole of straight legs; up: (3,). The
-    others as `footing_sight`'s."""
+    feet: nobody leans far over them for long. straight_m: from the root to a sole of straight legs; up: (3,) or (F,3).
+    The others as `footing_sight`'s."""
     feet = weight.reshape(-1, 2, 2)
     both = feet.max(axis=2).min(axis=1)
     long = np.linalg.norm(soles_m - root_m[:, None], axis=-1).max(axis=1) / straight_m
     bent, straight = UPRIGHT
     share = both * np.clip((long - bent) / (straight - bent), 0, 1) / correlated
     ray = root_m / np.maximum(np.linalg.norm(root_m, axis=1, keepdims=True), NEAREST_M)
-    away = ray - (ray @ up)[:, None] * up
+    away = ray - (ray * up).sum(axis=1, keepdims=True) * up
     away = away / np.maximum(np.linalg.norm(away, axis=1, keepdims=True), 1e-6)
     middle = (places_m * weight[..., None]).reshape(-1, 2, 2, 3).sum(axis=2) / np.maximum(feet.sum(axis=2), 1e-9)[
         ..., None

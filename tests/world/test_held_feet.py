@@ -11,6 +11,8 @@ from bodycast.app.world.standing import Plane, root_sight, unless_seen
 
 TIME_S = np.arange(40) / 30
 OFF = np.array([0.12, 0.0, 0.05])
+NOTHING = np.zeros((1, 4, 3)), np.zeros((1, 4))
+"""No correction."""
 
 
 def _stands(hold: np.ndarray, soles: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -51,7 +53,7 @@ def test_what_was_under_the_plane_stays_lifted() -> None:
     lifted = free.copy()
     lifted[..., 1] = 1.499
     for soles in (free, lifted):  # as it comes, and in the second pass, when it is there already
-        places, precision = held_soles(soles, np.zeros((1, 4, 3)), np.zeros((1, 4)), plane, free)
+        places, precision = held_soles(soles, *NOTHING, plane.up, np.array(plane.height_m), free)
         assert (precision > 0).all()
         assert (plane.heights_m(places) > -1e-6).all()
 
@@ -60,7 +62,7 @@ def test_who_is_far_under_the_floor_stands_on_another_level_and_is_not_folded() 
     plane = Plane(np.array([0.0, -1.0, 0.0]), 1.5)
     soles = np.zeros((1, 4, 3), np.float32)
     soles[..., 1], soles[..., 2] = 1.5 + 1.6, 4.0  # a roof is the floor that is known
-    places, precision = held_soles(soles, np.zeros((1, 4, 3)), np.zeros((1, 4)), plane, soles)
+    places, precision = held_soles(soles, *NOTHING, plane.up, np.array(plane.height_m), soles)
     assert not precision.any()
     np.testing.assert_allclose(places, soles)
 

@@ -8,7 +8,7 @@ import pytest
 from bodycast.app.records import F32, F64
 from bodycast.app.world.clip_smoothing import LONGEST_S, WINDOW, smooth_clip
 from bodycast.app.world.held_feet import REACH_M, in_reach
-from bodycast.app.world.leaps import WAITS_S, Leaps
+from bodycast.app.world.leaps import WAITS_S, hold_leaps, nobody
 from bodycast.app.world.standing import balance_sight
 from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
@@ -96,14 +96,19 @@ def test_the_shortest_clips_go_through(frames: int) -> None:
     assert off_m(smoothed(pose), joints(pose)).max() < 0.02
 
 
+def held(pose: F32, fps: float = FPS) -> F32:
+    """The poses live, frame by frame."""
+    state = nobody()[None]
+    at = joints(pose)
+    frames = [hold_leaps(state, pose[row : row + 1], at[row : row + 1], row / fps) for row in range(len(pose))]
+    return np.concatenate(frames)
+
+
 def test_live_a_limb_that_leaps_waits_and_then_follows() -> None:
     hips = np.zeros((40, 2))
     hips[20:, 0] = -1.0
     seen = poses(hips)
-    leaps = Leaps()
-    got = np.stack(
-        [leaps.steady(pose, at, row / FPS) for row, (pose, at) in enumerate(zip(seen, joints(seen), strict=True))]
-    )
+    got = held(seen)
     waits = round(WAITS_S * FPS)
     np.testing.assert_array_equal(got[20 : 20 + waits], np.repeat(seen[19:20], waits, axis=0))
     np.testing.assert_array_equal(got[20 + waits + 1 :], seen[20 + waits + 1 :])
@@ -112,19 +117,18 @@ def test_live_a_limb_that_leaps_waits_and_then_follows() -> None:
 def test_live_a_limb_that_comes_back_was_never_away() -> None:
     hips = np.zeros((30, 2))
     hips[20:23, 1] = 1.0
-    seen = poses(hips)
-    leaps = Leaps()
-    rows = zip(seen, joints(seen), strict=True)
-    got = np.stack([leaps.steady(pose, at, row / FPS) for row, (pose, at) in enumerate(rows)])
-    np.testing.assert_array_equal(got, poses(np.zeros((30, 2))))
+    np.testing.assert_array_equal(held(poses(hips)), poses(np.zeros((30, 2))))
+
+
+def test_live_a_trunk_that_leaps_takes_the_limbs_with_it() -> None:
+    hips, turns = np.zeros((30, 2)), np.zeros(30)
+    hips[20:22, 1], turns[20:22] = 0.1, np.pi
+    np.testing.assert_array_equal(held(poses(hips, turns)), poses(np.zeros((30, 2))))
 
 
 def test_live_after_a_gap_nothing_leaps() -> None:
-    hips = np.array([[0.0, 0.0], [-1.0, 0.0]])
-    seen = poses(hips)
-    leaps = Leaps()
-    leaps.steady(seen[0], joints(seen)[0], 0.0)
-    np.testing.assert_array_equal(leaps.steady(seen[1], joints(seen)[1], 0.5), seen[1])
+    seen = poses(np.array([[0.0, 0.0], [-1.0, 0.0]]))
+    np.testing.assert_array_equal(held(seen, fps=2.0), seen)
 
 
 def test_who_stands_upright_is_above_their_feet_and_who_sits_need_not_be() -> None:
