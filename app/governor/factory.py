@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from bodycast.app.config import RunConfig
-from bodycast.app.errors import RunError, UsageError
+from bodycast.app.errors import UsageError
 from bodycast.app.governor.governor import Governor
 from bodycast.app.governor.ladder import Tradable, ladder
 from bodycast.app.governor.memory import room_for
 from bodycast.app.governor.networks import Networks, Spare
 from bodycast.app.governor.policy import Goals
-from bodycast.app.governor.start import measure_start, typical_s
+from bodycast.app.governor.start import measure_start
 from bodycast.app.model_packages import find_package
 from bodycast.app.presets import QUICKER_KEYPOINTS, networks_of
 from bodycast.app.sources.base import SourceInfo
 from bodycast.engines.devices import usable_cores
-from bodycast.engines.errors import EngineError
 from bodycast.engines.machine import QUIET, free_share
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from bodycast.app.estimation.estimator import Estimator
     from bodycast.app.estimation.fused_estimator import FusedEstimator
     from bodycast.app.estimation.keypoints import KeypointNetwork
-    from bodycast.engines.base import Engine, EngineInput
+    from bodycast.engines.base import Engine
 
 USUAL_FPS = 30.0
 """Of a camera that does not say its rate."""
@@ -36,10 +36,8 @@ MAX_LATENCY_S = 0.25
 BF16 = "openvino-bf16"
 WORTH = 0.85
 """A second engine is taken where a crop takes it less than this share of the first one's time."""
-TIMED_S = 0.2
-"""For how long an engine is timed before the first frame."""
-LOOKED_S, PAUSE_S = 4.0, 0.1
-"""How long a second engine has beside a run to show that it is quicker, and the pause between two tries."""
+LOOKED_S, MOST_TRIES, PAUSE_S = 4.0, 15, 0.1
+"""How long, and how often, a second engine is timed beside a run, and the pause between two tries."""
 
 
 def is_governed(config: RunConfig, live: bool) -> bool:
@@ -58,8 +56,7 @@ def open_governor(
     *,
     draws: bool,
 ) -> Governor | None:
-    """The governor of a run; None where it has none. It measures for a quarter of a second, with an HMR network for
-    half a second, and may open a network.
+    """The governor of a run; None where it has none. It measures for a quarter of a second and may open a network.
 
     Raises: UsageError, RunError where a network or the detector fails.
     """
@@ -115,11 +112,8 @@ def _quicker_engine(config: RunConfig, hmr: Estimator | None) -> tuple[Estimator
         return None
     if not ENGINES[BF16].installed():
         return None
-    try:
-        first_s = crop_s(hmr.engine)  # now, as later the run has it
-    except EngineError as error:
-        raise RunError(str(error)) from error
-    return hmr, Spare(partial(open_if_quicker, hmr.engine, first_s), partial(room_for, hmr.package.folder))
+    folder = hmr.package.folder
+    return hmr, Spare(partial(open_if_quicker, hmr.engine), partial(room_for, folder, engines=2))
 
 
 def shared_threads(engine: Engine) -> int | None:
@@ -131,41 +125,35 @@ def shared_threads(engine: Engine) -> int | None:
     return threads if free_share(threads) < QUIET else None
 
 
-def crop_s(engine: Engine) -> float:
-    """Seconds of one crop, of an engine that nobody else uses meanwhile, before a run. Raises: EngineError."""
-    inputs = _one_crop(engine)
-    engine.run(inputs)  # the first run of an engine takes longer
-    return typical_s(lambda: engine.run(inputs), TIMED_S, shared_threads(engine))
-
-
-def _one_crop(engine: Engine) -> dict[str, EngineInput]:
-    return {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in engine.package.info.inputs}
-
-
-def least_crop_s(engine: Engine, enough_s: float, look_s: float) -> float:
-    """Seconds of the quickest crop beside a run, whose threads disturb most of them and make none quicker. Ends with
-    one of `enough_s`, or after look_s. Raises: EngineError."""
-    inputs, least_s, end_s = _one_crop(engine), float("inf"), time.monotonic() + look_s
-    while least_s > enough_s and time.monotonic() < end_s:
-        began_s = time.perf_counter()
-        engine.run(inputs)
-        least_s = min(least_s, time.perf_counter() - began_s)
-        if least_s > enough_s:
-            time.sleep(PAUSE_S)  # another moment, and the run has the cores meanwhile
-    return least_s
-
-
-def open_if_quicker(first: Engine, first_s: float, look_s: float = LOOKED_S) -> Engine:
-    """bfloat16 for a package that `first` runs in first_s seconds a crop where nobody disturbs it; timed beside a run,
-    for look_s at most. Raises: UsageError where it is not quicker, EngineError where it cannot be opened."""
+def open_if_quicker(first: Engine, look_s: float = LOOKED_S) -> Engine:
+    """bfloat16 for the package of `first`, beside whose run it is timed, in turn with another engine like `first`: what
+    disturbs one disturbs the other. Raises: UsageError where it is not quicker, EngineError where it cannot be opened.
+    """
     from bodycast.engines.registry import open_engine
 
     engine = open_engine(first.package, BF16, "cpu", threads=first.threads)
     try:
-        took_s = least_crop_s(engine, WORTH * first_s, look_s)
+        with open_engine(first.package, first.name, "cpu", threads=first.threads) as same:
+            first_s, took_s = least_crop_s((same, engine), look_s)
         if took_s > WORTH * first_s:
             raise UsageError(f"a crop takes {1e3 * took_s:.0f} ms with it, {1e3 * first_s:.0f} ms without")
     except BaseException:
         engine.close()
         raise
     return engine
+
+
+def least_crop_s(engines: Sequence[Engine], look_s: float) -> list[float]:
+    """Seconds of the quickest crop of each, run in turn, for look_s or MOST_TRIES: a run disturbs most of them and
+    makes none quicker. Raises: EngineError."""
+    crop = {spec.name: np.zeros(spec.concrete(1), spec.dtype) for spec in engines[0].package.info.inputs}
+    least_s, end_s = [float("inf")] * len(engines), time.monotonic() + look_s
+    for _ in range(MOST_TRIES):
+        for number, engine in enumerate(engines):
+            began_s = time.perf_counter()
+            engine.run(crop)
+            least_s[number] = min(least_s[number], time.perf_counter() - began_s)
+        if time.monotonic() > end_s:
+            break
+        time.sleep(PAUSE_S)  # another moment, and the run has the cores meanwhile
+    return least_s

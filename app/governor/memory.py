@@ -15,13 +15,13 @@ TIMES_WEIGHTS = 4
 """An engine's copy of the weights, its packed form and its buffers, in sizes of the weights."""
 
 
-def room_for(folder: Path) -> str:
-    """Why the package in `folder` cannot be opened beside what runs; "" where there is room for it."""
+def room_for(folder: Path, engines: int = 1) -> str:
+    """Why the package in `folder` cannot be opened beside what runs, so many times; "" where there is room for it."""
     try:
         weights = sum(path.stat().st_size for path in folder.iterdir() if path.is_file())
     except OSError as error:  # a package may be removed while a run goes on
         return f"{folder}: {error.strerror}"
-    need = SPARE_BYTES + TIMES_WEIGHTS * weights
+    need = SPARE_BYTES + engines * TIMES_WEIGHTS * weights
     free = available_bytes()
     if free is None:
         return "how much memory is free is not known here"

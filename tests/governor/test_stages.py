@@ -152,6 +152,9 @@ def test_memory_decides_with_a_reason(tmp_path, monkeypatch: pytest.MonkeyPatch)
         monkeypatch.setattr(memory, "available_bytes", lambda free=free: free)
         assert (memory.room_for(tmp_path) == "") == (says == "") and says in memory.room_for(tmp_path)
     monkeypatch.undo()
+    monkeypatch.setattr(memory, "available_bytes", lambda: 0)
+    assert "520 MB are asked for" in memory.room_for(tmp_path, engines=2)
+    monkeypatch.undo()
     free = memory.available_bytes()
     assert free is None or free > 0
 
@@ -220,41 +223,48 @@ def test_other_programs_are_looked_for_where_an_engine_runs_on_the_cpu(monkeypat
 
 
 class SlowEngine:
-    """An engine of a package without inputs, whose run takes 10 ms."""
+    """An engine of a package without inputs, whose run takes so long; the first ones, disturbed, ten times as long."""
 
     threads = 1
+    name = "exact"
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float, disturbed: int = 0) -> None:
         self.package = SimpleNamespace(info=SimpleNamespace(inputs=()))
+        self.seconds, self.disturbed, self.runs = seconds, disturbed, 0
         self.closed = False
-        self.runs = 0
-        self.disturbed = 0
 
     def run(self, inputs: dict[str, object]) -> None:
         assert inputs == {}
         self.runs += 1
-        time.sleep(0.01 if self.runs > self.disturbed else 0.1)
+        time.sleep(self.seconds if self.runs > self.disturbed else 10 * self.seconds)
+
+    def __enter__(self) -> SlowEngine:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
 
     def close(self) -> None:
         self.closed = True
 
 
-def test_an_engine_that_is_not_quicker_is_closed_and_the_reason_has_both_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = SlowEngine()
-    monkeypatch.setattr(registry, "open_engine", lambda *args, **options: engine)
-    with pytest.raises(UsageError, match=r"^a crop takes \d+ ms with it, 11 ms without$"):
-        open_if_quicker(cast("Engine", SlowEngine()), 0.011, look_s=0.3)
-    assert engine.closed
-    engine.closed = False
-    assert open_if_quicker(cast("Engine", SlowEngine()), 60.0) is engine and not engine.closed
-
-
-def test_an_engine_that_the_run_disturbs_for_a_while_is_not_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    engine = SlowEngine()
-    engine.disturbed = 3
-    monkeypatch.setattr(registry, "open_engine", lambda *args, **options: engine)
-    assert open_if_quicker(cast("Engine", SlowEngine()), 0.060, look_s=60.0) is engine and not engine.closed
-    assert engine.runs >= 4
+@pytest.mark.parametrize(("quick_s", "taken"), [(0.005, True), (0.0095, False)])
+def test_a_second_engine_is_timed_in_turn_with_one_like_the_first(
+    quick_s: float, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a run: what disturbs both decides nothing, nor does what disturbs the first tries of one."""
+    first, same, quick = SlowEngine(0.01), SlowEngine(0.01, disturbed=1), SlowEngine(quick_s, disturbed=2)
+    opened = {"exact": same, "openvino-bf16": quick}
+    monkeypatch.setattr(registry, "open_engine", lambda package, name, *args, **options: opened[name])
+    monkeypatch.setattr(factory, "PAUSE_S", 0.0)
+    if taken:
+        assert open_if_quicker(cast("Engine", first)) is quick and not quick.closed
+    else:
+        with pytest.raises(UsageError, match=r"^a crop takes \d+ ms with it, \d+ ms without$"):
+            open_if_quicker(cast("Engine", first))
+        assert quick.closed
+    assert same.closed and first.runs == 0, "the run has the first one"
+    assert 2 < same.runs == quick.runs
 
 
 def test_a_package_that_was_removed_is_a_reason_not_an_error(tmp_path: Path) -> None:
