@@ -72,7 +72,7 @@ def recall(measured_under: Mapping[str, Any]) -> Choice | None:
         if float(document.get("free", 0.0)) < QUIET:
             return None
         choice = Choice(str(document["engine"]), times, str(document["measured"]))
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         # A cache that cannot be read is an empty one: it is measured again and written anew.
         return None
     return choice if choice.engine in measured_under["libraries"] else None

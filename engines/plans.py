@@ -136,7 +136,7 @@ def _listed_hash(metadata: Path, plan: str) -> str | None:
     """SHA-256 that a `package.json` lists for a plan; None: it lists none."""
     try:
         document: object = json.loads(metadata.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return None
     files: object = cast("dict[str, Any]", document).get("files") if isinstance(document, dict) else None
     return cast("dict[str, Any]", files).get(LISTED_PLANS + plan) if isinstance(files, dict) else None
@@ -195,7 +195,7 @@ def read_record(path: Path) -> Plan:
     """The record beside a plan. Raises PlanError naming what is missing, unknown or of the wrong type."""
     try:
         record = cast("object", json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise PlanError(f"{path}: not a plan's record ({error})") from error
     parts = _closed(record, {"key": dict, "sha256": str, "size_bytes": int}, path)
     texts = {field.name: str for field in fields(PlanKey) if field.name != "shapes"}

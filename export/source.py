@@ -91,7 +91,7 @@ def read_recipe(path: Path) -> LayerMergeRecipe:
     """A layer-merging recipe as JSON (`LayerMergeRecipe.to_json`). Raises ValueError."""
     try:
         return LayerMergeRecipe.from_json(json.loads(path.read_text(encoding="utf-8")))
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise ValueError(f"{path}: no layer-merging recipe ({error})") from error
 
 
@@ -114,7 +114,7 @@ def read_arguments(settings: Sequence[str]) -> dict[str, Any]:
             raise ValueError(f"--set takes KEY=VALUE, got {setting!r}")
         try:
             value = json.loads(text)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             value = text
         arguments[key] = tuple(value) if isinstance(value, list) else value
     return arguments

@@ -44,5 +44,5 @@ class BatchEngines:
             content: Any = json.loads(self._place.read_bytes())
             same = content["settings"] == self._settings
             return {str(key): str(name) for key, name in content["engines"].items()} if same else {}
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+        except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
             return {}

@@ -159,7 +159,7 @@ def _read(path: ResultPath, made: Callable[[dict[str, Any]], Mark]) -> Mark | No
     try:
         content = json.loads(path.read_bytes())
         return made(cast("dict[str, Any]", content)) if content["schema_version"] == SCHEMA_VERSION else None
-    except (OSError, ValueError, TypeError, KeyError, AttributeError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, RecursionError):
         return None
 
 

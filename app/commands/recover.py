@@ -101,7 +101,7 @@ def _mend_report(path: Path, frames: int) -> None:
     """Say in run.json how the run ended. A report that cannot be read is left as it is. Raises OSError."""
     try:
         report: object = json.loads(path.read_text())
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
         return
     if isinstance(report, dict) and report.get("exit_reason") == "running":  # pyright: ignore[reportUnknownMemberType]
         report["exit_reason"] = f"{KILLED} {frames} frames"

@@ -284,7 +284,7 @@ def read_motion(path: str | Path) -> Motion:
     content = read_arrays(Path(path), (*first, *CLIP_KEYS), "motion", "give a run's motion.npz", later)
     try:
         return _from_content(content)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}: not a valid motion file ({error}); write it again with this version") from error
 
 

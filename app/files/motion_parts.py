@@ -193,7 +193,7 @@ def _read_head(folder: Path) -> PartsHead:
             raise ValueError("another version wrote it")
         meta = MotionMeta(**content["meta"])
         return PartsHead(meta, content["fps"], content["body"], content["finish"])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
         raise UsageError(f"{path}: no motion that can be recovered ({error})") from error
 
 

@@ -33,6 +33,8 @@ OTHER_BODIES = {
 }
 """Number of joints -> family, for a refusal that says what the file is."""
 MOST_PICKLE_BYTES = 1 << 30
+_ARCHIVES = (b"\x1f\x8b", b"7z\xbc\xaf\x27\x1c", b"Rar!\x1a\x07", b"BZh", b"\xfd7zXZ\x00", b"\x28\xb5\x2f\xfd")
+"""First bytes of gzip, 7z, RAR, bzip2, xz and zstandard."""
 _WEIGHT_SUM_TOLERANCE = 1e-3
 
 
@@ -136,9 +138,11 @@ def _read_npz(path: Path) -> dict[str, object]:
 
 def _not_a_body(path: Path, start: bytes) -> str | None:
     """What a file that calls itself a body is, where its first bytes say so."""
+    start = start.removeprefix(b"\xef\xbb\xbf")
     if start.lstrip().lower().startswith((b"<!doctype", b"<html", b"<?xml", b"<head")):
         return "a web page, not a body file: the download asked for a login; sign in with a browser and fetch it again"
-    if start.startswith(b"PK\x03\x04") and path.suffix.lower() == ".pkl":
+    packed = start.startswith(b"PK\x03\x04") and path.suffix.lower() == ".pkl"
+    if packed or start.startswith(_ARCHIVES):
         return "an archive, not a body file: unpack it and give the .pkl that is in it"
     if start.startswith((b"version https://git-lfs", b"{", b"#")):
         return "text, not a body file; fetch it again"

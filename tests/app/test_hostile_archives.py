@@ -12,9 +12,10 @@ import numpy as np
 import pytest
 
 from bodycast.app.errors import UsageError
-from bodycast.app.files.motion_file import read_motion
+from bodycast.app.files.motion_file import ROW, motion_from_rows, read_motion, write_motion
 from bodycast.hmr.body.body_files import BodyFileError, load_body_arrays
 from bodycast.npz import NpzError, map_npy, read_npy, read_npz
+from tests.sinks.results import META
 
 
 def npy(shape: object, body: bytes, descr: object = "<f4") -> bytes:
@@ -148,3 +149,27 @@ def test_arrays_are_read_mapped_and_changed_in_place(tmp_path: Path) -> None:
     np.testing.assert_array_equal(np.load(path), [0, 5, 0])
     with pytest.raises(FileNotFoundError, match="no such file"):
         map_npy(tmp_path / "none.npy")
+
+
+DEEP = "[" * 100_000
+DIGITS = '{"a": ' + "9" * 10_000 + "}"
+
+
+@pytest.mark.parametrize("text", [DEEP, DIGITS], ids=["deep", "digits"])
+def test_json_that_no_reader_takes_is_one_line(tmp_path: Path, text: str) -> None:
+    """Nested beyond Python's stack, or a number that it does not convert: neither is a JSONDecodeError."""
+    from bodycast.app.files.motion_parts import read_parts
+    from bodycast.engines.plans import PlanError, read_record
+
+    path = tmp_path / "m.npz"
+    write_motion(path, motion_from_rows(np.zeros(0, ROW), 500.0, (640, 480), 30.0, META))
+    with np.load(path) as stored:
+        content = dict(stored)
+    np.savez(path, **{**content, "meta": np.array(text)})
+    (tmp_path / "head.json").write_text(text)
+    for read, said in ((read_motion, UsageError), (read_record, PlanError)):
+        with pytest.raises(said) as caught:
+            read(path if said is UsageError else tmp_path / "head.json")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(UsageError, match="no motion that can be recovered"):
+        read_parts(tmp_path)

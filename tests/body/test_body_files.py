@@ -306,7 +306,13 @@ def test_other_families_are_named(tmp_path: Path, joints: int, family: str):
 
 @pytest.mark.parametrize(
     ("start", "said"),
-    [(b"\n<!DOCTYPE html><html>Please sign in", "web page.*login"), (b"PK\x03\x04rest", "unpack it")],
+    [
+        (b"\n<!DOCTYPE html><html>Please sign in", "web page.*login"),
+        (b"\xef\xbb\xbf<!doctype html>", "web page.*login"),
+        (b"PK\x03\x04rest", "unpack it"),
+        (b"\x1f\x8b\x08rest", "unpack it"),
+        (b"7z\xbc\xaf\x27\x1crest", "unpack it"),
+    ],
 )
 def test_what_a_download_without_login_leaves_is_named(tmp_path: Path, start: bytes, said: str):
     (tmp_path / "SMPL_NEUTRAL.pkl").write_bytes(start * 20)
