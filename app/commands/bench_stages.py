@@ -19,6 +19,7 @@ from bodycast.app.renderers import open_renderer
 from bodycast.app.smoothers import open_smoother
 from bodycast.app.sources.factory import DEMO_CLIP
 from bodycast.app.tracking import open_tracker
+from bodycast.app.world.live import LiveWorld
 from bodycast.hmr.body.body_model import BodyModel
 from bodycast.hmr.geometry.boxes import from_points
 from bodycast.hmr.geometry.camera import Intrinsics, project_intrinsics
@@ -162,6 +163,13 @@ def stage_times(scene: Scene, body: BodyModel, options: BenchOptions, left_out: 
 
         yield measure(f"smooth ({name})", "", people, smooth, repeats)
         smoother.close()
+    world = LiveWorld(body)
+
+    def place(i: int) -> object:
+        frame = Frame(scene.frame.image, i, i / FPS)
+        return world.place(frame, estimates, scene.tracks.xyxy, scene.intrinsics)
+
+    yield measure("place", "", people, place, repeats)
     yield measure("body", "", people, lambda _: body(estimates.pose, estimates.betas, estimates.transl_m), repeats)
     vertices = body(estimates.pose, estimates.betas, estimates.transl_m).vertices
     for name in options.renderers:

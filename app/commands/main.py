@@ -219,7 +219,7 @@ COMMANDS: dict[str, Command] = {
     "convert": Command("convert motion.npz for Blender, Unity, OpenSim and others", export_motion),
     "convert-body": Command("convert SMPL's .pkl to the .npz that --body takes", convert_body),
     "import": Command("make a model package of an official checkpoint", import_checkpoint),
-    "get": Command("fetch a network once: get detector", get),
+    "get": Command("fetch a network once: get detector, get hmr2", get),
     "licences": Command("list the licences of what a run would use", licences),
     "recover": Command("finish the files of a run that was killed", recover),
     "evaluate": Command("score motion files against their truth: evaluate world", evaluate),
