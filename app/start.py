@@ -25,6 +25,9 @@ _OUT_OF_MEMORY = ("cannot allocate memory", "failed to map segment", "bad_alloc"
 
 def start(module: str, prog: str) -> int:
     """Import `module` and call its `main`; gives the exit code."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by the shell (2>&-), or a program without a console
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
     limit = memory_limit()
     if limit is not None and limit < LEAST_MEMORY:
         print(f"{prog}: {too_little_memory(limit)}", file=sys.stderr)

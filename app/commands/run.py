@@ -257,4 +257,7 @@ def _defect(error: Exception) -> str:
     """What to say of an error that nobody foresaw."""
     if is_out_of_memory(error) or isinstance(error, ImportError):
         return why_not_there(error)
+    # Only streams that the shell has opened have no name.
+    if isinstance(error, OSError) and error.filename is None and error.errno in (errno.ENOSPC, errno.EIO):
+        return f"what it prints cannot be written ({error.strerror})"
     return f"{type(error).__name__}: {message_line(error)} (a defect of this program; --debug shows where)"

@@ -138,6 +138,17 @@ def test_a_python_without_the_packages_is_one_line() -> None:
     assert "is not there for" in done.stderr and "pip install" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("redirection", "code"), [("2>&-", 0), (">&- 2>&-", 0), ("> /dev/full", 1)], ids=["stderr", "both", "full"]
+)
+def test_output_that_goes_nowhere(redirection: str, code: int) -> None:
+    command = f"'{sys.executable}' -m bodycast licences {redirection}"
+    done = subprocess.run(["sh", "-c", command], cwd=REPOSITORY, capture_output=True, text=True, timeout=100)
+    assert done.returncode == code
+    assert (done.stderr.splitlines() == []) == (code == 0)
+    assert "defect" not in done.stderr and "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("hidden", ["app", "app/start.py", "app/__init__.py", "app/commands/main.py", "bodycast"])
 def test_an_installation_that_may_not_be_read_is_one_line(tmp_path: Path, hidden: str) -> None:
     """Where not even the module is there that says what cannot be imported."""
