@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import struct
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,117 +15,29 @@ from bodycast.app.errors import RunError, UsageError
 from bodycast.app.files import export_motion
 from bodycast.app.files.bvh import matrix_to_euler_zxy
 from bodycast.app.files.glb import continuous_quaternions, strongest_influences, vertex_normals
-from bodycast.app.files.motion_file import Motion, read_motion, write_motion
+from bodycast.app.files.motion_file import Motion, write_motion
 from bodycast.app.files.person_motion import people_in_world
 from bodycast.app.sinks.motion import MotionSink
 from bodycast.hmr.body.joints import JOINT_NAMES, PARENTS
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix, geodesic_distance, matrix_to_axis_angle
+from tests.motion_export.recordings import (
+    FPS,
+    from_the_start,
+    origin_of,
+    read_bvh,
+    record,
+    recorded,
+    rotation,
+    world_joints,
+)
 from tests.sinks.results import META, disk_of, embedded_body, result_of
 
 MILLIMETRE = 1e-3
-FPS = 30.0
-
-
-def record(path: Path, times_s: list[float], people: dict[int, range]) -> Motion:
-    """A motion file in which each person is seen in the given range of frames."""
-    sink = MotionSink(path, META, FPS)
-    for index, time_s in enumerate(times_s):
-        sink.write(result_of(index, time_s, [person for person, frames in people.items() if index in frames]))
-    sink.close()
-    return read_motion(path)
 
 
 @pytest.fixture()
 def motion(tmp_path: Path) -> Motion:
     return record(tmp_path / "motion.npz", [index / FPS for index in range(20)], {1: range(20), 3: range(5, 15)})
-
-
-def recorded(motion: Motion, person: int) -> np.ndarray:
-    """(F,24,3) the recorded joints, y up, the camera at the origin and looking along -z."""
-    return motion.of_person(person).joints_3d * np.array([1.0, -1.0, -1.0])
-
-
-def origin_of(motion: Motion, people: Sequence[int] | None = None) -> np.ndarray:
-    """(3,) the exporters' origin in that frame, for a motion without a floor.
-
-    Below the pelvis of whoever of `people` (all, unless given) is seen first, where they are first seen; a hundredth of
-    all frames have a joint lower than 2 cm above it.
-    """
-    people = motion.person_ids if people is None else people
-    first = min(people, key=lambda one: (int(motion.frame[motion.person_id == one][0]), one))
-    x, _, z = recorded(motion, first)[0, 0].tolist()
-    lowest = np.sort(np.concatenate([recorded(motion, one)[..., 1].min(axis=1) for one in people]))
-    at = 0.01 * (len(lowest) - 1)
-    below, above = lowest[int(at)], lowest[min(int(at) + 1, len(lowest) - 1)]
-    return np.array([x, below + (at - int(at)) * (above - below) - 0.02, z])
-
-
-def world_joints(motion: Motion, person: int, people: Sequence[int] | None = None) -> np.ndarray:
-    """(F,24,3) the recorded joints in the exporters' world."""
-    return recorded(motion, person) - origin_of(motion, people)
-
-
-def from_the_start(motion: Motion, person: int, people: Sequence[int] | None = None) -> np.ndarray:
-    """The same from frame 0 of the clip, the first pose held until the person comes (BVH knows no absence)."""
-    joints = world_joints(motion, person, people)
-    return np.concatenate([np.repeat(joints[:1], motion.of_person(person).frame[0], axis=0), joints])
-
-
-def rotation(axis: str, degrees: float) -> np.ndarray:
-    """Rotation about one axis, from the definition."""
-    c, s = np.cos(np.radians(degrees)), np.sin(np.radians(degrees))
-    return {
-        "X": np.array([[1, 0, 0], [0, c, -s], [0, s, c]]),
-        "Y": np.array([[c, 0, s], [0, 1, 0], [-s, 0, c]]),
-        "Z": np.array([[c, -s, 0], [s, c, 0], [0, 0, 1]]),
-    }[axis]
-
-
-def read_bvh(path: Path) -> tuple[dict[str, np.ndarray], float]:
-    """Joint name -> (F,3) places, and the frame time: a reader that only knows the format."""
-    words = path.read_text().split()
-    head, tail = words[: words.index("MOTION")], words[words.index("MOTION") :]
-    joints: list[tuple[str, int, np.ndarray, list[str]]] = []
-    stack: list[int] = []
-    index = 1
-    while index < len(head):
-        word = head[index]
-        if word in ("ROOT", "JOINT"):
-            joints.append((head[index + 1], stack[-1] if stack else -1, np.zeros(3), []))
-            stack.append(len(joints) - 1)
-            index += 3
-        elif word == "End":
-            index += 3 + 4 + 1
-        elif word == "OFFSET":
-            joints[stack[-1]][2][:] = [float(value) for value in head[index + 1 : index + 4]]
-            index += 4
-        elif word == "CHANNELS":
-            count = int(head[index + 1])
-            joints[stack[-1]][3].extend(head[index + 2 : index + 2 + count])
-            index += 2 + count
-        else:
-            assert word == "}"
-            stack.pop()
-            index += 1
-    frames, frame_time = int(tail[2]), float(tail[5])
-    values = np.array([float(value) for value in tail[6:]]).reshape(frames, -1)
-    places = {name: np.zeros((frames, 3)) for name, _, _, _ in joints}
-    for frame, row in enumerate(values):
-        numbers = iter(row.tolist())
-        turns: list[np.ndarray] = []
-        for name, parent, offset, channels in joints:
-            move, turn = np.zeros(3), np.eye(3)
-            for channel in channels:
-                value = next(numbers)
-                if channel.endswith("position"):
-                    move["XYZ".index(channel[0])] = value
-                else:
-                    turn = turn @ rotation(channel[0], value)
-            base = np.eye(3) if parent < 0 else turns[parent]
-            origin = np.zeros(3) if parent < 0 else places[joints[parent][0]][frame]
-            places[name][frame] = origin + base @ (offset + move)
-            turns.append(base @ turn)
-    return places, frame_time
 
 
 def test_bvh_puts_the_joints_where_the_run_did(motion: Motion, tmp_path: Path) -> None:
@@ -408,28 +319,6 @@ def test_npz_is_the_same_motion_for_amass_tools(motion: Motion, tmp_path: Path) 
         assert float(amass["start_time_s"]) == pytest.approx(motion.of_person(person).time_s[0])
 
 
-def test_gaps_and_uneven_times_are_filled_at_a_steady_rate(tmp_path: Path) -> None:
-    times = [index / FPS for index in range(31) if index not in (7, 8, 20)]
-    record(tmp_path / "motion.npz", times, {1: range(31)})
-    (path,) = export_motion(tmp_path / "motion.npz", tmp_path / "out.bvh")
-    places, _ = read_bvh(path)
-    whole = record(tmp_path / "whole.npz", [index / FPS for index in range(31)], {1: range(31)})
-    truth = world_joints(whole, 1)
-    got = np.stack([places[name] for name in JOINT_NAMES], axis=1)
-    assert got.shape == truth.shape
-    error = np.abs(got - truth).max(axis=(1, 2))
-    gap = [7, 8, 20]
-    assert np.delete(error, gap).max() < MILLIMETRE
-    assert error[gap].max() < 20 * MILLIMETRE  # interpolated, close to the truth
-
-
-def test_a_single_frame_can_be_exported(tmp_path: Path) -> None:
-    record(tmp_path / "motion.npz", [0.0], {1: range(1)})
-    for suffix in (".bvh", ".glb", ".csv", ".npz"):
-        (path,) = export_motion(tmp_path / "motion.npz", tmp_path / f"out{suffix}")
-        assert path.stat().st_size > 0
-
-
 def test_what_cannot_be_exported_is_refused(motion: Motion, tmp_path: Path) -> None:
     source = tmp_path / "motion.npz"
     with pytest.raises(UsageError, match=r"'\.mov'; known: \.glb"):
@@ -466,48 +355,3 @@ def test_bones_come_from_the_recorded_joints(motion: Motion) -> None:
     rest = embedded_body().joints(motion.betas[:1])[0]
     np.testing.assert_allclose(person.offsets_m[1:], rest[1:] - rest[PARENTS[1:]], atol=2e-6)
     np.testing.assert_allclose(person.pelvis_rest_m, rest[0], atol=2e-6)
-
-
-def test_all_exports_start_with_the_first_frame_whoever_is_in_it(tmp_path: Path) -> None:
-    """Live time stamps of a camera that slows down: the first frame's own time counts, not frame number by rate."""
-    times = [1000.0, 1000.5, *(1001.0 + index / FPS for index in range(10))]
-    late = record(tmp_path / "motion.npz", times, {1: range(4, 12), 2: range(6, 12)})
-    assert late.start_s == 1000.0
-    person = people_in_world(late, [1])[0]
-    from bodycast.app.files.person_motion import clip_start_s
-
-    assert clip_start_s(late) == clip_start_s(late.of_person(2)) == 1000.0
-    assert len(person.from_time(clip_start_s(late)).at_steady_rate(FPS)) == round((times[-1] - 1000.0) * FPS) + 1
-
-
-def test_over_a_pause_the_last_pose_is_held(tmp_path: Path) -> None:
-    times = [index / FPS for index in range(6)] + [4 + index / FPS for index in range(6)]
-    person = people_in_world(record(tmp_path / "motion.npz", times, {1: range(12)}), [1])[0]
-    steady = person.at_steady_rate(FPS)
-    in_pause = (steady.time_s > times[5] + 1e-6) & (steady.time_s < 4 - 1 / FPS)
-    assert in_pause.sum() > 100
-    np.testing.assert_allclose(steady.root_m[in_pause], np.tile(person.root_m[5], (in_pause.sum(), 1)), atol=1e-9)
-    np.testing.assert_allclose(steady.root_m[-1], person.root_m[-1], atol=1e-6)
-
-
-@pytest.mark.parametrize(("times", "said"), [([0.0, 1e12], "spans"), ([0.0, 2.6e6], "spans")])
-def test_absurd_times_are_refused_by_name(tmp_path: Path, times: list[float], said: str) -> None:
-    path = tmp_path / "motion.npz"
-    record(path, [0.0, 0.1], {1: range(2)})
-    with np.load(path) as stored:
-        content = dict(stored)
-    content["time_s"] = np.array(times)
-    np.savez(path, **content)
-    with pytest.raises(UsageError, match=f"time_s.*{said}"):
-        export_motion(path, tmp_path / "out.bvh")
-
-
-@pytest.mark.parametrize("fps", [1e-3, 1e9])
-def test_an_absurd_rate_is_refused_by_name(tmp_path: Path, fps: float) -> None:
-    path = tmp_path / "motion.npz"
-    record(path, [0.0, 1000.0], {1: range(2)})
-    with np.load(path) as stored:
-        content = {**stored, "fps": np.array(fps)}
-    np.savez(path, **content)
-    with pytest.raises(UsageError, match="fps"):
-        export_motion(path, tmp_path / "out.bvh")
