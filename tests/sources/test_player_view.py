@@ -130,7 +130,9 @@ def combs(image: U8) -> float:
     return float(np.abs(np.diff(lines, axis=0)).mean() - np.abs(lines[2:] - lines[:-2]).mean())
 
 
-def test_fields_are_made_whole(tmp_path: Path) -> None:
+@pytest.mark.parametrize("top_first", [True, False])
+@pytest.mark.parametrize("suffix", ["mp4", "ts"])
+def test_fields_are_made_whole(tmp_path: Path, suffix: str, top_first: bool) -> None:
     def bar(at: int) -> np.ndarray:
         picture = np.full((64, 128), 40, np.uint8)
         picture[:, at : at + 24] = 220
@@ -139,10 +141,11 @@ def test_fields_are_made_whole(tmp_path: Path) -> None:
     pictures: list[list[np.ndarray]] = []
     for index in range(12):
         woven = bar(8 * index)
-        woven[1::2] = bar(8 * index + 4)[1::2]
+        late = slice(1 if top_first else 0, None, 2)
+        woven[late] = bar(8 * index + 4)[late]
         pictures.append([woven, *flat(0, wh=(128, 64))[1:]])
-    options = {"preset": "ultrafast", "qp": "0", "x264-params": "interlaced=1:tff=1"}
-    path = coded(tmp_path / "fields.mp4", pictures, "yuv420p", options=options)
+    options = {"preset": "ultrafast", "qp": "0", "x264-params": f"interlaced=1:{'tff' if top_first else 'bff'}=1"}
+    path = coded(tmp_path / f"fields.{suffix}", pictures, "yuv420p", options=options)
     assert combs(np.repeat(pictures[5][0][..., None], 3, axis=2)) > 5
     frames = list(open_video_file(path))
     assert len(frames) == 12
