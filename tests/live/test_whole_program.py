@@ -16,6 +16,7 @@ import pytest
 
 from bodycast.app.files.motion_file import read_motion
 from bodycast.engines.devices import cuda_devices
+from tests.sources.clips import encode, grey
 
 pytest.importorskip("onnx", reason="tiny packages are written with onnx")
 pytest.importorskip("onnxruntime")
@@ -283,3 +284,17 @@ def test_a_gpu_that_is_not_there_is_one_line_and_no_file(tmp_path: Path, package
     assert len(done.stderr.splitlines()) == 1, done.stderr
     assert "NVIDIA driver" in done.stderr and done.stdout == ""
     assert not (tmp_path / "out").exists()
+
+
+def test_a_film_of_nobody_is_said(tmp_path: Path, package: Path) -> None:
+    """A note with a hint on stdout, and how many people there were in run.json."""
+    from tests.tiny_packages import detector_package
+
+    blind = detector_package(tmp_path / "blind", [[10, 5, 30, 60]], [0.0]).folder
+    film = encode(tmp_path / "nobody.mp4", [grey(90)] * 4)
+    flags = ["--model", str(package), "--keypoints", "none", "--detector", str(blind), "--renderer", "none"]
+    command = [sys.executable, "-m", "bodycast", "run", str(film), "--no-window", "--output", str(tmp_path / "out")]
+    done = subprocess.run([*command, *flags], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "note: nobody was found: people smaller than a tenth" in done.stdout
+    assert json.loads((tmp_path / "out" / "run.json").read_text())["people"] == 0
