@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -22,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.errors import UsageError
-from bodycast.app.files.motion_file import ROW, MotionMeta
+from bodycast.app.files.motion_file import MAY_BE_NAN, ROW, ROWS_AT_A_TIME, MotionMeta
 from bodycast.app.records import F64
 from bodycast.app.sources.frame_rate import measured_rate
 
@@ -169,7 +170,7 @@ def read_parts(folder: Path) -> Parts:
     frames = _mapped(folder / FRAMES, FRAME)
     rows = _mapped(folder / ROWS, ROW)
     smoothed = _mapped(folder / SMOOTHED_ROWS, SMOOTHED)
-    there = min(len(rows), len(smoothed)) if head.finish is not None else len(rows)
+    there = _whole_rows(rows, smoothed if head.finish is not None else None)
     ends = np.asarray(frames["end_row"])
     # A torn record at the end, or zeros that a power cut left, end what is whole.
     whole = (ends <= there) & (ends >= 0) & np.isfinite(frames["time_s"]) & (frames["focal_px"] > 0)
@@ -177,6 +178,29 @@ def read_parts(folder: Path) -> Parts:
     count = len(frames) if whole.all() else int(np.argmin(whole))
     end = int(ends[count - 1]) if count else 0
     return Parts(head, frames[:count], rows[:end], smoothed[:end] if head.finish is not None else smoothed[:0])
+
+
+def _whole_rows(rows: NDArray[np.void], smoothed: NDArray[np.void] | None) -> int:
+    """How many rows there are before the first that a power cut left as zeros or garbage: a later frame may be on the
+    disk before its rows are."""
+    there = len(rows) if smoothed is None else min(len(rows), len(smoothed))
+    for begin in range(0, there, ROWS_AT_A_TIME):
+        some = slice(begin, min(begin + ROWS_AT_A_TIME, there))
+        good = (rows["person_id"][some] >= 1) & (rows["frame"][some] >= 0) & _finite(rows[some], MAY_BE_NAN)
+        if smoothed is not None:
+            good &= smoothed["trans"][some].any(axis=1) & _finite(smoothed[some], ("turn",))
+        if not good.all():
+            return begin + int(np.argmin(good))
+    return there
+
+
+def _finite(table: NDArray[np.void], left_out: Sequence[str]) -> NDArray[np.bool_]:
+    """(R,) which rows are finite, apart from some columns."""
+    finite = np.ones(len(table), np.bool_)
+    for name in table.dtype.names or ():
+        if name not in left_out:
+            finite &= np.isfinite(table[name]).reshape(len(table), -1).all(axis=1)
+    return finite
 
 
 def _read_head(folder: Path) -> PartsHead:

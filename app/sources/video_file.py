@@ -111,10 +111,7 @@ def open_video_file(
             decoded = _within(decoded, segment)
         first = next(decoded, None)
         if first is None:
-            reason = f" ({log.warnings[-1]})" if log.warnings else ""
-            if stream.codec_context.name == "webp":
-                reason = " (an animated WebP is read from a file, not through a pipe)"
-            raise UsageError(f"{shown}: the video holds no picture that can be read{reason}; give another file")
+            raise _no_picture(shown, stream, log)
         fps = _nominal_fps(container, stream)
         film = _Film(container, stream, PlayerView(stream, as_stored=as_stored), _frame_count(container, stream, fps))
         if segment is not None:
@@ -142,6 +139,13 @@ def open_video_file(
         recorded_utc=recorded if re.fullmatch(r"[\d-]{10}T[\d:.]{8,15}Z", recorded) else "",
     )
     return ThreadedSource(info, _frames(film, chain([first], decoded), info, tags if lens_from else {}, log), log=log)
+
+
+def _no_picture(shown: str, stream: VideoStream, log: SourceLog) -> UsageError:
+    reason = f" ({log.warnings[-1]})" if log.warnings else ""
+    if stream.codec_context.name == "webp":
+        reason = " (an animated WebP is read from a file, not through a pipe)"
+    return UsageError(f"{shown}: the video holds no picture that can be read{reason}; give another file")
 
 
 def _open_container(path: str | Path) -> InputContainer:

@@ -6,6 +6,9 @@ and McClure's weights, made stricter step by step, as in graduated non-convexity
 Reconstruction, 1987); frames far from it say nothing, and the motion goes on between the others. For the others it is
 a low-pass without delay, at 5 Hz for trunk and legs and 8 Hz for arms; gait analysis uses 4 to 6 Hz (Winter,
 Biomechanics and Motor Control of Human Movement, 2009).
+
+What lasts a tenth of a second is left out. Who is elsewhere for 0.15 s or more stays there, for good motion looks like
+that too: a kick is as short.
 """
 
 from __future__ import annotations
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32, F64
+from bodycast.app.world.standing import LEAST_STEP_S, step_s
 from bodycast.hmr.body.joints import Joint
 
 SPREAD_M = 0.04
@@ -59,8 +63,8 @@ LIMBS = (
 
 
 def smooth_clip(time_s: F64, pose: F32, joints_m: F32) -> F32:
-    """Poses (F,24,3,3) of one person, smoothed. time_s (F,) ascending; joints_m (F,24,3), in the root's frame of
-    reference."""
+    """Poses (F,24,3,3) of one person, smoothed. time_s (F,) ascending; joints_m (F,24,3) of those poses, m, in the
+    frame that their roots turn in. Fewer than four frames stay as they are."""
     smoothed = pose.copy()
     for window, kept in _windows(len(time_s)):
         smoothed[kept] = _smooth_window(time_s[window], pose[window], joints_m[window])[
@@ -103,7 +107,7 @@ class _Motion:
 
     def __init__(self, time_s: F64) -> None:
         self._time_s = time_s
-        self._frames = float(np.median(np.diff(time_s))) / _FRAME_S
+        self._frames = step_s(time_s) / _FRAME_S
         second = _second_derivative(time_s)
         self._stiff = second.T @ second * self._frames
 
@@ -121,7 +125,7 @@ class _Motion:
         while True:
             off_m = columns - self.fitted(columns, weight, acceleration_m_s2)
             off = np.linalg.norm(off_m.reshape(points_m.shape), axis=-1).max(axis=1) / SPREAD_M
-            if limit == FAR:
+            if not limit > FAR:  # also where it is NaN
                 return weight
             limit = max(min(float(off.max()), limit / STRICTER), FAR)
             weight = np.square(limit**2 / (limit**2 + off**2))
@@ -136,8 +140,8 @@ class _Motion:
 
 
 def _second_derivative(time_s: F64) -> F64:
-    """(F-2,F) of columns over uneven times."""
-    steps = np.maximum(np.diff(time_s), 1e-3)
+    """(F-2,F) what times a column (F,) of values is its second derivative."""
+    steps = np.maximum(np.diff(time_s), LEAST_STEP_S)
     before, after = steps[:-1], steps[1:]
     rows = np.arange(len(time_s) - 2)
     matrix = np.zeros((len(rows), len(time_s)))
@@ -148,7 +152,7 @@ def _second_derivative(time_s: F64) -> F64:
 
 
 def _runs(marked: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
-    """First and last but one frame of each row of marked frames."""
+    """First frame of each row of marked frames, and the one after its last."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], marked, [False]]).astype(np.int8)))
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 

@@ -45,6 +45,8 @@ BALANCE_M = 0.08
 """How far, along the floor, the root of somebody who stands on both feet is from above the middle of them."""
 UPRIGHT = (0.8, 0.9)
 """Distance from the root to the soles, over that of straight legs, from which somebody stands."""
+LEAST_STEP_S = 1e-3
+"""Time from frame to frame where damaged times say less."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ class Footing:
 
 
 def episodes(time_s: F64, contact: F32) -> list[tuple[int, int]]:
-    """First and last but one frame of every contact of one sole, from its probabilities (F,)."""
+    """First frame of every contact of one sole, and the one after its last, from its probabilities (F,)."""
     found: list[tuple[int, int]] = []
     begin: int | None = None
     for row, value in enumerate(contact.tolist()):
@@ -258,4 +260,4 @@ def balance_sight(
 
 def step_s(time_s: F64) -> float:
     """Usual time from frame to frame."""
-    return float(np.median(np.diff(time_s))) if len(time_s) > 1 else 1 / 30
+    return max(float(np.median(np.diff(time_s))), LEAST_STEP_S) if len(time_s) > 1 else 1 / 30

@@ -16,8 +16,9 @@ import pytest
 from bodycast.app.commands.recover import main
 from bodycast.app.errors import RunError, UsageError
 from bodycast.app.files import motion_parts
-from bodycast.app.files.motion_file import TABLE, read_motion
-from bodycast.app.files.motion_parts import FRAME, read_parts
+from bodycast.app.files.motion_file import ROW, TABLE, read_motion
+from bodycast.app.files.motion_parts import FRAME, SMOOTHED, read_parts
+from bodycast.app.sinks.finish_motion import finish_motion
 from bodycast.app.sinks.motion import MotionSink
 from bodycast.app.world.report import WorldReport
 from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
@@ -197,6 +198,21 @@ def test_torn_records_and_the_zeros_of_a_power_cut_end_what_is_recovered(tmp_pat
         path.write_bytes(content[:-10])
     parts = read_parts(tmp_path / "motion.parts")
     assert (len(parts.frames), len(parts.rows)) == (9, 18)
+
+
+@pytest.mark.parametrize("name", ["rows", "smoothed"])
+@pytest.mark.parametrize("fill", [b"\x00", b"\xff"])
+def test_frames_whose_rows_a_power_cut_left_empty_are_not_recovered(tmp_path: Path, name: str, fill: bytes) -> None:
+    """Of pages that were not synced, any may be on the disk; 0xff in every byte is no number."""
+    sink = MotionSink(tmp_path / "motion.npz", META, 30.0, finish=lambda motion, _: (motion, WorldReport()))
+    for index in range(10):
+        sink.write(result_of(index, people=[1, 2]))
+    assert sink._parts is not None
+    sink._parts.close()
+    path, size = tmp_path / "motion.parts" / name, (ROW if name == "rows" else SMOOTHED).itemsize
+    path.write_bytes(path.read_bytes()[: -3 * size] + fill * 3 * size)
+    finish_motion(tmp_path / "motion.parts", tmp_path / "motion.npz", lambda motion, _: (motion, WorldReport()))
+    assert read_motion(tmp_path / "motion.npz").frame.tolist() == [row // 2 for row in range(16)]
 
 
 def test_a_full_disk_at_the_end_keeps_the_parts(tmp_path: Path) -> None:

@@ -96,6 +96,21 @@ def test_the_shortest_clips_go_through(frames: int) -> None:
     assert off_m(smoothed(pose), joints(pose)).max() < 0.02
 
 
+@pytest.mark.parametrize("frames", [1, 3, 60])
+def test_frames_at_one_time_go_through(frames: int) -> None:
+    """As files with damaged times give them."""
+    pose = poses(stride(frames))
+    time_s = np.repeat(np.arange(frames), 2)[:frames] / FPS
+    assert np.isfinite(smooth_clip(time_s, pose, joints(pose))).all()
+
+
+def test_what_is_no_number_ends() -> None:
+    pose = poses(stride(20))
+    pose[3] = np.nan
+    with pytest.raises(np.linalg.LinAlgError):
+        smooth_clip(np.arange(20) / FPS, pose, joints(pose))
+
+
 def held(pose: F32, fps: float = FPS) -> F32:
     """The poses live, frame by frame."""
     state = nobody()[None]
