@@ -35,7 +35,7 @@ STATE = np.dtype(
         ("pose", "f4", (24, 3, 3)),
     ]
 )
-"""What is kept of one person: when they were seen, where trunk and limbs were, and where they were before they leapt;
+"""What is kept of one person: when they were looked at, where trunk and limbs were then, and where before they leapt;
 since when each is doubted, NaN for not; the last pose that was given."""
 
 
@@ -46,16 +46,20 @@ def nobody() -> NDArray[np.void]:
     return state
 
 
-def hold_leaps(state: NDArray[np.void], pose: F32, joints_m: F32, time_s: float) -> F32:
+def hold_leaps(
+    state: NDArray[np.void], pose: F32, joints_m: F32, time_s: float, looked: NDArray[np.bool_] | None = None
+) -> F32:
     """Poses (N,24,3,3) of N people, with limbs that leapt as they were; the same array where none did.
 
-    state (N,) of dtype STATE is changed. joints_m (N,24,3): of those poses. Without the trunk nothing of a pose is
-    believed.
+    state (N,) of dtype STATE is changed. joints_m (N,24,3): of those poses. looked (N,): whose pose is of this frame's
+    picture, None for everybody; the others' is an earlier one, and their way counts from the last look. Without the
+    trunk nothing of a pose is believed.
     """
     ends_m = _ends(pose, joints_m)
     step_s = time_s - state["time_s"]
     new = ~((step_s > 0) & (step_s <= LONGEST_STEP_S))
-    leaps = _farthest(ends_m - state["raw"]) > (LEAP_M_S * step_s + LEAP_M)[:, None]
+    fresh = np.ones(len(pose), np.bool_) if looked is None else looked | new
+    leaps = (_farthest(ends_m - state["raw"]) > (LEAP_M_S * step_s + LEAP_M)[:, None]) & fresh[:, None]
     since_s = np.where(new[:, None], np.nan, state["since_s"])
     with np.errstate(invalid="ignore"):
         over = (_farthest(ends_m - state["good"]) < BACK_M) | (time_s - since_s > WAITS_S)
@@ -63,7 +67,8 @@ def hold_leaps(state: NDArray[np.void], pose: F32, joints_m: F32, time_s: float)
     state["since_s"] = np.where(doubted, np.where(np.isfinite(since_s), since_s, time_s), np.nan)
     held = doubted | doubted[:, :1]
     given = _with_held(pose, state["pose"], held) if held.any() else pose
-    state["time_s"], state["raw"], state["pose"] = time_s, ends_m, given
+    state["time_s"], state["pose"] = np.where(fresh, time_s, state["time_s"]), given
+    state["raw"] = np.where(fresh[:, None, None, None], ends_m, state["raw"])
     state["good"] = np.where(held[..., None, None], state["good"], ends_m)
     return given
 

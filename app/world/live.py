@@ -177,7 +177,7 @@ class LiveWorld:
         rest, seen_rest = self._skeleton.rest(betas), self._skeleton.rest(estimates.betas)
         root = resized_root(estimates.transl_m + seen_rest[:, 0], seen_rest, rest)
         joints, soles = self._skeleton.place(estimates.pose, rest, root)
-        pose = self._without_leaps(people, estimates.pose, joints, time_s)
+        pose = self._without_leaps(people, estimates, joints, time_s)
         if pose is not estimates.pose:
             estimates = replace(estimates, pose=pose)
             joints, soles = self._skeleton.place(pose, rest, root)
@@ -208,12 +208,15 @@ class LiveWorld:
         pose, transl = repose(estimates.pose, rest, root, targets, intrinsics, held_feet)
         return replace(estimates, pose=pose, betas=betas, transl_m=transl), contacts
 
-    def _without_leaps(self, people: list[LivePerson], pose: F32, joints_m: F32, time_s: float) -> F32:
+    def _without_leaps(self, people: list[LivePerson], estimates: BodyEstimates, joints_m: F32, time_s: float) -> F32:
         """Poses (N,24,3,3) without limbs that leap; the same array where none does."""
         if not self._options.smooth_clip:
-            return pose
+            return estimates.pose
         state = np.stack([kept.leaps for kept in people])
-        given = hold_leaps(state, pose, joints_m, time_s)
+        keypoints = estimates.keypoints
+        # Those of a crowd whose turn it is not (app/pipeline/crop_turns.py) have keypoints of confidence 0.
+        looked = (keypoints[..., 2] > 0).sum(axis=1) > 0 if keypoints.shape[1] else None
+        given = hold_leaps(state, estimates.pose, joints_m, time_s, looked)
         for kept, own in zip(people, state, strict=True):
             kept.leaps = own
         return given

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from bodycast.app.records import F32, BodyEstimates, Frame
 from bodycast.app.world.live import LiveWorld
 from bodycast.app.world.live_feet import PlaneRows
 from bodycast.app.world.options import WorldOptions
 from bodycast.app.world.standing import Plane, Planes, chosen_plane
+from bodycast.hmr.body.joints import Joint
 from bodycast.hmr.geometry.ground import Floor
+from bodycast.hmr.geometry.rotations import axis_angle_to_matrix
 from tests.sinks.results import embedded_body
 from tests.world.scenes import AVERAGE, FPS, IMAGE_WH, LENS, see, skeleton, walking
 
@@ -74,3 +77,23 @@ def test_each_sole_is_on_the_plane_that_is_chosen_for_it_alone() -> None:
     found = np.isfinite(height_m)
     assert found.any()
     assert not found.all()
+
+
+@pytest.mark.parametrize("confidence", [0.0, 0.9])
+def test_an_arm_that_leaps_waits_only_where_it_was_looked_at(confidence: float) -> None:
+    """Keypoints of no confidence: another person's turn, the pose is an earlier one."""
+    world = LiveWorld(embedded_body(), WorldOptions(floor=False, lens_from="--focal-px"))
+    pose = np.repeat(POSE[:1], 11, axis=0)
+    pose[10, Joint.LEFT_SHOULDER] = axis_angle_to_matrix(np.array([0.0, 0.0, 2.0]))
+    for row in range(11):
+        keypoints = np.zeros((1, 17, 3), np.float32)
+        keypoints[..., 2] = confidence if row == 10 else 0.9
+        estimates = BodyEstimates(
+            id=np.ones(1, np.int32), pose=pose[row : row + 1], betas=AVERAGE[None],
+            transl_m=np.array([[0, 0, 4]], np.float32), score=np.full(1, 0.9, np.float32),
+            token=np.zeros((1, 0), np.float32), keypoints=keypoints,
+        )  # fmt: skip
+        xyxy = np.array([[500, 100, 700, 600]], np.float32)
+        out, _ = world.place(Frame(GREY, row, row / FPS), estimates, xyxy, LENS)
+    given = pose[9 if confidence else 10, Joint.LEFT_SHOULDER]
+    np.testing.assert_allclose(out.pose[0, Joint.LEFT_SHOULDER], given, atol=1e-6)

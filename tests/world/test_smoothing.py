@@ -141,6 +141,19 @@ def test_live_a_trunk_that_leaps_takes_the_limbs_with_it() -> None:
     np.testing.assert_array_equal(held(poses(hips, turns)), poses(np.zeros((30, 2))))
 
 
+def test_live_who_is_looked_at_in_turn_moves_as_fast_as_everybody() -> None:
+    """Every third frame of a foot at 6.5 m/s; between them the last pose comes again."""
+    hips = np.zeros((60, 2))
+    hips[:, 0] = 0.6 * np.sin(4 * np.pi * np.arange(60) / FPS)
+    seen = np.repeat(poses(hips)[::3], 3, axis=0)
+    state, at = nobody()[None], joints(seen)
+    for row in range(60):
+        looked = np.array([row % 3 == 0])
+        got = hold_leaps(state, seen[row : row + 1], at[row : row + 1], row / FPS, looked)
+        np.testing.assert_array_equal(got, seen[row : row + 1])
+    assert (held(seen) != seen).any()
+
+
 def test_live_after_a_gap_nothing_leaps() -> None:
     seen = poses(np.array([[0.0, 0.0], [-1.0, 0.0]]))
     np.testing.assert_array_equal(held(seen, fps=2.0), seen)
