@@ -1,14 +1,14 @@
 """A person's pose over a whole clip: smoothed with later frames known, without frames that nobody can move to.
 
 Left and right exchanged for some frames, or keypoints on something else, put a limb where it cannot have come to and
-gone from. Of trunk and limbs the likeliest motion of bounded acceleration is sought by reweighted least squares (Geman
+gone from. Around such leaps the likeliest motion of bounded acceleration is sought by reweighted least squares (Geman
 and McClure's weights, made stricter step by step, as in graduated non-convexity: Blake and Zisserman, Visual
-Reconstruction, 1987); frames far from it say nothing, and the motion goes on between the others. For the others it is
-a low-pass without delay, at 5 Hz for trunk and legs and 8 Hz for arms; gait analysis uses 4 to 6 Hz (Winter,
+Reconstruction, 1987); frames far from it say nothing, and the motion goes on between the others. Elsewhere it is a
+low-pass without delay, at 5 Hz for trunk and legs and 8 Hz for arms; gait analysis uses 4 to 6 Hz (Winter,
 Biomechanics and Motor Control of Human Movement, 2009).
 
-What lasts a tenth of a second is left out. Who is elsewhere for 0.15 s or more stays there, for good motion looks like
-that too: a kick is as short.
+What lasts a tenth of a second is left out; who is elsewhere for 0.15 s or more stays there. A kick is as short, but it
+takes two or three frames to get fast: it is no leap.
 """
 
 from __future__ import annotations
@@ -35,6 +35,14 @@ BELIEVED = 0.3
 """Weight below which a frame says nothing."""
 LONGEST_S = 0.7
 """Somebody who is elsewhere for longer is there."""
+LEAP_M_S, LEAP_M = 8.0, 0.08
+"""A limb's end that moves faster, and so much more, from one frame to the next has leapt, if it comes from rest:"""
+FROM_REST = 0.25
+"""if the step before was at most so long a share. A kick takes two or three frames to get fast."""
+SPIKE_M_S, SPIKE_S, SPIKE_BACK = 4.0, 0.14, 0.4
+"""So fast is enough where it comes back within so long, off by at most such a share of its way: no kick is as short."""
+BEFORE_S = 0.1
+"""Frames are doubted from so long before a leap to LONGEST_S after it."""
 WINDOW, OVERLAP = 240, 60
 """Frames that are solved at a time, and share with the next ones."""
 _NOTHING = 1e-6
@@ -54,12 +62,17 @@ class Limb:
 
 
 TRUNK_TURNED: tuple[int, ...] = (0, 3, 6, 9, 12, 15)
-LIMBS = (
-    Limb((Joint.LEFT_KNEE, Joint.LEFT_FOOT), Joint.PELVIS, (1, 4, 7, 10), ACCELERATION_M_S2),
-    Limb((Joint.RIGHT_KNEE, Joint.RIGHT_FOOT), Joint.PELVIS, (2, 5, 8, 11), ACCELERATION_M_S2),
-    Limb((Joint.LEFT_ELBOW, Joint.LEFT_WRIST), Joint.NECK, (13, 16, 18, 20, 22), ARM_ACCELERATION_M_S2),
-    Limb((Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST), Joint.NECK, (14, 17, 19, 21, 23), ARM_ACCELERATION_M_S2),
+PAIRS = (
+    (
+        Limb((Joint.LEFT_KNEE, Joint.LEFT_FOOT), Joint.PELVIS, (1, 4, 7, 10), ACCELERATION_M_S2),
+        Limb((Joint.RIGHT_KNEE, Joint.RIGHT_FOOT), Joint.PELVIS, (2, 5, 8, 11), ACCELERATION_M_S2),
+    ),
+    (
+        Limb((Joint.LEFT_ELBOW, Joint.LEFT_WRIST), Joint.NECK, (13, 16, 18, 20, 22), ARM_ACCELERATION_M_S2),
+        Limb((Joint.RIGHT_ELBOW, Joint.RIGHT_WRIST), Joint.NECK, (14, 17, 19, 21, 23), ARM_ACCELERATION_M_S2),
+    ),
 )
+LIMBS = tuple(limb for pair in PAIRS for limb in pair)
 
 
 def smooth_clip(time_s: F64, pose: F32, joints_m: F32) -> F32:
@@ -89,12 +102,16 @@ def _smooth_window(time_s: F64, pose: F32, joints_m: F32) -> F32:
         return pose
     smoothed = pose.copy()
     motion = _Motion(time_s)
-    trunk = motion.weights((TRUNK_M * pose[:, 0]).astype(np.float64), ACCELERATION_M_S2)
+    axes_m = (TRUNK_M * pose[:, 0]).astype(np.float64)
+    trunk = motion.weights(axes_m, ACCELERATION_M_S2, after_leaps(time_s, axes_m))
     parts = [(TRUNK_TURNED, ACCELERATION_M_S2, trunk)]
-    for limb in LIMBS:
-        ends = joints_m[:, list(limb.ends)] - joints_m[:, [limb.base]]
-        own = motion.weights(ends.astype(np.float64), limb.acceleration_m_s2)
-        parts.append((limb.turned, limb.acceleration_m_s2, own * trunk))
+    for pair in PAIRS:
+        ends_m = [(joints_m[:, list(limb.ends)] - joints_m[:, [limb.base]]).astype(np.float64) for limb in pair]
+        # Where left and right are exchanged the other one may have less far to go.
+        doubted = after_leaps(time_s, ends_m[0]) | after_leaps(time_s, ends_m[1])
+        for limb, ends in zip(pair, ends_m, strict=True):
+            own = motion.weights(ends, limb.acceleration_m_s2, doubted)
+            parts.append((limb.turned, limb.acceleration_m_s2, own * trunk))
     for turned, acceleration, weight in parts:
         rotations = pose[:, list(turned)].astype(np.float64)
         fitted = motion.fitted(rotations.reshape(count, -1), motion.trusted(weight), acceleration)
@@ -117,16 +134,18 @@ class _Motion:
         stiff = self._stiff * (SPREAD_M / acceleration_m_s2) ** 2
         return np.linalg.solve(stiff + np.diag(pull), pull[:, None] * columns).astype(np.float64)
 
-    def weights(self, points_m: F64, acceleration_m_s2: float) -> F64:
-        """(F,) 0..1 how far each frame of points (F,P,3) fits the likeliest motion."""
+    def weights(self, points_m: F64, acceleration_m_s2: float, doubted: NDArray[np.bool_]) -> F64:
+        """(F,) 0..1 how far each frame of points (F,P,3) fits the likeliest motion; 1 where it is not doubted (F,)."""
         columns = points_m.reshape(len(points_m), -1)
         weight = np.ones(len(columns))
+        if not doubted.any():
+            return weight
         limit = np.inf
         while True:
             off_m = columns - self.fitted(columns, weight, acceleration_m_s2)
             off = np.linalg.norm(off_m.reshape(points_m.shape), axis=-1).max(axis=1) / SPREAD_M
             if not limit > FAR:  # also where it is NaN
-                return weight
+                return np.where(doubted, weight, 1.0)
             limit = max(min(float(off.max()), limit / STRICTER), FAR)
             weight = np.square(limit**2 / (limit**2 + off**2))
 
@@ -137,6 +156,21 @@ class _Motion:
             if self._time_s[min(end, len(weight) - 1)] - self._time_s[max(begin - 1, 0)] > LONGEST_S:
                 weight[begin:end] = 1.0
         return weight
+
+
+def after_leaps(time_s: F64, points_m: F64) -> NDArray[np.bool_]:
+    """(F,) frames around and after a leap of points (F,P,3)."""
+    way_m = np.linalg.norm(np.diff(points_m, axis=0), axis=-1).max(axis=1)
+    from_rest = np.concatenate([[False], way_m[:-1] < FROM_REST * way_m[1:]])
+    steps_s = np.diff(time_s)
+    found = (way_m > LEAP_M_S * steps_s + LEAP_M) & from_rest
+    for last in np.flatnonzero((way_m > SPIKE_M_S * steps_s + LEAP_M) & from_rest & ~found).tolist():
+        end = int(np.searchsorted(time_s, time_s[last] + SPIKE_S, "right"))
+        off_m = np.linalg.norm(points_m[last + 1 : end] - points_m[last], axis=-1).max(axis=1)
+        found[last] = off_m[off_m.argmax() :].min() < SPIKE_BACK * off_m.max()
+    leaps_s = time_s[:-1][found]
+    since_s = time_s[:, None] - leaps_s
+    return np.count_nonzero((since_s >= -BEFORE_S) & (since_s <= LONGEST_S), axis=1) > 0
 
 
 def _second_derivative(time_s: F64) -> F64:

@@ -10,11 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bodycast.app.records import F32
-from bodycast.app.world.clip_smoothing import LIMBS, TRUNK_M, TRUNK_TURNED
+from bodycast.app.world.clip_smoothing import FROM_REST, LEAP_M, LEAP_M_S, LIMBS, TRUNK_M, TRUNK_TURNED
 
-LEAP_M_S = 8.0
-LEAP_M = 0.08
-"""Faster, and so much more, is a leap: speed and noise of a limb's end, seen from the body."""
 BACK_M = 0.15
 """So near to where it was, a limb is back."""
 WAITS_S = 0.2
@@ -30,13 +27,14 @@ STATE = np.dtype(
     [
         ("time_s", "f8"),
         ("raw", "f4", (PARTS, 3, 3)),
+        ("way_m", "f4", (PARTS,)),
         ("good", "f4", (PARTS, 3, 3)),
         ("since_s", "f8", (PARTS,)),
         ("pose", "f4", (24, 3, 3)),
     ]
 )
-"""What is kept of one person: when they were looked at, where trunk and limbs were then, and where before they leapt;
-since when each is doubted, NaN for not; the last pose that was given."""
+"""What is kept of one person: when they were looked at, where trunk and limbs were then and how far they had come since
+the last look; where they were before they leapt; since when each is doubted, NaN for not; the last pose given."""
 
 
 def nobody() -> NDArray[np.void]:
@@ -59,7 +57,8 @@ def hold_leaps(
     step_s = time_s - state["time_s"]
     new = ~((step_s > 0) & (step_s <= LONGEST_STEP_S))
     fresh = np.ones(len(pose), np.bool_) if looked is None else looked | new
-    leaps = (_farthest(ends_m - state["raw"]) > (LEAP_M_S * step_s + LEAP_M)[:, None]) & fresh[:, None]
+    way_m = _farthest(ends_m - state["raw"])
+    leaps = (way_m > (LEAP_M_S * step_s + LEAP_M)[:, None]) & (state["way_m"] < FROM_REST * way_m) & fresh[:, None]
     since_s = np.where(new[:, None], np.nan, state["since_s"])
     with np.errstate(invalid="ignore"):
         over = (_farthest(ends_m - state["good"]) < BACK_M) | (time_s - since_s > WAITS_S)
@@ -69,6 +68,7 @@ def hold_leaps(
     given = _with_held(pose, state["pose"], held) if held.any() else pose
     state["time_s"], state["pose"] = np.where(fresh, time_s, state["time_s"]), given
     state["raw"] = np.where(fresh[:, None, None, None], ends_m, state["raw"])
+    state["way_m"] = np.where(fresh[:, None], np.where(new[:, None], 0, way_m), state["way_m"])
     state["good"] = np.where(held[..., None, None], state["good"], ends_m)
     return given
 
