@@ -165,7 +165,7 @@ def after_leaps(time_s: F64, points_m: F64) -> NDArray[np.bool_]:
     steps_s = np.diff(time_s)
     found = (way_m > LEAP_M_S * steps_s + LEAP_M) & from_rest
     for last in np.flatnonzero((way_m > SPIKE_M_S * steps_s + LEAP_M) & from_rest & ~found).tolist():
-        end = int(np.searchsorted(time_s, time_s[last] + SPIKE_S, "right"))
+        end = int(np.searchsorted(time_s, float(time_s[last]) + SPIKE_S))
         off_m = np.linalg.norm(points_m[last + 1 : end] - points_m[last], axis=-1).max(axis=1)
         found[last] = off_m[off_m.argmax() :].min() < SPIKE_BACK * off_m.max()
     leaps_s = time_s[:-1][found]
