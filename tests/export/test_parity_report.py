@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import shutil
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,10 @@ from torch import Tensor, nn
 from bodycast.engines.errors import PackageError
 from bodycast.engines.package import PackageInfo, load_package
 from bodycast.export import __main__ as export_main
-from bodycast.export import network_package, parity_command
+from bodycast.export import network_package, parity, parity_command
 from bodycast.export.exportable import Exportable, exportable
 from bodycast.export.network_package import Options, Words, checked_graph, export_package
-from bodycast.export.onnx_graph import ParityError
+from bodycast.export.onnx_graph import ParityError, run_torch
 from bodycast.export.parity import REFERENCE_FILE, REPORT_FILE, measure, measure_again, read_report, reference_outputs
 from bodycast.export.parity_crops import crops_of
 from bodycast.export.parity_errors import beyond_tolerance, compare
@@ -244,3 +245,23 @@ def test_a_package_without_a_report_says_so(tmp_path: Path) -> None:
     assert isinstance(package.info, PackageInfo)
     with pytest.raises(PackageError, match="no parity report"):
         read_report(package)
+
+
+def test_large_networks_are_compared_a_few_rows_at_a_time(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a ViT-H with an upsampler keeps of eight crops is more than its weights."""
+    item = exportable(tiny("hmr2-s").eval())
+    whole = reference_outputs(item)
+    rows: list[int] = []
+
+    def counted(module: nn.Module, inputs: Sequence[Tensor], names: Sequence[str]) -> dict[str, np.ndarray]:
+        rows.append(len(inputs[0]))
+        return run_torch(module, inputs, names)
+
+    monkeypatch.setattr(parity, "run_torch", counted)
+    monkeypatch.setattr(parity, "LARGE_BYTES", 0)
+    parts = reference_outputs(item)
+    assert rows == [parity.FEW_ROWS] * (2 * parity.ROWS // parity.FEW_ROWS)
+    for kind, tensors in whole.items():
+        for name, array in tensors.items():
+            np.testing.assert_allclose(parts[kind][name], array, atol=1e-4)
+    assert not measure(load_package(folder), parts, ONE_ENGINE, timed_batches=()).refused
